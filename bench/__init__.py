@@ -1,0 +1,1 @@
+"""Measurements at the listener's end."""

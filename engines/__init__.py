@@ -1,0 +1,1 @@
+"""Text to PCM: blocking generators of small steps, one engine a file, heavy imports inside."""

@@ -1,0 +1,173 @@
+"""The messages that reach the node, version 1: JSON objects in UTF-8, one each, checked here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.events import Event, Failure
+
+VERSION = 1
+TEXT_CHARACTERS = 5_000
+"""The most that one ``text`` may hold."""
+MESSAGE_BYTES = 128 * 1024
+"""Above this a message is not even parsed: 5 000 characters written as JSON escapes take 60 000 bytes."""
+SEQ_LIMIT = 2**53
+"""Numbers above it are not whole in every JSON reader (RFC 8259, section 6)."""
+
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""An id or a name that somebody else made up: printable, bounded."""
+Speed = Annotated[float, Field(ge=0.5, le=2.0)]
+Strategy = Literal["auto", "manual", "quality_first", "speed_first"]
+
+
+class ProtocolError(Exception):
+    """A message that cannot be taken; ``event`` is the answer to its sender."""
+
+    def __init__(self, code: str, message: str, *, stream: str | None = None, seq: int | None = None) -> None:
+        super().__init__(message)
+        self.event = Failure(code=code, message=message, retryable=False, stream=stream, seq=seq)
+
+
+class Message(BaseModel):
+    """Wrong types are errors, unknown fields are not."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class Hello(Message):
+    """Asks for ``ready``; sent again until it comes."""
+
+    type: Literal["hello"] = "hello"
+    protocol: int = VERSION
+
+
+class AudioFormat(Message):
+    """How the sound travels, where it travels as data (WebSocket)."""
+
+    encoding: str = "linear16"
+    sample_rate: int = 24_000
+    delivery: str = "binary"
+
+
+class Config(Message):
+    """Defaults for what follows; only the named fields change."""
+
+    type: Literal["config"] = "config"
+    language: Name | None = None
+    voice: Name | None = None
+    engine: Name | None = None
+    strategy: Strategy | None = None
+    budget_ms: Annotated[int, Field(ge=20, le=10_000)] | None = None
+    speed: Speed | None = None
+    audio: AudioFormat | None = None
+
+
+class Text(Message):
+    """Says text, or a further part of an utterance."""
+
+    type: Literal["text"] = "text"
+    text: Annotated[str, Field(max_length=TEXT_CHARACTERS)]
+    utterance: Name | None = None
+    stream: Name | None = None
+    seq: Annotated[int, Field(ge=0, lt=SEQ_LIMIT)] | None = None
+    final: bool = True
+    language: Name | None = None
+    speaker: Name | None = None
+    voice: Name | None = None
+    speed: Speed | None = None
+    revision: Annotated[int, Field(ge=0, lt=SEQ_LIMIT)] = 0
+    expires_ms: Annotated[int, Field(gt=0, le=86_400_000)] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] = 1
+    """Lower goes first among utterances that have not begun."""
+
+
+class Flush(Message):
+    """Say what is held, complete or not."""
+
+    type: Literal["flush"] = "flush"
+    utterance: Name | None = None
+
+
+class Cancel(Message):
+    """Silence now, and forget the rest: of one utterance, or of all that this sender has sent."""
+
+    type: Literal["cancel"] = "cancel"
+    utterance: Name | None = None
+
+
+class Ping(Message):
+    type: Literal["ping"] = "ping"
+    t: int | float | str | None = None
+
+
+class End(Message):
+    """Say what is held, then ``complete``."""
+
+    type: Literal["end"] = "end"
+
+
+AnyMessage = Hello | Config | Text | Flush | Cancel | Ping | End
+_MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
+_CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r") | {"\x7f"}
+
+
+def parse(raw: bytes) -> AnyMessage:
+    """One message from its bytes.
+
+    Raises :exc:`ProtocolError`; where the message was numbered, the error carries ``stream`` and ``seq``, so that a text that
+    cannot be taken does not leave a gap.
+    """
+    if len(raw) > MESSAGE_BYTES:
+        raise ProtocolError("too_large", f"a message holds at most {MESSAGE_BYTES} bytes, this one {len(raw)}")
+    try:
+        message = _MESSAGES.validate_json(raw)
+    except ValidationError as error:
+        raise _explain(raw, error.errors(include_url=False, include_input=False)[0]) from error
+    if isinstance(message, Text):
+        refused = _CONTROL.intersection(message.text)
+        if refused:
+            found = ", ".join(f"U+{ord(c):04X}" for c in sorted(refused))
+            raise ProtocolError("bad_text", f"text holds control characters: {found}", stream=message.stream, seq=message.seq)
+        if (message.stream is None) != (message.seq is None):
+            raise ProtocolError("bad_field", "stream and seq go together: send both or neither", stream=message.stream, seq=message.seq)
+    return message
+
+
+def from_attributes(text: str, attributes: Mapping[str, str], *, final: bool) -> Text:
+    """A ``text`` from a LiveKit text stream, whose attributes are all strings. Raises :exc:`ProtocolError`."""
+    fields: dict[str, Any] = {name: value for name, value in attributes.items() if name in Text.model_fields and name not in ("type", "text", "final")}
+    for name in ("seq", "revision", "expires_ms", "priority", "speed"):
+        if name in fields:
+            try:
+                fields[name] = json.loads(fields[name])
+            except ValueError:
+                pass  # the check below names the field and the type it wants
+    message = parse(json.dumps({**fields, "type": "text", "text": text, "final": final}).encode())
+    assert isinstance(message, Text)
+    return message
+
+
+def encode(event: Event) -> bytes:
+    return json.dumps(event.encode(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _explain(raw: bytes, detail: ErrorDetails) -> ProtocolError:
+    kind, place = detail["type"], ".".join(str(part) for part in detail["loc"][1:])
+    if kind == "json_invalid":
+        return ProtocolError("bad_json", f"not a JSON object in UTF-8: {detail['msg']}")
+    found = json.loads(raw)
+    stream, seq = (found.get("stream"), found.get("seq")) if isinstance(found, dict) else (None, None)
+    known = isinstance(stream, str) and 0 < len(stream) <= 128 and type(seq) is int and 0 <= seq < SEQ_LIMIT
+    where = {"stream": stream, "seq": seq} if known else {}
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return ProtocolError("unknown_type", "the field `type` names one of: hello, config, text, flush, cancel, ping, end", **where)
+    if kind == "string_too_long" and place == "text":
+        return ProtocolError("text_too_long", f"text holds at most {TEXT_CHARACTERS} characters", **where)
+    if kind in ("model_attributes_type", "model_type", "dict_type") and not place:
+        return ProtocolError("bad_json", "a message is a JSON object")
+    return ProtocolError("bad_field", f"{place or 'message'}: {detail['msg']}", **where)
