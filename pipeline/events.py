@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 DropReason = Literal["nothing_to_say", "expired", "cancelled", "superseded", "aborted", "overflow", "failed", "unheard", "shutdown"]
@@ -15,18 +15,11 @@ the node keeps · ``failed``: no engine could say it · ``unheard``: its track c
 """
 
 
-def _wire(name: str) -> Any:
-    """A field whose name on the wire is a Python keyword, or carries a unit."""
-    return field(metadata={"wire": name})
-
-
-def _milliseconds(name: str) -> Any:
-    return field(metadata={"wire": f"{name}_ms", "scale": 1000})
-
-
 @dataclass(frozen=True, slots=True)
 class Event:
     type: ClassVar[str]
+    wire: ClassVar[Mapping[str, str]] = {}
+    """Fields whose name on the wire differs: a Python keyword, or seconds that travel as milliseconds (``_ms``)."""
 
     def encode(self) -> dict[str, Any]:
         """The JSON object that goes out; fields that are None are left out."""
@@ -35,8 +28,8 @@ class Event:
             value = getattr(self, item.name)
             if value is None:
                 continue
-            scale = item.metadata.get("scale")
-            message[item.metadata.get("wire", item.name)] = round(value * scale) if scale else value
+            name = self.wire.get(item.name, item.name)
+            message[name] = round(value * 1000) if name.endswith("_ms") else value
         return message
 
 
@@ -92,9 +85,10 @@ class Missing(Event):
     """Please send these again; asked once."""
 
     type: ClassVar[str] = "missing"
+    wire: ClassVar[Mapping[str, str]] = {"first": "from", "last": "to"}
     stream: str
-    first: int = _wire("from")
-    last: int = _wire("to")
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +96,10 @@ class Gap(Event):
     """These were never received and are skipped now."""
 
     type: ClassVar[str] = "gap"
+    wire: ClassVar[Mapping[str, str]] = {"first": "from", "last": "to"}
     stream: str
-    first: int = _wire("from")
-    last: int = _wire("to")
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +121,12 @@ class SpeechStarted(Event):
     """Its first audible sample has gone out."""
 
     type: ClassVar[str] = "speech_started"
+    wire: ClassVar[Mapping[str, str]] = {"ttft": "ttft_ms", "lag": "lag_ms"}
     id: str
     utterance: str
-    ttft: float = _milliseconds("ttft")
+    ttft: float
     """Seconds since the node held the whole sentence and its speaker had nothing older to say."""
-    lag: float = _milliseconds("lag")
+    lag: float
     """Seconds since the node held the whole sentence."""
     engine: str
 
@@ -149,8 +145,9 @@ class SpeechFinished(Event):
     """Nothing more will be heard of this utterance."""
 
     type: ClassVar[str] = "speech_finished"
+    wire: ClassVar[Mapping[str, str]] = {"position": "position_ms"}
     utterance: str
-    position: float = _milliseconds("position")
+    position: float
     """Seconds of it that were heard."""
     characters: int
     """How many of its characters, as its sender wrote them, were heard."""
@@ -162,9 +159,10 @@ class Switched(Event):
     """Another engine speaks this sentence, or the rest of it."""
 
     type: ClassVar[str] = "switched"
+    wire: ClassVar[Mapping[str, str]] = {"old": "from", "new": "to"}
     id: str
-    old: str = _wire("from")
-    new: str = _wire("to")
+    old: str
+    new: str
     why: str
 
 

@@ -140,7 +140,9 @@ def parse(raw: bytes) -> AnyMessage:
 
 def from_attributes(text: str, attributes: Mapping[str, str], *, final: bool) -> Text:
     """A ``text`` from a LiveKit text stream, whose attributes are all strings. Raises :exc:`ProtocolError`."""
-    fields: dict[str, Any] = {name: value for name, value in attributes.items() if name in Text.model_fields and name not in ("type", "text", "final")}
+    fields: dict[str, Any] = {
+        name: value for name, value in attributes.items() if name in Text.model_fields and name not in ("type", "text", "final")
+    }
     for name in ("seq", "revision", "expires_ms", "priority", "speed"):
         if name in fields:
             try:
