@@ -1,0 +1,216 @@
+"""Sound on its way to one listener's track: what is in hand, what has been heard, and how it is silenced."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from engines.base import NO_SAMPLES, Samples
+
+KEPT = 60.0  # seconds of a sentence that a rewind can bring back; longer ones begin again later than their start
+FADE = 0.008  # seconds: short enough to be silence at once, long enough not to click
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """Something that happens when the sound before it has been heard."""
+
+    sentence: str
+    """Id of the sentence it belongs to."""
+    kind: str
+    """``start``, ``audible``, ``word``, ``end``, or what its writer likes."""
+    detail: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    sentence: str
+    """Id of the sentence it belongs to; the pause before a sentence is its own."""
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """How much of a sentence was heard before it was cut."""
+
+    sentence: str
+    seconds: float
+
+
+class PlayoutBuffer:
+    """The one buffer between a speaker and a track. Every method may be called from any thread, and none blocks.
+
+    The speaker's side writes sound and cues; the track's side reads exact frames at the pace of its own clock. It guarantees:
+
+    1. After :meth:`retract` or :meth:`clear` the very next read holds nothing of what was taken back but a fade of 8 ms.
+    2. Every cue is handed to ``on_cue`` once, in order, when the sound before it has been read, or never if it was taken back.
+    3. The sentence that is being read is kept until its ``end``, so that :meth:`rewind` can bring it back.
+
+    Its bound is its writer's: a speaker stops writing when ``in_hand`` reaches its look-ahead.
+    """
+
+    def __init__(self, sample_rate: int, *, on_cue: Callable[[Cue, float], None]) -> None:
+        """``on_cue(cue, now)`` is called on the reading side's thread, outside the lock, and must not block."""
+        self.sample_rate = sample_rate
+        self.on_ready: Callable[[], None] = lambda: None
+        """Called (on the writing side's thread) when there is something to do again: text accepted, sound written."""
+        self._on_cue = on_cue
+        self._lock = threading.Lock()
+        self._items: deque[Sound | Cue] = deque()
+        self._played: deque[Sound | Cue] = deque()
+        self._kept_samples = self._heard_samples = 0
+        self._in_hand_samples = 0
+        self._tail = NO_SAMPLES
+        self._speaking = ""  # the sentence whose sound is being read
+        self._frozen = False
+        self._dry_since: float | None = None
+        self.underruns = 0
+        """How often a sentence that had begun ran dry."""
+        self.dry_seconds = 0.0
+        """How long, in all."""
+
+    @property
+    def in_hand(self) -> float:
+        """Seconds of sound that are made and not yet read."""
+        return self._in_hand_samples / self.sample_rate
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._frozen
+
+    @property
+    def speaking(self) -> str:
+        """Id of the sentence that is being heard; empty between sentences."""
+        return self._speaking
+
+    def rouse(self) -> None:
+        """Sound will come soon: lets the track wake up while it is being made."""
+        self.on_ready()
+
+    def write(self, sentence: str, samples: Samples) -> None:
+        with self._lock:
+            self._items.append(Sound(sentence, samples))
+            self._in_hand_samples += len(samples)
+        self.on_ready()
+
+    def cue(self, cue: Cue) -> None:
+        with self._lock:
+            self._items.append(cue)
+        self.on_ready()
+
+    def read(self, count: int, now: float) -> Samples | None:
+        """Exactly ``count`` samples, silence where the sound ran out; None when there is nothing to play."""
+        with self._lock:
+            if self._frozen:
+                return None
+            parts, cues = self._take(count)
+            read = sum(map(len, parts))
+            self._note_dryness(read, count, now)
+        for cue in cues:
+            self._on_cue(cue, now)
+        if not parts:
+            return None
+        return np.concatenate([*parts, np.zeros(count - read, dtype=np.int16)]) if read < count or len(parts) > 1 else parts[0]
+
+    def _take(self, count: int) -> tuple[list[Samples], list[Cue]]:
+        parts, cues = [], []
+        if len(self._tail):
+            parts.append(self._tail[:count])
+            self._tail = self._tail[count:]
+            count -= len(parts[0])
+        while self._items and (count or isinstance(self._items[0], Cue)):
+            item = self._items.popleft()
+            if isinstance(item, Cue):
+                cues.append(item)
+                self._pass(item)
+                continue
+            if len(item.samples) > count:
+                self._items.appendleft(Sound(item.sentence, item.samples[count:]))
+                item = Sound(item.sentence, item.samples[:count])
+            parts.append(item.samples)
+            count -= len(item.samples)
+            self._in_hand_samples -= len(item.samples)
+            self._keep(item)
+        return parts, cues
+
+    def _pass(self, cue: Cue) -> None:
+        if cue.kind in ("start", "end"):
+            self._played.clear()
+            self._kept_samples = self._heard_samples = 0
+            self._speaking = cue.sentence if cue.kind == "start" else ""
+        if cue.kind == "end":
+            self._dry_since = None  # nothing was owed any more
+        elif self._speaking:
+            self._played.append(cue)
+
+    def _keep(self, sound: Sound) -> None:
+        if not self._speaking:
+            return
+        self._played.append(sound)
+        self._heard_samples += len(sound.samples)
+        self._kept_samples += len(sound.samples)
+        while self._kept_samples > KEPT * self.sample_rate:
+            oldest = self._played.popleft()
+            self._kept_samples -= len(oldest.samples) if isinstance(oldest, Sound) else 0
+
+    def _note_dryness(self, read: int, count: int, now: float) -> None:
+        if read and self._dry_since is not None:
+            self.underruns += 1
+            self.dry_seconds += now - self._dry_since
+            self._dry_since = None
+        if read < count and self._speaking and self._dry_since is None:
+            self._dry_since = now + read / self.sample_rate
+
+    def retract(self, sentences: Collection[str]) -> Heard | None:
+        """Take these sentences back: what of them is unread is never heard. Tells what was heard of the one that was cut."""
+        with self._lock:
+            return self._take_back(lambda sentence: sentence in sentences)
+
+    def clear(self) -> Heard | None:
+        """Take everything back."""
+        with self._lock:
+            return self._take_back(lambda sentence: True)
+
+    def _take_back(self, is_taken: Callable[[str], bool]) -> Heard | None:
+        cut = None
+        if self._speaking and is_taken(self._speaking):
+            cut = Heard(self._speaking, self._heard_samples / self.sample_rate)
+            self._tail = self._fade(self._speaking)
+            self._played.clear()
+            self._kept_samples, self._speaking, self._dry_since = 0, "", None
+        self._items = deque(item for item in self._items if not is_taken(item.sentence))
+        self._in_hand_samples = sum(len(item.samples) for item in self._items if isinstance(item, Sound))
+        return cut
+
+    def _fade(self, sentence: str) -> Samples:
+        sound = next((item for item in self._items if isinstance(item, Sound)), None)
+        if sound is None or sound.sentence != sentence:
+            return NO_SAMPLES
+        tail = sound.samples[: int(FADE * self.sample_rate)]
+        return (tail * np.linspace(1, 0, len(tail), dtype=np.float32)).astype(np.int16)
+
+    def rewind(self) -> None:
+        """Bring the sentence that is being heard back to its start, to be heard again; its cues pass again, too."""
+        with self._lock:
+            while self._played:
+                item = self._played.pop()
+                self._items.appendleft(item)
+                if isinstance(item, Sound):
+                    self._in_hand_samples += len(item.samples)
+            self._kept_samples = self._heard_samples = 0
+            self._speaking, self._dry_since = "", None
+
+    def freeze(self) -> None:
+        """Nothing can be heard now: reads give nothing until :meth:`thaw`, and that is no underrun."""
+        with self._lock:
+            self._frozen = True
+            self._dry_since = None
+
+    def thaw(self) -> None:
+        with self._lock:
+            self._frozen = False
+        self.on_ready()

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.playout import Cue, PlayoutBuffer
+
+RATE = 1000
+FRAME = 10
+
+
+def sound(value, count):
+    return np.full(count, value, dtype=np.int16)
+
+
+class Heard:
+    """A listener that reads frame by frame in virtual time."""
+
+    def __init__(self):
+        self.cues = []
+        self.buffer = PlayoutBuffer(RATE, on_cue=lambda cue, now: self.cues.append((cue.kind, cue.sentence)))
+        self.now = 0.0
+
+    def say(self, sentence, *parts):
+        self.buffer.cue(Cue(sentence, "start"))
+        for part in parts:
+            self.buffer.write(sentence, part)
+        self.buffer.cue(Cue(sentence, "end"))
+
+    def read(self, frames=1):
+        out = []
+        for _ in range(frames):
+            out.append(self.buffer.read(FRAME, self.now))
+            self.now += FRAME / RATE
+        return out
+
+
+@pytest.fixture
+def listener():
+    return Heard()
+
+
+def test_frames_are_exact_and_padded_with_silence(listener):
+    listener.say("a", sound(1, 7), sound(2, 8))
+    first, second, third = listener.read(3)
+    assert first.tolist() == [1] * 7 + [2] * 3
+    assert second.tolist() == [2] * 5 + [0] * 5
+    assert third is None
+    assert listener.cues == [("start", "a"), ("end", "a")]
+    assert listener.buffer.underruns == 0
+
+
+def test_in_hand_counts_what_is_not_read(listener):
+    listener.say("a", sound(1, 25))
+    assert listener.buffer.in_hand == pytest.approx(0.025)
+    listener.read()
+    assert listener.buffer.in_hand == pytest.approx(0.015)
+
+
+def test_running_dry_inside_a_sentence_is_an_underrun(listener):
+    listener.buffer.cue(Cue("a", "start"))
+    listener.buffer.write("a", sound(1, 10))
+    listener.read(4)
+    listener.buffer.write("a", sound(1, 10))
+    listener.read()
+    assert listener.buffer.underruns == 1
+    assert listener.buffer.dry_seconds == pytest.approx(0.030)
+
+
+def test_an_end_that_comes_late_is_no_underrun(listener):
+    listener.buffer.cue(Cue("a", "start"))
+    listener.buffer.write("a", sound(1, 10))
+    listener.read(3)
+    listener.buffer.cue(Cue("a", "end"))
+    listener.say("b", sound(2, 10))
+    listener.read(2)
+    assert listener.buffer.underruns == 0
+
+
+def test_retract_silences_the_next_frame_and_keeps_the_others(listener):
+    listener.say("a", sound(1000, 100))
+    listener.say("b", sound(7, 10))
+    listener.read(2)
+    heard = listener.buffer.retract({"a"})
+    assert (heard.sentence, heard.seconds) == ("a", pytest.approx(0.020))
+    (faded,) = listener.read()
+    assert faded[7] == 0 and (np.diff(faded[:8]) <= 0).all()
+    assert faded[8:].tolist() == [7, 7]
+    listener.read(2)
+    assert listener.cues == [("start", "a"), ("start", "b"), ("end", "b")]
+
+
+def test_retract_of_a_sentence_that_waits_cuts_nothing(listener):
+    listener.say("a", sound(1, 20))
+    listener.say("b", sound(2, 20))
+    listener.read()
+    assert listener.buffer.retract({"b"}) is None
+    assert listener.buffer.in_hand == pytest.approx(0.010)
+
+
+def test_clear_takes_everything(listener):
+    listener.say("a", sound(1, 20))
+    listener.say("b", sound(2, 20))
+    listener.read()
+    listener.buffer.clear()
+    assert listener.buffer.in_hand == 0
+    listener.read()
+    assert listener.read() == [None]
+
+
+def test_rewind_says_the_cut_sentence_again_from_its_start(listener):
+    listener.say("a", sound(1, 10))
+    listener.say("b", sound(2, 30))
+    listener.read(2)
+    listener.buffer.freeze()
+    assert listener.read(3) == [None] * 3
+    listener.buffer.rewind()
+    listener.buffer.thaw()
+    heard = np.concatenate(listener.read(3))
+    assert heard.tolist() == [2] * 30
+    assert listener.cues == [("start", "a"), ("end", "a"), ("start", "b"), ("start", "b"), ("end", "b")]
+    assert listener.buffer.underruns == 0
+
+
+def test_a_frozen_buffer_is_not_dry(listener):
+    listener.buffer.cue(Cue("a", "start"))
+    listener.buffer.write("a", sound(1, 10))
+    listener.read()
+    listener.buffer.freeze()
+    listener.read(5)
+    listener.buffer.rewind()
+    listener.buffer.thaw()
+    listener.read()
+    assert listener.buffer.underruns == 0
+
+
+def test_writing_and_rousing_wake_the_track(listener):
+    woken = []
+    listener.buffer.on_ready = lambda: woken.append(1)
+    listener.buffer.rouse()
+    listener.buffer.write("a", sound(1, 1))
+    listener.buffer.thaw()
+    assert len(woken) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 35), max_size=4), max_size=6), st.integers(1, 17))
+def test_everything_written_is_read_once_and_in_order(sentences, frame):
+    """Values number the samples, so order and loss show."""
+    listener = Heard()
+    written = 0
+    for index, parts in enumerate(sentences):
+        chunks = []
+        for count in parts:
+            chunks.append(np.arange(written + 1, written + 1 + count, dtype=np.int16))
+            written += count
+        listener.say(str(index), *chunks)
+    heard = []
+    while (read := listener.buffer.read(frame, 0.0)) is not None:
+        heard += [value for value in read.tolist() if value]
+    assert heard == list(range(1, written + 1))
+    assert listener.cues == [(kind, str(i)) for i in range(len(sentences)) for kind in ("start", "end")]
