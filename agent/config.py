@@ -1,0 +1,237 @@
+"""One typed value with every setting, and the only reader of the environment and of the settings file."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "VOICEBOOTH_"
+FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
+LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
+FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; ``str()`` names the keys and what they may be, in one line."""
+
+
+def _split(value: object) -> object:
+    """A list may be written ``a, b`` where only strings can be written: in the environment, on the command line."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _expand(value: object) -> object:
+    return os.path.expanduser(value) if isinstance(value, str) else value
+
+
+def _check_url(value: str) -> str:
+    if value and not value.startswith(("ws://", "wss://", "http://", "https://")):
+        raise ValueError("begins with ws://, wss://, http:// or https://")
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+UserPath = Annotated[Path, BeforeValidator(_expand)]
+Url = Annotated[str, AfterValidator(_check_url)]
+Level = Annotated[
+    Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+]
+
+
+def _cache_home() -> Path:
+    """Where this user's programs keep what they can fetch again (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voicebooth"
+
+
+class Section(BaseModel):
+    """Values that belong together; never changed once made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class LiveKitSettings(Section):
+    url: Url = ""
+    """The LiveKit server, for example ``wss://rooms.example.org``. Empty: none is named."""
+    api_key: str = "devkey"
+    """Its key; the default is the development server's."""
+    api_secret: str = Field(default="secret", repr=False)
+    """The secret that belongs to the key."""
+    agent_name: str = ""
+    """Name for explicit dispatch. Empty: the node is sent to every room."""
+    senders: Names = ("*",)
+    """Identities whose text is spoken; ``*`` for all. Participants with the attribute ``voicebooth.role=upstream`` always may."""
+    transcriptions: bool = False
+    """Whether text streams of topic ``lk.transcription`` are spoken, too."""
+    captions: bool = True
+    """Whether captions go out in step with the sound; false leaves them to upstream."""
+    encryption_key: str = Field(default="", repr=False)
+    """The shared key of end-to-end encrypted rooms. Empty: rooms are not encrypted."""
+    reconnect_wait: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    """Seconds for which a lost room is tried again before it is given up."""
+    first_word_wait: Annotated[float, Field(ge=0, le=60)] = 3.0
+    """Seconds for which the first word on a new track waits until somebody is subscribed."""
+
+
+class NodeSettings(Section):
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "voicebooth"
+    """How this node calls itself in ``ready`` and in its log."""
+    languages: Annotated[Names, Field(min_length=1)] = ("en",)
+    """Languages it speaks, as BCP 47 tags; their tracks are published as soon as the node is in a room."""
+    drain_wait: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    """Seconds that SIGTERM leaves for speaking what has been accepted."""
+
+
+class SelectionSettings(Section):
+    strategy: Literal["auto", "manual", "quality_first", "speed_first"] = "auto"
+    """How an engine is chosen for a sentence."""
+    ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
+    """Milliseconds from a complete sentence to its first audible sample."""
+    fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)
+    """Engines that are loaded, in order of preference."""
+
+
+class ModelSettings(Section):
+    root: UserPath = Field(default_factory=lambda: _cache_home() / "models")
+    """Folder of downloaded voices and models."""
+    offline: bool = False
+    """Whether nothing may be downloaded."""
+
+
+class LogSettings(Section):
+    level: Level = "INFO"
+    """The least that is written. What is said in a room appears at DEBUG only."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """``json``: one object a line; ``auto``: text on a terminal, json elsewhere."""
+    file: UserPath | None = None
+    """File that is appended to. None: standard error."""
+
+
+class Settings(Section):
+    """Everything that can be set. Made directly it is the defaults and what is passed; :func:`load` reads the sources."""
+
+    livekit: LiveKitSettings = LiveKitSettings()
+    node: NodeSettings = NodeSettings()
+    selection: SelectionSettings = SelectionSettings()
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    log: LogSettings = LogSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        """Dataclasses ignore what they do not know; here every unknown key is named, with the nearest known one."""
+        unknown = list(_unknown(cls, data))
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return data
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in effect: ``overrides`` (nested, from the command line), ``VOICEBOOTH_SECTION__KEY``, LiveKit's own variables,
+    the YAML file (``path``, or the one that ``VOICEBOOTH_SETTINGS`` names), defaults.
+
+    Raises :exc:`SettingsError`.
+    """
+    named = path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
+    file = _read(named) if named else {}
+    variables = {PREFIX + section.upper() for section in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and variable.split("__")[0] not in variables:
+            raise SettingsError(f"{variable}: unknown setting{_nearest(variable.split('__')[0], variables)}")
+
+    class Sources(BaseSettings, Settings):
+        model_config = SettingsConfigDict(
+            env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, enable_decoding=False, extra="forbid", frozen=True
+        )
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[Any, ...]:
+            livekit = {key: os.environ[name] for name, key in LIVEKIT_VARIABLES.items() if os.environ.get(name)}
+            return init_settings, env_settings, lambda: {"livekit": livekit}, lambda: file
+
+    try:
+        read = Sources(**(overrides or {}))
+    except ValidationError as error:
+        raise SettingsError("; ".join(_line(detail) for detail in error.errors(include_url=False, include_context=False))) from error
+    return Settings.model_construct(**{name: getattr(read, name) for name in Settings.model_fields})
+
+
+def before_livekit_agents() -> None:
+    """Call this before the first import of ``livekit.agents``.
+
+    Its first job would load end-of-turn weights, about 240 MB, that a node which only speaks never uses; the variable is read
+    when the module is imported, and a value that the operator has set stays.
+    """
+    os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """The environment for a program that the node starts."""
+    return {**os.environ, **changes}
+
+
+def cache_folder() -> Path:
+    """This user's folder for what can be fetched or built again."""
+    return _cache_home()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > FILE_BYTES:
+            raise SettingsError(f"{path}: a settings file holds at most {FILE_BYTES} bytes")
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not YAML in UTF-8: {' '.join(str(error).split())}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise SettingsError(f"{path}: a settings file holds sections, such as `node:` with `languages: [en]` under it")
+    return found
+
+
+def keys(kind: Any) -> Mapping[str, Any]:
+    """The names in a section, each with its type; empty when it is no section."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {}
+
+
+def _unknown(kind: Any, data: object, place: str = "") -> Iterator[str]:
+    known = keys(kind)
+    if not known or not isinstance(data, Mapping):
+        return
+    for name, value in data.items():
+        if name not in known:
+            yield f"{place}{name}: unknown setting{_nearest(str(name), known)}"
+        else:
+            yield from _unknown(known[name], value, f"{place}{name}.")
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" (is {near[0]} meant?)" if near else f" (known: {', '.join(sorted(known))})"
+
+
+def _line(detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}" if place else message
