@@ -1,0 +1,154 @@
+import asyncio
+import threading
+
+import numpy as np
+import pytest
+
+from engines.base import Chunk, Pace, SynthesisFailed, UnknownVoice
+from pipeline.lanes import Lanes, LaneSettings, NoLane, StepGivenUp
+
+SOON = 0.0
+
+
+@pytest.fixture
+async def lanes():
+    lanes = Lanes(LaneSettings(count=1, network_count=1, allowance=1.0))
+    yield lanes
+    lanes.close()
+
+
+class Gate:
+    """A call that runs until it is let go."""
+
+    def __init__(self):
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self):
+        self.entered.set()
+        assert self.opened.wait(10)
+        return "through"
+
+
+async def test_the_most_urgent_step_runs_next(lanes):
+    gate, order = Gate(), []
+    holding = asyncio.ensure_future(lanes.run(gate, due=SOON))
+    await asyncio.sleep(0)
+    waiting = [asyncio.ensure_future(lanes.run(lambda due=due: order.append(due), due=due)) for due in (3.0, 1.0, 2.0)]
+    await asyncio.sleep(0)
+    assert lanes.is_contended
+    gate.opened.set()
+    assert await holding == "through"
+    await asyncio.gather(*waiting)
+    assert order == [1.0, 2.0, 3.0]
+    assert not lanes.is_contended
+    assert 0 < lanes.load() <= 1
+
+
+async def test_network_steps_have_lanes_of_their_own(lanes):
+    gate = Gate()
+    holding = asyncio.ensure_future(lanes.run(gate, due=SOON))
+    await asyncio.sleep(0)
+    assert await lanes.run(lambda: "network", due=9.0, network=True) == "network"
+    gate.opened.set()
+    await holding
+
+
+async def test_a_cancelled_step_that_waits_is_never_run(lanes):
+    gate, ran = Gate(), []
+    holding = asyncio.ensure_future(lanes.run(gate, due=SOON))
+    await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(lanes.run(lambda: ran.append(1), due=SOON))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.opened.set()
+    await holding
+    await lanes.run(lambda: None, due=SOON)
+    assert ran == []
+
+
+async def test_a_hanging_step_loses_its_lane_and_the_next_one_runs():
+    lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=1))
+    gates = Gate(), Gate()
+    with pytest.raises(StepGivenUp):
+        await lanes.run(gates[0], due=SOON)
+    assert lanes.given_up == 1
+    assert await lanes.run(lambda: "alive", due=SOON, allowance=1.0) == "alive"
+    hung = asyncio.ensure_future(lanes.run(gates[1], due=SOON))
+    await asyncio.sleep(0)
+    behind = asyncio.ensure_future(lanes.run(lambda: None, due=SOON, allowance=1.0))
+    with pytest.raises(StepGivenUp):
+        await hung
+    with pytest.raises(NoLane):
+        await behind
+    with pytest.raises(NoLane):
+        await lanes.run(lambda: None, due=SOON)
+    for gate in gates:
+        gate.opened.set()
+    lanes.close()
+
+
+def chunks(closed, values=(1, 2)):
+    try:
+        for value in values:
+            yield Chunk(np.full(3, value, dtype=np.int16))
+    finally:
+        closed.set()
+
+
+async def test_steps_give_chunks_then_none_and_tell_the_window(lanes):
+    closed, pace = threading.Event(), Pace()
+    steps = lanes.steps(chunks(closed), pace)
+    assert (await steps.next(due=SOON, window=0.25)).samples.tolist() == [1, 1, 1]
+    assert pace.window == 0.25
+    assert (await steps.next(due=SOON, window=0.5)).samples.tolist() == [2, 2, 2]
+    assert await steps.next(due=SOON, window=1.0) is None
+    assert closed.is_set()
+
+
+async def test_close_between_two_steps_ends_the_engine(lanes):
+    closed = threading.Event()
+    steps = lanes.steps(chunks(closed), Pace())
+    await steps.next(due=SOON, window=0)
+    steps.close()
+    await lanes.run(lambda: None, due=9.0)
+    assert closed.is_set()
+
+
+async def test_close_during_a_step_waits_for_it_in_the_lane(lanes):
+    gate, closed = Gate(), threading.Event()
+
+    def slow():
+        try:
+            gate()
+            yield Chunk(np.zeros(1, dtype=np.int16))
+        finally:
+            closed.set()
+
+    steps = lanes.steps(slow(), Pace())
+    stepping = asyncio.ensure_future(steps.next(due=SOON, window=0))
+    await asyncio.to_thread(gate.entered.wait, 5)
+    stepping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await stepping
+    steps.close()
+    assert not closed.is_set()
+    gate.opened.set()
+    await lanes.run(lambda: None, due=9.0)
+    assert closed.is_set()
+
+
+async def test_only_engine_errors_come_out(lanes):
+    def known():
+        raise UnknownVoice("no such voice")
+        yield
+
+    def foreign():
+        raise ZeroDivisionError("oops")
+        yield
+
+    with pytest.raises(UnknownVoice):
+        await lanes.steps(known(), Pace()).next(due=SOON, window=0)
+    with pytest.raises(SynthesisFailed, match="ZeroDivisionError: oops"):
+        await lanes.steps(foreign(), Pace()).next(due=SOON, window=0)
