@@ -1,0 +1,261 @@
+"""A LiveKit server of one's own: found or built, started on this machine only, stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import yaml
+
+from agent.config import cache_folder, child_environment
+
+MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
+CONFIG = Path(__file__).parent.parent / "livekit.yaml"
+BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
+READY_WAIT = 15.0  # seconds: it takes 50 ms on an idle machine
+PROBE_WAIT = 1.0  # seconds for one answer to "are you there"
+PROBE_PAUSE = 0.02  # seconds between two of those questions
+INSIST_AFTER = 0.2  # seconds: with people in a room the first SIGTERM waits for them, the second does not
+STOP_WAIT = 1.5  # seconds from the first SIGTERM to SIGKILL; Ctrl-C promises an end within 2
+ATTEMPTS = 3  # a port that was free a moment ago may have been taken
+REMEDY = (
+    "install it (https://docs.livekit.io/home/self-hosting/local/ names a command for each system), "
+    "or install Go 1.24 or newer so that it can be built, or name a running one with LIVEKIT_URL"
+)
+
+
+class ServerMissing(Exception):
+    """There is no LiveKit server here and none can be made; ``str()`` says what mends that."""
+
+
+class ServerFailed(Exception):
+    """The server did not come up; ``str()`` holds its last words."""
+
+
+def find_server(tell: Callable[[str], None] = lambda line: None) -> Path:
+    """The program ``livekit-server``: from PATH, from this user's cache, or built into the cache with Go.
+
+    Blocks, for minutes when it builds; ``tell`` hears a line before that. Raises :exc:`ServerMissing`.
+    """
+    found = shutil.which("livekit-server")
+    if found:
+        return Path(found)
+    cached = cache_folder() / "bin" / "livekit-server"
+    return cached if os.access(cached, os.X_OK) else _build(cached, tell)
+
+
+class DevServer:
+    """One LiveKit server process, reachable from this machine only; its keys are ``devkey`` and ``secret``.
+
+    1. ``start`` returns when it answers, or raises :exc:`ServerFailed`.
+    2. ``stop`` ends it within 1.5 seconds, whoever is still in a room. ``kill`` ends it as a crash would.
+    3. ``restart``, and ``start`` after ``stop`` or ``kill``, keep the ports.
+    """
+
+    api_key = "devkey"
+    api_secret = "secret"
+
+    def __init__(self, binary: Path, *, port: int = 0, config: Path | None = CONFIG, log: Path | None = None) -> None:
+        """``port`` 0 takes free ports for everything; otherwise the media ports are those of ``config``. ``log`` is appended to."""
+        self._binary = binary
+        self._any_port = port == 0
+        self._port = port
+        self._media_ports = (0, 0)
+        self._config = config
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self._port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return self._process.pid if self.is_running and self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def start(self) -> None:
+        """Cancelling it ends the process."""
+        attempts = ATTEMPTS if self._any_port and not self._port else 1
+        for attempt in range(1, attempts + 1):
+            if attempt > 1 or not self._port:
+                self._port, *media = free_ports(3)
+                self._media_ports = (media[0], media[1])
+            with self._open_log() as output:
+                if not _is_free(self._port):
+                    if attempt == attempts:
+                        raise ServerFailed(f"port {self._port} is in use already; LIVEKIT_URL can name the server that has it")
+                    continue
+                self._spawn(output)
+                try:
+                    await self._answer()
+                    return
+                except TimeoutError:
+                    self.kill()
+                    raise ServerFailed(f"the LiveKit server did not answer on {self.url} within {READY_WAIT:.0f} s") from None
+                except ServerFailed:
+                    words = _last_words(output)
+                    if attempt == attempts:
+                        raise ServerFailed(f"the LiveKit server did not start on {self.url}: {words}") from None
+                except asyncio.CancelledError:
+                    self.kill()
+                    raise
+
+    async def stop(self) -> None:
+        """Does nothing when it is not running. Cancelling it kills the process."""
+        if not self.is_running or not self._process:
+            return
+        try:
+            async with asyncio.timeout(STOP_WAIT):
+                self._process.send_signal(signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(INSIST_AFTER):
+                        await self._ended()
+                self._process.send_signal(signal.SIGTERM)
+                await self._ended()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def kill(self) -> None:
+        """Ends it at once, as a crash would: its clients hear nothing."""
+        if self._process:
+            self._process.kill()
+            self._process.wait(PROBE_WAIT)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    def settings(self) -> dict[str, Any]:
+        """What the server is started with: ``config`` with our ports, and this machine only, whatever it says."""
+        settings: dict[str, Any] = yaml.safe_load(self._config.read_text(encoding="utf-8")) if self._config else {}
+        rtc = settings.setdefault("rtc", {})
+        settings |= {"port": self._port, "bind_addresses": ["127.0.0.1"], "development": True, "keys": {self.api_key: self.api_secret}}
+        rtc |= {"node_ip": "127.0.0.1", "use_external_ip": False, "enable_loopback_candidate": True, "ips": {"includes": ["127.0.0.1/32"]}}
+        if self._media_ports[0]:
+            rtc["tcp_port"], rtc["udp_port"] = self._media_ports
+        return settings
+
+    def _spawn(self, output: IO[bytes]) -> None:
+        # An environment of its own: variables such as UDP_PORT or LIVEKIT_KEYS would overrule the settings.
+        # A session of its own: Ctrl-C in the terminal is for us, who end it in order.
+        self._process = subprocess.Popen(
+            [self._binary],
+            env={"LIVEKIT_CONFIG": yaml.safe_dump(self.settings())},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def _open_log(self) -> IO[bytes]:
+        if self._log is None:
+            return tempfile.TemporaryFile()  # it has no name: what the server writes into it is gone with the server
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        return self._log.open("ab+")
+
+    async def _answer(self) -> None:
+        async with asyncio.timeout(READY_WAIT):
+            while not await is_answering("127.0.0.1", self._port):
+                if not self.is_running:
+                    raise ServerFailed
+                await asyncio.sleep(PROBE_PAUSE)
+            if not self.is_running:  # somebody else took that port just now, and answers
+                raise ServerFailed
+
+    async def _ended(self) -> None:
+        while self.is_running:  # noqa: ASYNC110  an asyncio subprocess could be awaited, but only on the loop that started it
+            await asyncio.sleep(PROBE_PAUSE)
+
+
+async def is_answering(host: str, port: int) -> bool:
+    """Whether a LiveKit server (or another HTTP server that is well) answers there within a second."""
+    try:
+        async with asyncio.timeout(PROBE_WAIT):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 that are free for TCP and UDP alike; they stay free only until somebody takes them."""
+    ports: list[int] = []
+    with contextlib.ExitStack() as stack:
+        while len(ports) < count:
+            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            tcp.bind(("127.0.0.1", 0))
+            try:
+                udp.bind(tcp.getsockname())
+            except OSError:
+                continue  # it stays held, so the next one is another
+            ports.append(tcp.getsockname()[1])
+    return ports
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def _build(target: Path, tell: Callable[[str], None]) -> Path:
+    go = shutil.which("go")
+    if not go:
+        raise ServerMissing(f"no LiveKit server: {REMEDY}")
+    tell(f"building the LiveKit server from its Go module into {target}: two or three minutes, once")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        try:
+            made = subprocess.run(
+                [go, "install", MODULE],
+                env=child_environment(GOBIN=folder),
+                capture_output=True,
+                text=True,
+                timeout=BUILD_WAIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ServerMissing(f"building the LiveKit server took more than {BUILD_WAIT / 60:.0f} minutes: {REMEDY}") from None
+        if made.returncode:
+            lines = made.stderr.strip().splitlines() or ["no reason given"]
+            raise ServerMissing(f"the LiveKit server could not be built ({lines[-1].strip()}): {REMEDY}")
+        os.replace(Path(folder) / "server", target)
+    return target
+
+
+def _last_words(output: IO[bytes]) -> str:
+    output.seek(0, os.SEEK_END)
+    output.seek(max(0, output.tell() - 2000))
+    lines = output.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
