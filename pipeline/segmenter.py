@@ -1,0 +1,322 @@
+"""From text that grows to sentences: each leaves as soon as its end is certain.
+
+The rules of languages are sentencex's; this layer decides when there is enough text to ask it, and keeps what is pending short.
+Every decision is made on the same characters however the text was dealt out, so that the pieces do not depend on the deltas.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sentencex import segment  # type: ignore[attr-defined]  # a compiled module without stubs
+
+from pipeline.normalize import is_speakable
+from pipeline.normalize.speakable import SPEAKABLE
+
+WIDE_LANGUAGES = frozenset({"zh", "ja", "ko", "yue", "wuu"})
+"""Written in syllables or words a character: a line of them takes three times as long to say."""
+NEXT_WORD = 30  # characters: sentencex looks no further behind a full stop
+LAST_MARKS = 20  # characters of punctuation and white space that may follow a last word: quotes, brackets, an emoji
+FIRST_CLAUSE = 8  # characters: less than that is over before the rest can be made
+SLACK = 4  # a sentence may be longer than comfortable by one part in so many before it is cut
+
+_WIDE_STOPS = "。！？｡"
+_TERMINATORS = ".!?…．‼‽⁇⁈⁉।॥؟۔؞։።፧፨။។᠃" + _WIDE_STOPS
+"""Latin, Devanagari, Arabic, Armenian, Ethiopic, Burmese, Khmer, Mongolian; Chinese and Japanese."""
+_CLOSERS = "\"'”’»›」』）】》〉)]}*_`"
+_OPENERS = "\"'“‘„‚«‹「『（【《〈([{¿¡*_`#-–—•"
+_BRACKETS = {")": "(", "]": "[", "）": "（"}
+_EVENT = re.compile(f"[{_TERMINATORS}]+|\n")
+_BLANK_LINE = re.compile(r"\n[ \t\r]*\n|\u2029")
+_CLOSING = re.compile(f"[{re.escape(_CLOSERS)}]*")
+_LEADING_OPENERS = re.compile(rf"(?:(?<=\s)[{re.escape(_OPENERS)}]+\s+)+$")
+_HEADING = re.compile(r"[ \t]{0,3}#{1,6}[ \t]")
+_LIST_MARK = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
+_LIST_ITEM = re.compile(r"[^\W_]{1,3}[.)]$")
+_UNSURE_WORD = re.compile(r"(?:\d|(?:^|[\s.(\[\"'“«])[^\W\d_])$")
+"""Before a full stop: a number (an ordinal?) or an initial. The whole next word tells."""
+_OPEN_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}$")
+_LAST_WORD = re.compile(r"[^\W_](?=[\W_]*$)")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_QUOTED = re.compile(
+    r'"[^"]*(?:"|$)|“[^”]*(?:”|$)|«[^»]*(?:»|$)|„[^“”]*(?:[“”]|$)|「[^」]*(?:」|$)|『[^』]*(?:』|$)'
+    r"|\([^)]*(?:\)|$)|（[^）]*(?:）|$)"
+)
+_STRONG = re.compile(rf"[;:\u2014\u2013\u061b][{re.escape(_CLOSERS)}]*\s+|\s[-\u2013\u2014]\s+|[；：]|\u2014\u2014")
+_COMMA = re.compile(rf"[,\u060c][{re.escape(_CLOSERS)}]*\s+|[、，]")
+_SPACE = re.compile(r"\s+")
+_UNBROKEN = re.compile(r"(?<=[^\W\da-zA-Z_])(?=[^\W\da-zA-Z_])|(?<=[^\w\s])(?=\w)")
+_CONJUNCTIONS = {
+    language: re.compile(rf"(?<=\s)(?=(?:{words})\s)", re.IGNORECASE)
+    for language, words in {
+        "en": "and|but|or|because|although|though|while|which|who|when|where|if|so|since|unless|until|that",
+        "de": "und|aber|oder|sondern|denn|weil|obwohl|während|wenn|dass|damit|bis|bevor|nachdem",
+        "fr": "et|mais|ou|donc|car|parce|puisque|quand|lorsque|qui|que|dont|où|si|tandis|alors",
+        "es": "y|e|pero|o|u|sino|porque|aunque|mientras|cuando|donde|que|si|pues",
+        "it": "e|ed|ma|o|oppure|perché|anche|mentre|quando|dove|che|se|quindi",
+        "pt": "e|mas|ou|porque|embora|enquanto|quando|onde|que|se|pois|portanto",
+        "nl": "en|maar|of|want|omdat|hoewel|terwijl|wanneer|als|dat|die|zodat",
+        "ru": "и|а|но|или|потому|хотя|когда|если|чтобы|что|который|которая|которые|где|пока",
+        "pl": "i|a|ale|lub|albo|ponieważ|chociaż|kiedy|gdy|jeśli|żeby|że|który|która|które|gdzie",
+        "hi": "और|लेकिन|या|क्योंकि|जब|अगर|कि|जो|तो",
+        "ar": "ولكن|لكن|أو|لأن|عندما|إذا|حيث|بينما|التي|الذي|ثم",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterSettings:
+    quiet: float = 0.3
+    """Seconds without a delta after which a text that ends like a sentence is taken for one."""
+    comfortable: int = 220
+    """Characters; a sentence that is a quarter longer is cut at a clause before this length."""
+    comfortable_wide: int = 80
+    """The same for Chinese, Japanese and Korean."""
+
+    def __post_init__(self) -> None:
+        if self.quiet < 0 or min(self.comfortable, self.comfortable_wide) < 20:
+            raise ValueError("quiet must not be negative, and the comfortable lengths at least 20 characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One sentence, or a part of a long one. All pieces together cover what was fed."""
+
+    text: str
+    """As written, without the white space around it."""
+    start: int
+    """Index of its first character in all that was fed."""
+    end: int
+    """Index after its last character; white space belongs to the piece before it."""
+    paragraph: bool
+    """A paragraph ends after it."""
+    speakable: bool
+    """False when it holds nothing to say."""
+
+
+def first_clause(text: str, limit: int, language: str = "") -> int:
+    """Where a text longer than ``limit`` may be cut so that its beginning can be spoken first; 0 when nowhere before ``limit``."""
+    if len(text) <= limit:
+        return 0
+    found = [
+        match.end()
+        for pattern in (_STRONG, _COMMA)
+        for match in pattern.finditer(text, 0, limit)
+        if match.end() < limit or not match.group()[-1].isspace()
+    ]
+    conjunction = _CONJUNCTIONS.get(_primary(language))
+    cuts = (sorted(found), [match.end() for match in conjunction.finditer(text, 0, limit)] if conjunction else [])
+    quoted = [match.span() for match in _QUOTED.finditer(text)]
+    for candidates in cuts:
+        for cut in candidates:
+            enough = is_speakable(text[:cut]) and cut >= FIRST_CLAUSE and len(text) - cut >= FIRST_CLAUSE
+            if enough and not any(start < cut < end for start, end in quoted):
+                return cut
+    return 0
+
+
+class Segmenter:
+    """Takes one utterance's text as it comes, gives sentences. Holds a sentence and a quarter at the most."""
+
+    def __init__(self, language: str, settings: SegmenterSettings = SegmenterSettings()) -> None:
+        self._language = _primary(language)
+        self._quiet = settings.quiet
+        self._comfortable = settings.comfortable_wide if self._language in WIDE_LANGUAGES else settings.comfortable
+        self._longest = self._comfortable + self._comfortable // SLACK
+        self._text = ""
+        """What has not left, and while feeding also what has, up to ``_at``."""
+        self._at = 0
+        self._start = 0
+        """How much has left, in characters."""
+        self._looked = 0
+        """Ends of sentences before this index of the pending text are ruled out."""
+        self._quote = ""
+        """The opening quotation mark, when the pending text begins inside a quotation."""
+        self._due: float | None = None
+
+    @property
+    def pending(self) -> str:
+        """The text that is held."""
+        return self._text
+
+    def timer(self) -> float | None:
+        """When :meth:`on_timer` wants to be called."""
+        return self._due
+
+    def feed(self, text: str, now: float) -> list[Piece]:
+        if not text:
+            return []
+        self._text += text
+        pieces = self._cut_all(final=False)
+        self._due = now + self._quiet if self._is_complete() else None
+        return pieces
+
+    def flush(self, now: float) -> list[Piece]:
+        """All that is held, complete or not."""
+        pieces = self._cut_all(final=True)
+        self._due = None
+        return [*pieces, self._take_rest()] if self._text else pieces
+
+    def on_timer(self, now: float) -> list[Piece]:
+        if self._due is None or now < self._due:
+            return []
+        self._due = None
+        return [self._take_rest()]
+
+    def _cut_all(self, *, final: bool) -> list[Piece]:
+        pieces = []
+        while self._at < len(self._text):
+            view = self._text[self._at : self._at + self._longest]
+            cut = self._find_end(view, final=final and len(view) < self._longest)
+            if not cut and len(view) == self._longest:
+                cut = self._find_clause(view)
+            if not cut:
+                break
+            pieces.append(self._take(view[:cut]))
+        self._text, self._at = self._text[self._at :], 0
+        return pieces
+
+    def _take_rest(self) -> Piece:
+        piece = self._take(self._text)
+        self._text, self._at = "", 0
+        return piece
+
+    def _take(self, text: str) -> Piece:
+        stripped = text.strip()
+        gap = text[len(text.rstrip()) :]
+        paragraph = bool(_BLANK_LINE.search(gap)) or ("\n" in gap and _HEADING.match(stripped) is not None)
+        piece = Piece(stripped, self._start, self._start + len(text), paragraph, is_speakable(stripped))
+        self._start, self._at, self._looked = piece.end, self._at + len(text), 0
+        mark = text.rfind('"')
+        if paragraph:
+            self._quote = ""
+        elif mark >= 0:
+            opens = (not mark or not text[mark - 1].isalnum()) and text[mark + 1 : mark + 2].isalnum()
+            self._quote = '"' if opens else ""
+        return piece
+
+    def _find_end(self, view: str, *, final: bool) -> int:
+        """The length of the first sentence, 0 when that is not certain yet."""
+        word = SPEAKABLE.search(view)
+        if word is None:
+            return 0  # what says nothing goes with what follows
+        self._looked = max(self._looked, word.end())
+        while event := _EVENT.search(view, self._looked):
+            cut = self._judge(view, event, final=final)
+            if cut != 0:
+                return cut or 0
+            self._looked = event.end()
+        self._looked = len(view)
+        return 0
+
+    def _judge(self, view: str, event: re.Match[str], *, final: bool) -> int | None:
+        """Where the sentence ends that may end with this event: 0 when it does not, None when more text is needed to know."""
+        mark = event.group()
+        after = event.end()
+        word = SPEAKABLE.search(view, after)
+        following = word.start() if word else len(view)
+        if mark == "\n" and _HEADING.match(view[: event.start()].rpartition("\n")[2]):
+            return after
+        if blank := _BLANK_LINE.search(view, after - 1 if mark == "\n" else after, following):
+            return blank.end()
+        if word is None:
+            return None
+        line = view.rfind("\n", after - 1, following) + 1
+        if mark == "\n":
+            return self._judge_line(view, line, following, final=final)
+        if _LIST_MARK.match(view[: event.start()]):
+            return 0
+        gap = view[after:following]
+        spaced = re.search(r"\s", gap)
+        if mark.isascii() and not spaced and view[following] < "\u2e80":
+            return 0  # inside a number, an address, an abbreviation
+        if mark[-1] in _WIDE_STOPS and not spaced:
+            closing = _CLOSING.match(view, after, following)
+            quoted = closing and closing.group()
+            return 0 if quoted and view[following] == "と" else after + len(quoted or "")
+        unsure = mark == "." and _UNSURE_WORD.search(view[: event.start()])
+        if unsure or not self._ends(view[: following + 1], after, following):
+            end = _word_end(view, following, final=final)
+            if end is None:
+                return None
+            if not self._ends(view[:end], after, following) and not (line and view[line:following].strip()):
+                return 0
+        if line:
+            return line
+        if not spaced:
+            closing = _CLOSING.match(view, after, following)
+            return closing.end() if closing else after
+        cut = after + max(gap.rfind(space) for space in set(gap) if space.isspace()) + 1
+        openers = _LEADING_OPENERS.search(view, after, cut)
+        return openers.start() if openers else cut
+
+    def _judge_line(self, view: str, line: int, following: int, *, final: bool) -> int | None:
+        """A line ends a sentence unless the next one goes on in the middle of it, as wrapped text does."""
+        if view[line:following].strip() or not view[following].islower() or view[:line].lstrip().startswith(("- ", "* ", "+ ", "> ", "|")):
+            return line
+        end = _word_end(view, following, final=final)
+        if end is None:
+            return None
+        return line if _LIST_ITEM.match(view[following:end].rstrip()) else 0
+
+    def _ends(self, text: str, after: int, following: int) -> bool:
+        """Does the library see a sentence end between these two indexes?"""
+        if text[after : after + 1] in _BRACKETS and text.lstrip().startswith(_BRACKETS.get(text[after : after + 1], "\0")):
+            return not text[following].islower()  # a sentence in brackets of its own; the library never ends one inside brackets
+        position = -len(self._quote)
+        for sentence in segment(self._language, _SURROGATES.sub("\ufffd", self._quote + text)):
+            position += len(sentence)
+            if position >= after:
+                return position <= following
+        return False
+
+    def _find_clause(self, view: str) -> int:
+        """The best place to cut a sentence that is too long."""
+        patterns = [_STRONG, _COMMA, *filter(None, [_CONJUNCTIONS.get(self._language)]), _SPACE]
+        quoted = [match.span() for match in _QUOTED.finditer(view)]
+        inside = 0
+        for pattern in patterns:
+            last = 0
+            for match in pattern.finditer(view, 0, self._comfortable):
+                cut = match.end()
+                if cut < self._comfortable // 3:
+                    continue
+                if not any(start < cut < end for start, end in quoted):
+                    last = cut
+                elif not inside or pattern is not _SPACE:
+                    inside = cut
+            if last:
+                return last
+        if inside:
+            return inside
+        unbroken = [match.start() for match in _UNBROKEN.finditer(view, 1, self._comfortable)]
+        return unbroken[-1] if unbroken else self._comfortable
+
+    def _is_complete(self) -> bool:
+        """Does the pending text end like a sentence?"""
+        word = _LAST_WORD.search(self._text, max(0, len(self._text) - LAST_MARKS - 1))
+        event = _EVENT.search(self._text, word.end()) if word else None
+        if event is None:
+            return False
+        if event.group() != ".":
+            return True
+        head = self._text[: event.start()]
+        if _UNSURE_WORD.search(head) and (not head[-1].isdigit() or _OPEN_NUMBER.search(head)):
+            return False
+        text = self._text.rstrip()
+        return self._ends(text + " Xq", event.end(), len(text) + 1)
+
+
+def _primary(language: str) -> str:
+    return re.split("[-_]", language.lower(), maxsplit=1)[0]
+
+
+def _word_end(view: str, start: int, *, final: bool) -> int | None:
+    """The index after the white space that ends the word, None when the word may go on."""
+    space = re.compile(r"\s").search(view, start, start + NEXT_WORD)
+    if space:
+        return space.end()
+    if final or len(view) >= start + NEXT_WORD:
+        return min(len(view), start + NEXT_WORD)
+    return None
