@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ STOP_WAIT = 1.5  # seconds from the first SIGTERM to SIGKILL; Ctrl-C promises an
 ATTEMPTS = 3  # a port that was free a moment ago may have been taken
 REMEDY = (
     "install it (https://docs.livekit.io/home/self-hosting/local/ names a command for each system), "
-    "or install Go 1.24 or newer so that it can be built, or name a running one with LIVEKIT_URL"
+    "or install Go 1.21 or newer so that it can be built, or name a running one with LIVEKIT_URL"
 )
 
 
@@ -236,15 +237,10 @@ def _build(target: Path, tell: Callable[[str], None]) -> Path:
     tell(f"building the LiveKit server from its Go module into {target}: two or three minutes, once")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        # Debian sets Go so that it would not fetch the newer toolchain that the module may ask for.
+        environment = child_environment(GOBIN=folder, GOTOOLCHAIN="auto")
         try:
-            made = subprocess.run(
-                [go, "install", MODULE],
-                env=child_environment(GOBIN=folder),
-                capture_output=True,
-                text=True,
-                timeout=BUILD_WAIT,
-                check=False,
-            )
+            made = subprocess.run([go, "install", MODULE], env=environment, capture_output=True, text=True, timeout=BUILD_WAIT, check=False)
         except subprocess.TimeoutExpired:
             raise ServerMissing(f"building the LiveKit server took more than {BUILD_WAIT / 60:.0f} minutes: {REMEDY}") from None
         if made.returncode:
@@ -259,3 +255,22 @@ def _last_words(output: IO[bytes]) -> str:
     output.seek(max(0, output.tell() - 2000))
     lines = output.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """``python -m agent.devserver``: has the server at hand, and says where."""
+    try:
+        _say(f"LiveKit server: {find_server(_say)}")
+    except ServerMissing as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

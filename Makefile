@@ -1,0 +1,71 @@
+# The whole workflow. `make` alone lists it. Everything lives in .venv and, for downloads, in this user's cache.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+USE := $(VENV)/.for-use
+WORK := $(VENV)/.for-work
+QUICK := not e2e and not voice and not gpu
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test check bench lint types format docs server clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(USE) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends both
+	@$(BIN)/voicebooth run --dev $(ARGS)
+
+demo: $(WORK) ## the same without hands: a passage through a real room into demo.wav
+	@$(BIN)/voicebooth bench demo $(ARGS)
+
+test: $(WORK) server lint types ## everything, the tests with a real LiveKit server included
+	@$(BIN)/pytest $(ARGS)
+
+check: $(WORK) lint types ## the quick loop: lint, types, unit tests
+	@$(BIN)/pytest -q -m "$(QUICK)" $(ARGS)
+
+bench: $(WORK) ## the figures, measured at a listener; ARGS="latency --help" says more
+	@$(BIN)/voicebooth bench $(ARGS)
+
+lint: $(WORK) ## ruff, rules and layout
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: $(WORK) ## mypy, strict
+	@$(BIN)/mypy
+
+format: $(WORK) ## put the code into its layout
+	@$(BIN)/ruff check --fix-only
+	@$(BIN)/ruff format
+
+docs: $(WORK) ## write the table of settings in docs/operations.md anew
+	@$(BIN)/python docs/settings.py
+
+server: $(USE) ## find or build the LiveKit server for `run` and `test`
+	@[ -n "$$(command -v go livekit-server)" ] || [ ! -x "$$(command -v apt-get)" ] || [ "$$(id -u)" != 0 ] \
+		|| { echo "installing Go, to build the LiveKit server"; apt-get -qq update && apt-get -qq install -y golang-go >/dev/null; } || true
+	@$(BIN)/python -m agent.devserver
+
+clean: ## forget the environment and everything that was made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.wav
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "voicebooth needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's own venv is missing: apt-get install python3-venv, then again: make $(MAKECMDGOALS)"; exit 1; }
+	@echo "making an environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps are as old as the last installation: a changed pyproject.toml installs again, nothing else does.
+$(USE): pyproject.toml | $(VENV)/bin/pip
+	@echo "installing what the node needs: a minute or two, once"
+	@$(PIP) --editable '.[piper,voices]'
+	@touch $@
+
+$(WORK): pyproject.toml | $(VENV)/bin/pip
+	@echo "installing what the node, its tests and its bench need: two or three minutes, once"
+	@$(PIP) --editable '.[dev]'
+	@touch $(USE) $@
