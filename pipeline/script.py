@@ -1,0 +1,688 @@
+"""What one track is going to say: the utterances of all senders in the order in which they were accepted, sentence by sentence."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.events import Dropped, DropReason, Event, SpeechFinished
+from pipeline.protocol import Text
+from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
+
+OPENING_CHARACTERS = 20_000
+"""Of an utterance's started text, kept to recognise it in a revision: twenty minutes of speech. Beyond it sentences are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptLimits:
+    """How much one track's script keeps, and how long an unfinished utterance may keep others waiting."""
+
+    characters: int = 40_000
+    """Accepted and not handed out, over all senders: about 45 minutes of speech. More is ``dropped`` (``overflow``)."""
+    utterances: int = 1_000
+    """Accepted and not begun. More are ``dropped`` (``overflow``)."""
+    quiet: float = 10.0
+    """Seconds without a delta after which an utterance that is not final is closed, while others wait."""
+    alone: float = 60.0
+    """Seconds without a delta after which it is closed in any case."""
+    longest: float = 120.0
+    """Seconds after which an utterance that still grows is closed, while others wait."""
+    remembered: int = 256
+    """Utterances whose revision is remembered after their end, so that a late older one is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a text is to be spoken."""
+
+    language: str
+    """BCP 47 tag."""
+    speaker: str = "booth"
+    voice: str = ""
+    """A name or an id; empty: the language's default."""
+    engine: str = ""
+    """Empty: whichever the chain chooses."""
+    strategy: str = "auto"
+    budget: float | None = None
+    """Seconds to the first audible sample; None: the node's setting."""
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The unit given to an engine."""
+
+    id: str
+    sender: str
+    utterance: str
+    text: str
+    """As its sender wrote it."""
+    wish: Wish
+    completed: float
+    """When the node held the whole of it, in seconds."""
+    expires: float | None
+    """When it is not worth starting any more, in seconds."""
+    paragraph: bool
+    """A paragraph ends here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tell:
+    """Send this event to that sender."""
+
+    sender: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """All of that numbered text has been heard, or its sender was told why not."""
+
+    sender: str
+    stream: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """These sentences were handed out and must not be heard any more."""
+
+    ids: frozenset[str]
+
+
+Outcome = Tell | Done | Retract
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A numbered text, as a stretch of its utterance's characters."""
+
+    stream: str
+    seq: int
+    start: int
+    end: int
+    owed: int = 0
+    """Pieces that hold some of it and are not settled."""
+    is_covered: bool = False
+    """All of its characters lie in pieces (or are white space between them)."""
+
+
+@dataclass(slots=True, eq=False)
+class _Piece:
+    """A sentence on its way: waiting in its utterance, then handed out (it has an id), then started, then settled."""
+
+    utterance: _Utterance
+    text: str
+    size: int
+    """Characters it accounts for: its own and the white space before it."""
+    wish: Wish
+    completed: float
+    expires: float | None
+    paragraph: bool
+    parts: list[_Part]
+    id: str = ""
+    is_waiting: bool = False
+    is_started: bool = False
+    alarm: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Utterance:
+    """What one sender wants said. ``is_live`` until everything of it is settled and no more can come."""
+
+    number: int
+    sender: str
+    name: str
+    priority: int
+    revision: int
+    wish: Wish
+    segmenter: Segmenter
+    opened: float
+    fed_at: float
+    expires: float | None = None
+    base: int = 0
+    """Characters accepted before those of the present segmenter (a revision begins a new one)."""
+    fed: int = 0
+    """Characters accepted, over all revisions."""
+    covered: int = 0
+    """How many of them lie in pieces."""
+    parts: deque[_Part] = field(default_factory=deque)
+    """Those not covered."""
+    waiting: deque[_Piece] = field(default_factory=deque)
+    out: int = 0
+    """Pieces handed out and not settled."""
+    openings: list[str] | None = field(default_factory=list)
+    """The texts of its started sentences; None when they grew too long to keep."""
+    opened_count: int = 0
+    opened_characters: int = 0
+    skip: int = 0
+    """Sentences still to be left out of a revision whose wording no longer matches what was started."""
+    is_live: bool = True
+    is_begun: bool = False
+    is_closed: bool = False
+    is_deaf: bool = False
+    """Cancelled while it grew: what still comes of it, until it is final, is not said."""
+    has_content: bool = False
+    has_started: bool = False
+    is_interrupted: bool = False
+    cancelled: DropReason | None = None
+    position: float = 0.0
+    """Seconds heard."""
+    characters: int = 0
+    """Characters heard."""
+    alarm: float | None = None
+
+    def cover(self, end: int) -> list[_Part]:
+        """The texts that share the characters up to ``end`` that no piece had before."""
+        found = []
+        while self.parts and self.parts[0].end <= end:
+            found.append(self.parts.popleft())
+            found[-1].is_covered = True
+        if self.parts and self.parts[0].start < end:
+            found.append(self.parts[0])
+        self.covered = end
+        return found
+
+    def rest_of(self, text: str) -> str | None:
+        """A revision's wording without the sentences that were started; None if it does not begin with them."""
+        if self.openings is None:
+            return None
+        at = 0
+        for opening in self.openings:
+            while text[at : at + 1].isspace():
+                at += 1
+            if not text.startswith(opening, at):
+                return None
+            at += len(opening)
+            if opening[-1].isalnum() and text[at : at + 1].isalnum():
+                return None
+        return text[at:]
+
+
+class Script:
+    """Puts the texts of all senders of one track into one order, and knows of each what has become of it. It guarantees:
+
+    1. Utterances are handed out in the order in which they were accepted (by priority among those that have not begun), and
+       never mixed: one that has begun, or is first in line, keeps the others waiting until it is final.
+    2. Every accepted character is in a sentence that was finished, or in a :class:`~pipeline.events.Dropped`; white space between
+       sentences goes without saying. Where a started sentence was cut, its rest is told, too.
+    3. ``Done`` comes once for every numbered text, ``SpeechFinished`` once for every utterance of which something was started.
+    4. What it keeps is bounded by :class:`ScriptLimits`, and each call costs what it changes, not what is waiting.
+
+    The shell tells what becomes of each sentence that it took: :meth:`on_started`, then :meth:`on_finished`; or
+    :meth:`on_dropped`. After a :class:`Retract` it says so only for those that had been started (:meth:`on_finished`, with what was
+    heard); for the others nothing is owed, and what is said about an unknown id is ignored.
+
+    Names. An utterance that its sender did not name gets a name (``prefix`` and ``u17``) which events carry. A name may be used
+    again: text for one that is final, or was closed for being quiet too long, begins a new utterance. What comes for one that
+    was cancelled while it grew is dropped until it is final: it was on its way before the cancel.
+
+    Revisions. A higher revision carries the whole utterance in its new wording and replaces what was not started. What was
+    started is left out: the text's beginning, where it still reads the same; otherwise as many sentences as were started, and
+    their new wording is told as ``superseded``. It holds for an utterance that has ended, too, as long as it is remembered.
+
+    Expiry. Whole sentences expire, from the ``expires_ms`` of the utterance's latest text that has one, until they are started;
+    text that is no sentence yet does not.
+    """
+
+    def __init__(
+        self,
+        limits: ScriptLimits = ScriptLimits(),
+        segmenter: SegmenterSettings | None = None,
+        *,
+        prefix: str = "s",
+    ) -> None:
+        """``prefix`` begins every sentence's id."""
+        self._limits = limits
+        self._segmenter = segmenter or SegmenterSettings()
+        self._prefix = prefix
+        self._numbers = 0
+        self._ids = 0
+        self._live: dict[int, _Utterance] = {}
+        self._names: dict[tuple[str, str], _Utterance] = {}  # the latest of each name, live or remembered
+        self._spent: deque[_Utterance] = deque()
+        self._queue: list[tuple[int, int, _Utterance]] = []  # heap of those not begun; may hold ones that are dead or begun
+        self._unbegun = 0
+        self._current: _Utterance | None = None
+        self._out: OrderedDict[str, _Piece] = OrderedDict()  # handed out and not settled, in that order
+        self._alarms: list[tuple[float, int, _Utterance | _Piece]] = []  # heap; an entry counts if its target's `alarm` says so
+        self._alarm_count = 0
+        self._tidy_at = 64
+        self._waiting = 0
+
+    @property
+    def waiting_characters(self) -> int:
+        """Accepted and not handed out."""
+        return self._waiting
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is waiting, growing, or handed out."""
+        return not self._live
+
+    def on_text(self, sender: str, text: Text, wish: Wish, *, now: float) -> list[Outcome]:
+        known = self._names.get((sender, text.utterance)) if text.utterance else None
+        if known is not None and text.revision < known.revision:
+            return self._refuse(sender, text, "superseded")
+        if known is not None and known.is_deaf and text.revision == known.revision:
+            known.is_deaf = not text.final
+            return self._refuse(sender, text, known.cancelled or "cancelled")
+        is_newer = known is not None and text.revision > known.revision
+        grows = known is not None and not known.is_closed
+        if self._waiting + len(text.text) > self._limits.characters:
+            outcomes = self._refuse(sender, text, "overflow")
+            return outcomes + self._close(known, now) if known and grows and text.final and not is_newer else outcomes
+        if known is not None and is_newer and self._can_reopen(known):
+            return self._revise(known, text, wish, now)
+        if known is not None and grows and not is_newer:
+            return self._feed(known, text, text.text, wish, now)
+        return self._open(sender, text, wish, known if is_newer else None, now)
+
+    def on_flush(self, sender: str, utterance: str | None, *, now: float) -> list[Outcome]:
+        """Say what is held of one utterance, or of all of this sender's, as if a sentence ended there."""
+        outcomes: list[Outcome] = []
+        for found in self._find(sender, utterance):
+            if not found.is_closed:
+                outcomes += self._take(found, found.segmenter.flush(now), now)
+        return outcomes
+
+    def on_end(self, sender: str, now: float) -> list[Outcome]:
+        """The sender has said everything: its utterances are final."""
+        return [outcome for found in self._find(sender, None) for outcome in self._close(found, now)]
+
+    def on_aborted(self, sender: str, utterance: str, *, now: float) -> list[Outcome]:
+        """Its text was broken off: whole sentences are said, the rest is not."""
+        outcomes: list[Outcome] = []
+        for found in self._find(sender, utterance):
+            if not found.is_closed:
+                outcomes += self._drop_pending(found, "aborted")
+                outcomes += self._close(found, now)
+        return outcomes
+
+    def on_cancel(self, sender: str, utterance: str | None, *, now: float) -> list[Outcome]:
+        """Silence, and forget the rest: of one utterance, or of all of this sender's."""
+        return self._cancel(self._find(sender, utterance), "cancelled")
+
+    def clear(self, why: DropReason) -> list[Outcome]:
+        """Everything is dropped and told. As after a cancel, :meth:`on_finished` is owed for what had been started."""
+        return self._cancel(list(self._live.values()), why)
+
+    def next(self, now: float) -> Sentence | None:
+        """The next sentence to be made; None while there is none, or while :meth:`on_timer` is due for the first in line."""
+        utterance = self._head()
+        if utterance is None or not utterance.waiting:
+            return None
+        piece = utterance.waiting[0]
+        if piece.expires is not None and piece.expires <= now:
+            return None
+        if not utterance.is_begun:
+            heapq.heappop(self._queue)
+            utterance.is_begun, self._current = True, utterance
+            self._unbegun -= 1
+        utterance.waiting.popleft().is_waiting = False
+        self._waiting -= piece.size
+        self._ids += 1
+        piece.id = f"{self._prefix}{self._ids}"
+        self._out[piece.id] = piece
+        utterance.out += 1
+        return Sentence(
+            id=piece.id,
+            sender=utterance.sender,
+            utterance=utterance.name,
+            text=piece.text,
+            wish=piece.wish,
+            completed=piece.completed,
+            expires=piece.expires,
+            paragraph=piece.paragraph,
+        )
+
+    def on_started(self, id: str, *, now: float) -> list[Outcome]:
+        """Its first sample has gone out: it cannot be replaced any more."""
+        piece = self._out.get(id)
+        if piece is not None and not piece.is_started:
+            self._start(piece)
+        return []
+
+    def on_finished(self, id: str, *, heard: float, characters: int, now: float) -> list[Outcome]:
+        """It has ended: after ``heard`` seconds, and that many of its characters (fewer than it has: it was cut)."""
+        piece = self._out.get(id)
+        if piece is None:
+            return []
+        if not piece.is_started:
+            self._start(piece)
+        utterance = piece.utterance
+        utterance.position += heard
+        utterance.characters += min(characters, len(piece.text))
+        rest, outcomes = piece.text[characters:].strip(), []
+        utterance.is_interrupted |= bool(rest)
+        if any(character.isalnum() for character in rest):
+            outcomes.append(_dropped(utterance, rest, utterance.cancelled or "failed"))
+        return outcomes + self._settle(piece) + self._retire(utterance)
+
+    def on_dropped(self, id: str, why: DropReason, *, now: float) -> list[Outcome]:
+        """It will not be heard."""
+        piece = self._out.get(id)
+        return self._drop(piece, why) + self._retire(piece.utterance) if piece is not None else []
+
+    def timer(self) -> float | None:
+        """When :meth:`on_timer` is to be called, in seconds; there may be nothing to do then after all."""
+        while self._alarms and self._alarms[0][2].alarm != self._alarms[0][0]:
+            heapq.heappop(self._alarms)
+        return self._alarms[0][0] if self._alarms else None
+
+    def on_timer(self, now: float) -> list[Outcome]:
+        due = []
+        while (at := self.timer()) is not None and at <= now:
+            due.append(heapq.heappop(self._alarms)[2])
+            due[-1].alarm = None
+        outcomes: list[Outcome] = []
+        for target in due:
+            outcomes += self._expire(target) if isinstance(target, _Piece) else self._on_due(target, now)
+        return outcomes
+
+    # Text
+
+    def _refuse(self, sender: str, text: Text, why: DropReason) -> list[Outcome]:
+        outcomes: list[Outcome] = [Tell(sender, Dropped(text.utterance or "", text.text, why))]
+        if text.stream is not None and text.seq is not None:
+            outcomes.append(Done(sender, text.stream, text.seq))
+        return outcomes
+
+    def _open(self, sender: str, text: Text, wish: Wish, older: _Utterance | None, now: float) -> list[Outcome]:
+        """A new utterance; ``older`` is the ended one of which it is a revision."""
+        if self._unbegun >= self._limits.utterances:
+            return self._refuse(sender, text, "overflow")
+        self._numbers += 1
+        utterance = _Utterance(
+            number=self._numbers,
+            sender=sender,
+            name=text.utterance or f"{self._prefix}u{self._numbers}",
+            priority=text.priority,
+            revision=text.revision,
+            wish=wish,
+            segmenter=Segmenter(wish.language, self._segmenter),
+            opened=now,
+            fed_at=now,
+        )
+        if older is not None and older.cancelled is None:
+            utterance.openings = None if older.openings is None else list(older.openings)
+            utterance.opened_count, utterance.opened_characters = older.opened_count, older.opened_characters
+        self._live[utterance.number] = utterance
+        if text.utterance:
+            self._names[sender, text.utterance] = utterance
+        self._enqueue(utterance)
+        return self._feed_rest(utterance, text, wish, now)
+
+    def _revise(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
+        retracted = self._hand_back_after(utterance)
+        outcomes = self._drop_unstarted(utterance, "superseded", retracted)
+        utterance.revision = text.revision
+        utterance.segmenter = Segmenter(wish.language, self._segmenter)
+        utterance.base = utterance.fed
+        utterance.expires = None
+        utterance.is_closed = False
+        if utterance.is_begun:
+            self._current = utterance
+        return outcomes + self._feed_rest(utterance, text, wish, now)
+
+    def _can_reopen(self, utterance: _Utterance) -> bool:
+        """Whether nothing that comes after it has been started."""
+        if not utterance.is_live or utterance.cancelled is not None:
+            return False
+        return not any(other.has_started for other in self._later(utterance))
+
+    def _later(self, utterance: _Utterance) -> set[_Utterance]:
+        """Those that have begun after it."""
+        if not utterance.is_begun:
+            return set()
+        out = [piece.utterance for piece in self._out.values()]
+        later = set(out[out.index(utterance) :]) if utterance.out else set()
+        if self._current is not None and self._current.is_live:
+            later.add(self._current)
+        return later - {utterance}
+
+    def _hand_back_after(self, utterance: _Utterance) -> set[str]:
+        """Let those that began after it begin again: what was handed out of them waits again; the ids to retract."""
+        later = self._later(utterance)
+        pieces = [piece for piece in self._out.values() if piece.utterance in later]
+        ids = {piece.id for piece in pieces}
+        for piece in reversed(pieces):
+            del self._out[piece.id]
+            piece.id, piece.is_waiting = "", True
+            piece.utterance.out -= 1
+            piece.utterance.waiting.appendleft(piece)
+            self._waiting += piece.size
+        for other in later:
+            other.is_begun = False
+            self._enqueue(other)
+        return ids
+
+    def _feed_rest(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
+        """Feed the first text of an utterance or of a revision, without what was started."""
+        rest = utterance.rest_of(text.text)
+        utterance.skip = utterance.opened_count if rest is None else 0
+        if rest is not None and utterance.opened_count:
+            utterance.has_content = True
+        return self._feed(utterance, text, text.text if rest is None else rest, wish, now)
+
+    def _feed(self, utterance: _Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
+        utterance.wish, utterance.fed_at = wish, now
+        if text.expires_ms is not None:
+            utterance.expires = now + text.expires_ms / 1000
+        start, utterance.fed = utterance.fed, utterance.fed + len(words)
+        self._waiting += len(words)
+        if text.stream is not None and text.seq is not None:
+            part = _Part(text.stream, text.seq, start, utterance.fed)
+            utterance.parts.append(part)
+            if len(words) < len(text.text):
+                self._owe_to_started(utterance, part)
+        outcomes = self._take(utterance, utterance.segmenter.feed(words, now), now)
+        return outcomes + self._close(utterance, now) if text.final else outcomes
+
+    def _owe_to_started(self, utterance: _Utterance, part: _Part) -> None:
+        """A revision's beginning is heard when the sentences are that it was left out for."""
+        for piece in self._out.values():
+            if piece.utterance is utterance:
+                piece.parts.append(part)
+                part.owed += 1
+
+    def _take(self, utterance: _Utterance, pieces: Iterable[Piece], now: float) -> list[Outcome]:
+        """Accept what the segmenter found."""
+        outcomes: list[Outcome] = []
+        for found in pieces:
+            if not found.text:
+                continue  # white space goes with what follows, or with the rest
+            end = utterance.base + found.end
+            size = end - utterance.covered
+            parts = utterance.cover(end)
+            for part in parts:
+                part.owed += 1
+            utterance.has_content = True
+            piece = _Piece(utterance, found.text, size, utterance.wish, now, utterance.expires, found.paragraph, parts)
+            if not found.speakable:
+                outcomes += self._drop(piece, "nothing_to_say")
+            elif utterance.skip:
+                utterance.skip -= 1
+                outcomes += self._drop(piece, "superseded")
+            else:
+                piece.is_waiting = True
+                utterance.waiting.append(piece)
+                if piece.expires is not None:
+                    self._set_alarm(piece, piece.expires)
+        if not utterance.segmenter.pending.strip():
+            outcomes += self._cover_rest(utterance)
+        self._watch(utterance)
+        return outcomes
+
+    def _cover_rest(self, utterance: _Utterance) -> list[Outcome]:
+        """What is left of the accepted characters is white space, or has been told."""
+        self._waiting -= utterance.fed - utterance.covered
+        return [_done(utterance, part) for part in utterance.cover(utterance.fed) if not part.owed]
+
+    def _close(self, utterance: _Utterance, now: float) -> list[Outcome]:
+        """No more of it will come: say what is held."""
+        if utterance.is_closed:
+            return []
+        outcomes = self._take(utterance, utterance.segmenter.flush(now), now)
+        outcomes += self._cover_rest(utterance)
+        if not utterance.has_content:
+            outcomes.insert(0, _dropped(utterance, "", "nothing_to_say"))
+        utterance.is_closed, utterance.alarm = True, None
+        return outcomes + self._retire(utterance)
+
+    # Order
+
+    def _enqueue(self, utterance: _Utterance) -> None:
+        heapq.heappush(self._queue, (utterance.priority, utterance.number, utterance))
+        self._unbegun += 1
+        if self._unbegun <= 2:  # somebody waits now, where nobody did: less patience with those that grow
+            for other in self._live.values():
+                self._watch(other)
+
+    def _head(self) -> _Utterance | None:
+        """Whose turn it is."""
+        current = self._current
+        if current is not None and (current.waiting or not current.is_closed):
+            return current
+        self._current = None
+        while self._queue and (self._queue[0][2].is_begun or not self._queue[0][2].is_live):
+            heapq.heappop(self._queue)
+        return self._queue[0][2] if self._queue else None
+
+    def _find(self, sender: str, name: str | None) -> list[_Utterance]:
+        return [found for found in self._live.values() if found.sender == sender and name in (None, found.name)]
+
+    def _start(self, piece: _Piece) -> None:
+        utterance = piece.utterance
+        piece.is_started, piece.alarm, utterance.has_started = True, None, True
+        utterance.opened_count += 1
+        utterance.opened_characters += len(piece.text)
+        if utterance.opened_characters > OPENING_CHARACTERS:
+            utterance.openings = None
+        if utterance.openings is not None:
+            utterance.openings.append(piece.text)
+
+    # What becomes of it
+
+    def _settle(self, piece: _Piece) -> list[Outcome]:
+        """Nothing more is owed for this piece, wherever it was."""
+        utterance = piece.utterance
+        piece.alarm = None
+        if piece.id:
+            del self._out[piece.id]
+            utterance.out -= 1
+        else:
+            self._waiting -= piece.size
+            if piece.is_waiting:
+                utterance.waiting.remove(piece)
+        outcomes: list[Outcome] = []
+        for part in piece.parts:
+            part.owed -= 1
+            if part.is_covered and not part.owed:
+                outcomes.append(_done(utterance, part))
+        return outcomes
+
+    def _drop(self, piece: _Piece, why: DropReason) -> list[Outcome]:
+        return [_dropped(piece.utterance, piece.text, why), *self._settle(piece)]
+
+    def _drop_pending(self, utterance: _Utterance, why: DropReason) -> list[Outcome]:
+        """What is no sentence yet; the segmenter must not be used again, but to be flushed in vain."""
+        pending = utterance.segmenter.pending.strip()
+        utterance.segmenter = Segmenter(utterance.wish.language, self._segmenter)
+        outcomes = self._cover_rest(utterance)
+        utterance.base = utterance.fed
+        if pending:
+            utterance.has_content = True
+            outcomes.insert(0, _dropped(utterance, pending, why))
+        return outcomes
+
+    def _drop_unstarted(self, utterance: _Utterance, why: DropReason, retracted: Iterable[str] = ()) -> list[Outcome]:
+        """Take back what was handed out, drop what was not started; ``retracted`` go back with it."""
+        handed = [piece for piece in self._out.values() if piece.utterance is utterance and not piece.is_started] if utterance.out else []
+        ids = frozenset(retracted).union(piece.id for piece in handed)
+        outcomes: list[Outcome] = [Retract(ids)] if ids else []
+        for piece in [*handed, *utterance.waiting]:
+            outcomes += self._drop(piece, why)
+        if not utterance.is_closed:
+            outcomes += self._drop_pending(utterance, why)
+        return outcomes
+
+    def _cancel(self, utterances: list[_Utterance], why: DropReason) -> list[Outcome]:
+        chosen = [utterance for utterance in utterances if utterance.cancelled is None]
+        playing = frozenset(piece.id for piece in self._out.values() if piece.is_started and piece.utterance in chosen)
+        outcomes: list[Outcome] = [Retract(playing)] if playing else []
+        for utterance in chosen:
+            outcomes += self._drop_unstarted(utterance, why)
+            utterance.cancelled, utterance.is_interrupted = why, True
+            utterance.is_deaf, utterance.is_closed, utterance.alarm = not utterance.is_closed, True, None
+            outcomes += self._retire(utterance)
+        return outcomes
+
+    def _retire(self, utterance: _Utterance) -> list[Outcome]:
+        """If nothing of it is left and no more can come, that is told, and it is only remembered."""
+        if not utterance.is_live or not utterance.is_closed or utterance.waiting or utterance.out:
+            return []
+        utterance.is_live = False
+        del self._live[utterance.number]
+        if not utterance.is_begun:
+            self._unbegun -= 1
+        self._spent.append(utterance)
+        if len(self._spent) > self._limits.remembered:
+            oldest = self._spent.popleft()
+            if self._names.get((oldest.sender, oldest.name)) is oldest:
+                del self._names[oldest.sender, oldest.name]
+        if not utterance.has_started:
+            return []
+        event = SpeechFinished(utterance.name, utterance.position, utterance.characters, utterance.is_interrupted)
+        return [Tell(utterance.sender, event)]
+
+    # Time
+
+    def _watch(self, utterance: _Utterance) -> None:
+        """Set the alarm of an utterance that may still grow."""
+        if utterance.is_closed:
+            return
+        due = self._patience(utterance)
+        found = utterance.segmenter.timer()
+        due = due if found is None else min(due, found)
+        if utterance.alarm is None or due < utterance.alarm:
+            self._set_alarm(utterance, due)
+
+    def _patience(self, utterance: _Utterance) -> float:
+        """Until when an utterance may grow, in seconds."""
+        if self._unbegun > (not utterance.is_begun):
+            return min(utterance.fed_at + self._limits.quiet, utterance.opened + self._limits.longest)
+        return utterance.fed_at + self._limits.alone
+
+    def _on_due(self, utterance: _Utterance, now: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        due = utterance.segmenter.timer()
+        if due is not None and due <= now:
+            outcomes += self._take(utterance, utterance.segmenter.on_timer(now), now)
+        if self._patience(utterance) <= now:
+            outcomes += self._close(utterance, now)
+        self._watch(utterance)
+        return outcomes
+
+    def _expire(self, piece: _Piece) -> list[Outcome]:
+        outcomes: list[Outcome] = [Retract(frozenset((piece.id,)))] if piece.id else []
+        return outcomes + self._drop(piece, "expired") + self._retire(piece.utterance)
+
+    def _set_alarm(self, target: _Utterance | _Piece, due: float) -> None:
+        target.alarm = due
+        self._alarm_count += 1
+        heapq.heappush(self._alarms, (due, self._alarm_count, target))
+        if len(self._alarms) > self._tidy_at:
+            self._alarms = [entry for entry in self._alarms if entry[2].alarm == entry[0]]
+            heapq.heapify(self._alarms)
+            self._tidy_at = 64 + 2 * len(self._alarms)
+
+
+def _dropped(utterance: _Utterance, text: str, why: DropReason) -> Outcome:
+    return Tell(utterance.sender, Dropped(utterance.name, text, why))
+
+
+def _done(utterance: _Utterance, part: _Part) -> Outcome:
+    return Done(utterance.sender, part.stream, part.seq)
