@@ -36,7 +36,7 @@ class ProtocolError(Exception):
 class Message(BaseModel):
     """Wrong types are errors, unknown fields are not."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Hello(Message):
