@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.results import BEGIN, END, Figure, Result, Table, load, machine, main, quantile, report, rewrite, save, told, versions
+
+
+def result(*figures: Figure, bench: str = "latency") -> Result:
+    table = Table("By length", ("system", "13", "158"), (("node", 0.0421, None), ("whole", 140.0, 506.4)))
+    return Result(bench, 7, "one room", figures, (table,), machine(), versions(), "2030-01-01T00:00:00+00:00", 0.25)
+
+
+MET = Figure("delay, p95", 12.34, "ms", most=15.0)
+MISSED = Figure("delay after 30 s", 71.0, "ms", most=40.0)
+
+
+@pytest.mark.parametrize(
+    ("figure", "met", "target"),
+    [
+        (MET, True, "at most 15 ms"),
+        (MISSED, False, "at most 40 ms"),
+        (Figure("lost", 0.0, "", most=0.0), True, "at most 0"),
+        (Figure("spoken", 20.0, "sentences", most=20.0, least=20.0), True, "20 sentences"),
+        (Figure("spoken", 19.0, "sentences", most=20.0, least=20.0), False, "20 sentences"),
+        (Figure("likeness", 95.0, "dB", least=90.0), True, "at least 90 dB"),
+        (Figure("likeness", None, "dB", least=90.0), False, "at least 90 dB"),
+        (Figure("for information", None, ""), True, ""),
+    ],
+)
+def test_a_figure_is_held_against_its_bounds(figure: Figure, met: bool, target: str) -> None:
+    assert (figure.is_met, figure.target) == (met, target)
+
+
+def test_a_result_knows_what_it_missed_and_comes_back_from_its_file(tmp_path: Path) -> None:
+    kept = result(MET, MISSED)
+    assert kept.missed == (MISSED,)
+    assert load(save(kept, tmp_path)) == kept
+
+
+def test_tables_hold_the_figures_their_targets_and_the_conditions() -> None:
+    text = told(result(MET, MISSED))
+    assert "| delay, p95 | 12.3 ms | at most 15 ms | yes |" in text
+    assert "| delay after 30 s | 71 ms | at most 40 ms | **no** |" in text
+    assert "| node | 0.0421 |  |" in text
+    assert "| whole | 140 | 506 |" in text
+    assert "seed 7" in text
+    assert "livekit " in text
+
+
+def test_the_readme_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# A title\n{BEGIN}\nold\n{END}\nThe rest.\n")
+    save(result(MET), tmp_path)
+    main(tmp_path, readme)
+    once = readme.read_text()
+    main(tmp_path, readme)
+    assert readme.read_text() == once
+    assert once.startswith("# A title\n")
+    assert once.endswith(f"{END}\nThe rest.\n")
+    assert "old" not in once
+    assert report([result(MET)]).splitlines()[-1] in once
+
+
+def test_a_text_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="marked by"):
+        rewrite("# A title", "block")
+
+
+def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("# A title\n")
+    main(tmp_path, readme)
+    assert readme.read_text() == "# A title\n"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
+@settings(max_examples=50, deadline=None)
+def test_a_quantile_lies_among_its_values(values: list[float], q: float) -> None:
+    found = quantile(values, q)
+    assert found is not None
+    assert min(values) - 1e-6 <= found <= max(values) + 1e-6
+    assert quantile([], q) is None
