@@ -7,15 +7,25 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from engines.catalog import default_folder
+from engines.piper import PiperSettings
+from engines.tone import ToneSettings
+from pipeline.ingest import IngestLimits
+from pipeline.lanes import LaneSettings
+from pipeline.script import ScriptLimits
+from pipeline.segmenter import SegmenterSettings
+
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
 LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
+DERIVED = {"piper.folder": "models.root"}
+"""Fields of modules that are set under another key, and only there."""
 FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
 
 
@@ -29,7 +39,10 @@ def _split(value: object) -> object:
 
 
 def _expand(value: object) -> object:
-    return os.path.expanduser(value) if isinstance(value, str) else value
+    """``~/`` is the user's folder, in a path and in the paths of a section."""
+    if isinstance(value, Mapping):
+        return {name: _expand(item) for name, item in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
 def _check_url(value: str) -> str:
@@ -90,8 +103,8 @@ class NodeSettings(Section):
 
 
 class SelectionSettings(Section):
-    strategy: Literal["auto", "manual", "quality_first", "speed_first"] = "auto"
-    """How an engine is chosen for a sentence."""
+    strategy: Literal["auto", "manual"] = "auto"
+    """``auto``: the next engine speaks when one fails. ``manual``: only the first one, or the one asked for."""
     ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     """Milliseconds from a complete sentence to its first audible sample."""
     fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)
@@ -99,8 +112,8 @@ class SelectionSettings(Section):
 
 
 class ModelSettings(Section):
-    root: UserPath = Field(default_factory=lambda: _cache_home() / "models")
-    """Folder of downloaded voices and models."""
+    root: UserPath = Field(default_factory=default_folder)
+    """Folder into which voices are installed and in which engines find them."""
     offline: bool = False
     """Whether nothing may be downloaded."""
 
@@ -121,6 +134,12 @@ class Settings(Section):
     node: NodeSettings = NodeSettings()
     selection: SelectionSettings = SelectionSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
+    piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    tone: ToneSettings = ToneSettings()
+    segmenter: SegmenterSettings = SegmenterSettings()
+    script: ScriptLimits = ScriptLimits()
+    ingest: IngestLimits = IngestLimits()
+    lanes: LaneSettings = LaneSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")
@@ -130,7 +149,16 @@ class Settings(Section):
         unknown = list(_unknown(cls, data))
         if unknown:
             raise ValueError("; ".join(unknown))
+        for key, instead in DERIVED.items():
+            section, name = key.split(".")
+            if name in (data.get(section) or {} if isinstance(data.get(section), Mapping) else {}):
+                raise ValueError(f"{key}: set {instead} instead")
         return data
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        vars(self).update(piper=dataclasses.replace(self.piper, folder=self.models.root))  # it is frozen, and not handed out yet
+        return self
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:

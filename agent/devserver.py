@@ -22,6 +22,7 @@ from agent.config import cache_folder, child_environment
 
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
 CONFIG = Path(__file__).parent.parent / "livekit.yaml"
+DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml; media over UDP has 7882
 BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
 READY_WAIT = 15.0  # seconds: it takes 50 ms on an idle machine
 PROBE_WAIT = 1.0  # seconds for one answer to "are you there"
@@ -48,11 +49,18 @@ def find_server(tell: Callable[[str], None] = lambda line: None) -> Path:
 
     Blocks, for minutes when it builds; ``tell`` hears a line before that. Raises :exc:`ServerMissing`.
     """
-    found = shutil.which("livekit-server")
-    if found:
-        return Path(found)
-    cached = cache_folder() / "bin" / "livekit-server"
-    return cached if os.access(cached, os.X_OK) else _build(cached, tell)
+    return locate() or _build(_cached(), tell)
+
+
+def locate() -> Path | None:
+    """The program that is there already, from PATH or from this user's cache."""
+    found = shutil.which("livekit-server") or shutil.which(_cached())
+    return Path(found) if found else None
+
+
+def can_build() -> bool:
+    """Whether Go is here to build it with."""
+    return shutil.which("go") is not None
 
 
 class DevServer:
@@ -97,7 +105,7 @@ class DevServer:
                 self._port, *media = free_ports(3)
                 self._media_ports = (media[0], media[1])
             with self._open_log() as output:
-                if not _is_free(self._port):
+                if not is_free(self._port):
                     if attempt == attempts:
                         raise ServerFailed(f"port {self._port} is in use already; LIVEKIT_URL can name the server that has it")
                     continue
@@ -222,12 +230,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on that port of this machine."""
     try:
         with socket.create_server(("127.0.0.1", port)):
             return True
     except OSError:
         return False
+
+
+def _cached() -> Path:
+    return cache_folder() / "bin" / "livekit-server"
 
 
 def _build(target: Path, tell: Callable[[str], None]) -> Path:

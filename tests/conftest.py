@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.config import before_livekit_agents
-from agent.devserver import DevServer, find_server
-
-before_livekit_agents()
+if TYPE_CHECKING:
+    from agent.devserver import DevServer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,6 +20,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def livekit_server() -> Iterator[DevServer]:
     """A running LiveKit server on free ports, shared by all tests; a test that stops or restarts one makes its own."""
+    from agent.devserver import DevServer, find_server
+
     server = DevServer(find_server())
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         runner.run(server.start())
