@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from engines.base import Voice
+from pipeline.protocol import Strategy
 
 COOL_DOWN = 10.0  # seconds for which an engine that failed is tried last: long enough for a burst, short enough to come back
 
@@ -19,10 +20,10 @@ class ChainSettings:
 
     order: tuple[str, ...] = ("piper", "tone")
     """Names of engines, the preferred one first."""
-    strategy: Literal["auto", "manual"] = "auto"
-    """``auto``: the next engine speaks when one fails. ``manual``: only the first one, or the one asked for."""
+    strategy: Strategy = "auto"
+    """``manual``: only the first engine, or the one asked for, whatever happens. Otherwise the next one speaks when one fails."""
     budget: Annotated[float, Field(ge=0.02, le=10)] = 0.25
-    """Seconds from a complete sentence to its first audible sample."""
+    """Seconds from a complete sentence to its first audible sample, where the text does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Chain:
     """The order in which engines are asked; told what became of it."""
 
     def __init__(self, settings: ChainSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._failed: dict[str, float] = {}
 
     def candidates(
@@ -47,13 +48,13 @@ class Chain:
 
         ``offers``: voices by engine, of the engines that are loaded. ``voice`` and ``engine``: wishes, may be empty.
         """
-        order = [name for name in dict.fromkeys((engine, *self._settings.order)) if name in offers]
+        order = [name for name in dict.fromkeys((engine, *self.settings.order)) if name in offers]
         order.sort(key=lambda name: self._failed.get(name, -COOL_DOWN) > now - COOL_DOWN)
         wished = find_voice(voice, (v for voices in offers.values() for v in voices))
         if wished is not None and not engine:
             order.sort(key=lambda name: name != wished.engine)
         found = [Candidate(name, best) for name in order if (best := _nearest(offers[name], wished, voice, language)) is not None]
-        return found[:1] if (strategy or self._settings.strategy) == "manual" else found
+        return found[:1] if (strategy or self.settings.strategy) == "manual" else found
 
     def on_failed(self, engine: str, *, now: float) -> None:
         self._failed[engine] = now

@@ -58,6 +58,8 @@ class PlayoutBuffer:
         self.sample_rate = sample_rate
         self.on_ready: Callable[[], None] = lambda: None
         """Called (on the writing side's thread) when there is something to do again: text accepted, sound written."""
+        self.is_live = True
+        """False when whoever reads waits for sound rather than for time: while it runs dry, no time passes for the listener."""
         self._on_cue = on_cue
         self._lock = threading.Lock()
         self._items: deque[Sound | Cue] = deque()
@@ -192,6 +194,25 @@ class PlayoutBuffer:
             return NO_SAMPLES
         tail = sound.samples[: int(FADE * self.sample_rate)]
         return (tail * np.linspace(1, 0, len(tail), dtype=np.float32)).astype(np.int16)
+
+    def cut_back(self, sentence: str, keep: int) -> None:
+        """Let the sound of one sentence end ``keep`` samples after its start, or where it has been read to already."""
+        with self._lock:
+            has_started = self._speaking == sentence
+            passed = self._heard_samples if has_started else 0
+            kept: deque[Sound | Cue] = deque()
+            for item in self._items:
+                if item.sentence == sentence and has_started:
+                    if passed >= keep:
+                        continue
+                    if isinstance(item, Sound):
+                        item = Sound(sentence, item.samples[: keep - passed])
+                        passed += len(item.samples)
+                elif isinstance(item, Cue) and item.kind == "start":
+                    has_started = item.sentence == sentence
+                kept.append(item)
+            self._items = kept
+            self._in_hand_samples = sum(len(item.samples) for item in kept if isinstance(item, Sound))
 
     def rewind(self) -> None:
         """Bring the sentence that is being heard back to its start, to be heard again; its cues pass again, too."""

@@ -160,3 +160,18 @@ def test_everything_written_is_read_once_and_in_order(sentences, frame):
         heard += [value for value in read.tolist() if value]
     assert heard == list(range(1, written + 1))
     assert listener.cues == [(kind, str(i)) for i in range(len(sentences)) for kind in ("start", "end")]
+
+
+@pytest.mark.parametrize(("read_first", "left"), [(0, 15), (1, 5), (2, 0)])
+def test_cut_back_keeps_the_first_samples_only(listener, read_first, left):
+    listener.buffer.write("a", sound(9, 10))  # the pause before it does not count
+    listener.buffer.cue(Cue("a", "start"))
+    listener.buffer.write("a", sound(1, 10))
+    listener.buffer.write("a", sound(2, 20))
+    listener.read(1 + read_first)
+    listener.buffer.cut_back("a", 15)
+    listener.buffer.cue(Cue("a", "end"))
+    rest = [frame for frame in listener.read(4) if frame is not None]
+    assert sum(np.count_nonzero(frame) for frame in rest) == left
+    assert listener.buffer.in_hand == 0
+    assert listener.cues[-1] == ("end", "a")

@@ -1,0 +1,176 @@
+import asyncio
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engines.base import Chunk, Engine, Mark, SynthesisFailed, Voice
+from engines.tone import ToneEngine
+from pipeline.events import Dropped, SentenceFinished, SpeechFinished, SpeechStarted, Switched
+from pipeline.protocol import Cancel, Text
+from pipeline.speaker import SpeakerSettings
+from pipeline.stage import StageSettings
+from tests.virtual_time import Room, run
+
+
+class Scripted(Engine):
+    """Says a word a step, 0.2 s each; what it does at which word is scripted."""
+
+    def __init__(self, name, at=None):
+        self.name = name
+        self.at = at or {}
+        self.closed = self.begun = 0
+
+    build = "scripted"
+
+    def load(self): ...
+
+    def unload(self): ...
+
+    def voices(self):
+        return (Voice(f"{self.name}-en", self.name, "en", 24_000),)
+
+    def synthesize(self, request, pace):
+        self.begun += 1
+        try:
+            for index, word in enumerate(request.text.split()):
+                what = self.at.get(word.strip(".,"))
+                if isinstance(what, Exception):
+                    raise what
+                level = 0 if what == "silent" else 3000
+                start = request.text.index(word)
+                mark = _mark(start, start + len(word), index * 4800)
+                yield Chunk(np.full(4800, level, dtype=np.int16), (mark,))
+        finally:
+            self.closed += 1
+
+
+def _mark(start, end, sample):
+    return Mark(start, end, sample, exact=True)
+
+
+def speak(text, engines=None, *, settings=None, cost=0.02, during=None):
+    async def go():
+        async with Room(engines, settings=settings, cost=cost) as room:
+            room.stage.on_message("up", Text(text=text, utterance="u"))
+            if during is not None:
+                await during(room)
+            await room.quiet()
+            return room
+
+    return run(go())
+
+
+@pytest.mark.parametrize("pause", [0.1, 0.3, 0.8])
+def test_the_pause_between_sentences_is_the_one_that_the_settings_name(pause):
+    room = speak("One here. Two there. Three.", settings=StageSettings(speaker=SpeakerSettings(sentence_pause=pause)))
+    spans = room.heard()
+    assert len(spans) == 3
+    for before, after in pairwise(spans):
+        assert after[0] - before[1] == pytest.approx(pause, abs=0.02)
+
+
+def test_a_paragraph_has_a_pause_of_its_own():
+    room = speak("One here.\n\nTwo there.")
+    first, second = room.heard()
+    assert second[0] - first[1] == pytest.approx(0.7, abs=0.02)
+
+
+def test_the_next_sentence_is_made_while_one_is_heard():
+    room = speak("The first sentence takes a while to say. Second.", [Scripted("steady")], cost=0.1)
+    first, second = room.heard()
+    assert second[0] - first[1] == pytest.approx(0.3, abs=0.02)
+    assert room.told(SpeechStarted)[1].ttft == pytest.approx(0, abs=0.02)
+
+
+def test_look_ahead_is_bounded_by_seconds():
+    ahead = []
+
+    async def watch(room):
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            ahead.append(next(iter(room.stage._speakers.values())).buffer.in_hand)
+
+    speak("A sentence of some length is here. " * 12, settings=StageSettings(speaker=SpeakerSettings(look_ahead=3.0)), during=watch)
+    assert 2.5 < max(ahead) < 3.0 + 2.5
+
+
+def test_captions_follow_the_sound_and_hold_the_text_as_written():
+    said = "Well, “good morning” everybody!"
+    seen = []
+
+    async def watch(room):
+        for _ in range(12):
+            await asyncio.sleep(0.2)
+            seen.append("".join(caption.text for caption in room.captions))
+
+    room = speak(said, during=watch)
+    assert "".join(caption.text for caption in room.captions) == said
+    assert [caption.final for caption in room.captions].count(True) == 1 and room.captions[-1].final
+    assert "" < seen[1] < said and len({text for text in seen if text}) > 2
+    assert room.captions[0].text == "Well,"
+
+
+def test_an_engine_that_fails_at_once_is_replaced():
+    first, second = Scripted("first", {"Hello": SynthesisFailed("no")}), Scripted("second")
+    room = speak("Hello there everybody.", [first, second])
+    assert room.told(Switched)[0].old == "first" and room.told(Switched)[0].new == "second"
+    assert [event.engine for event in room.told(SpeechStarted)] == ["second"]
+    assert room.heard()[0][1] - room.heard()[0][0] == pytest.approx(0.6, abs=0.02)
+
+
+def test_an_engine_that_dies_inside_is_continued_at_the_word():
+    first, second = Scripted("first", {"four": SynthesisFailed("died")}), Scripted("second")
+    room = speak("One two three four five.", [first, second])
+    (span,) = room.heard()
+    assert span[1] - span[0] == pytest.approx(1.0, abs=0.08)
+    assert len(room.told(SentenceFinished)) == 1
+    assert "".join(caption.text for caption in room.captions) == "One two three four five."
+
+
+def test_an_engine_that_gives_only_silence_has_failed():
+    silent, second = Scripted("silent", dict.fromkeys(["All", "quiet"], "silent")), Scripted("second")
+    room = speak("All quiet.", [silent, second])
+    assert [event.engine for event in room.told(SpeechStarted)] == ["second"]
+
+
+def test_when_all_fail_the_sentence_is_reported_and_the_next_is_heard():
+    engines = [Scripted(name, {"Bad": SynthesisFailed(name)}) for name in ("first", "second")]
+    room = speak("Bad sentence. Good sentence.", engines)
+    (dropped,) = room.told(Dropped)
+    assert (dropped.text, dropped.why) == ("Bad sentence.", "failed")
+    assert len(room.heard()) == 1
+
+
+def test_when_all_die_inside_what_was_heard_and_what_was_not_is_told():
+    engines = [Scripted(name, {"tres": SynthesisFailed(name)}) for name in ("first", "second")]
+    room = speak("One two tres four. Next one.", engines)
+    (dropped,) = room.told(Dropped)
+    assert dropped.why == "failed" and dropped.text.endswith("four.")
+    (finished,) = room.told(SpeechFinished)
+    assert finished.interrupted
+    assert len(room.heard()) == 2
+
+
+def test_no_engine_is_left_running_after_a_cancel():
+    engine = Scripted("first")
+
+    async def cut(room):
+        await asyncio.sleep(0.3)
+        room.stage.on_message("up", Cancel(utterance="u"))
+
+    room = speak("one two three four five six seven eight nine ten. " * 3, [engine], during=cut)
+    assert room.heard()[-1][1] < 0.36
+    assert engine.begun == engine.closed > 0
+    assert {event.why for event in room.told(Dropped)} == {"cancelled"}
+
+
+def test_a_slow_engine_is_an_underrun_and_is_counted():
+    room = speak("one two three four.", [Scripted("slow")], cost=0.35)
+    assert room.report.counts["underruns"] == 3
+
+
+def test_tone_runs_dry_nowhere():
+    room = speak("Several sentences follow. They are short. And they are many. " * 3, [ToneEngine()])
+    assert room.report.counts["underruns"] == 0
+    assert len(room.heard()) == 9

@@ -1,0 +1,228 @@
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from pipeline.events import (
+    Ack,
+    Backlog,
+    Complete,
+    Dropped,
+    Failure,
+    Pong,
+    Ready,
+    SentenceChosen,
+    SpeechFinished,
+    SpeechStarted,
+    Spoken,
+)
+from pipeline.protocol import Cancel, Config, End, Hello, Ping, ProtocolError, Text
+from pipeline.stage import StageSettings
+from tests.virtual_time import Room, run
+
+
+def in_room(**options):
+    """Runs a test's coroutine with a room in virtual time."""
+
+    def decorate(test):
+        def wrapped():
+            async def go():
+                async with Room(**options) as room:
+                    await test(room)
+
+            run(go())
+
+        wrapped.__name__ = test.__name__
+        return wrapped
+
+    return decorate
+
+
+@in_room()
+async def test_text_is_heard_and_everything_is_told(room):
+    room.stage.on_message("up", Text(text="Hello there. How are you?", utterance="u", stream="s", seq=0))
+    await room.quiet()
+    assert len(room.heard()) == 2
+    assert [event.text for event in room.told(SentenceChosen)] == ["Hello there.", "How are you?"]
+    first, second = room.told(SpeechStarted)
+    assert first.ttft == pytest.approx(0.03, abs=0.02) and first.ttft == first.lag
+    assert second.ttft < 0.03 < second.lag
+    (finished,) = room.told(SpeechFinished)
+    assert finished.characters == len("Hello there.") + len("How are you?") and not finished.interrupted
+    assert [event.seq for event in room.told(Ack)] == [0]
+    assert [event.seq for event in room.told(Spoken)] == [0]
+
+
+@in_room()
+async def test_hello_is_answered_with_what_is_held_and_spoken(room):
+    room.stage.on_message("up", Hello())
+    assert room.told(Ready)[0].last == {}
+    room.stage.on_message("up", Text(text="One.", stream="s", seq=0))
+    await room.quiet()
+    room.stage.on_message("up", Text(text="Two.", stream="s", seq=1))
+    room.stage.on_message("up", Hello())
+    progress = room.told(Ready)[1].last["s"]
+    assert (progress.held, progress.spoken) == (1, 0)
+    assert "en" in room.told(Ready)[1].languages
+
+
+@in_room()
+async def test_ping_is_answered(room):
+    room.stage.on_message("up", Ping(t=1.5))
+    assert room.told(Pong, "up") == [Pong(1.5)]
+
+
+@in_room()
+async def test_end_is_complete_after_everything_was_heard(room):
+    room.stage.on_message("up", Text(text="No full stop yet", final=False))
+    room.stage.on_message("up", End())
+    assert not room.told(Complete)
+    await room.quiet()
+    assert [type(event) for _, event in room.events if isinstance(event, SpeechFinished | Complete)] == [SpeechFinished, Complete]
+
+
+@in_room()
+async def test_end_without_text_is_complete_at_once(room):
+    room.stage.on_message("up", End())
+    assert room.told(Complete, "up")
+
+
+@in_room()
+async def test_a_refused_message_is_told_and_leaves_no_gap(room):
+    room.stage.on_refused("up", ProtocolError("bad_text", "no", stream="s", seq=0))
+    room.stage.on_message("up", Text(text="After it.", stream="s", seq=1))
+    await room.quiet()
+    assert room.told(Failure)[0].code == "bad_text"
+    assert len(room.heard()) == 1
+    assert room.told(Spoken)[-1].seq == 1
+
+
+@in_room()
+async def test_unknown_languages_and_voices_are_told_and_the_next_text_is_heard(room):
+    room.stage.on_message("up", Text(text="Hello.", language="tlh", stream="s", seq=0))
+    room.stage.on_message("up", Text(text="Hello.", voice="nobody", stream="s", seq=1))
+    room.stage.on_message("up", Config(language="tlh"))
+    room.stage.on_message("up", Text(text="Hello.", stream="s", seq=2))
+    await room.quiet()
+    assert [event.code for event in room.told(Failure)] == ["unknown_language", "unknown_voice", "unknown_language"]
+    assert [event.seq for event in room.told(Failure)[:2]] == [0, 1]
+    assert len(room.heard()) == 1
+    assert room.told(Spoken)[-1].seq == 2
+
+
+@in_room()
+async def test_languages_and_speakers_have_tracks_of_their_own_and_sound_at_once(room):
+    room.stage.on_message("up", Text(text="Good morning everybody."))
+    room.stage.on_message("up", Text(text="Guten Morgen zusammen.", language="de"))
+    room.stage.on_message("up", Text(text="It is me.", speaker="ana"))
+    await room.quiet()
+    assert set(room.sound) == {"booth-en", "booth-de", "ana-en"}
+    starts = [room.heard(name)[0][0] for name in room.sound]
+    assert max(starts) - min(starts) < 0.1
+
+
+@in_room()
+async def test_a_region_is_heard_on_the_track_of_its_language(room):
+    room.stage.on_message("up", Text(text="Hello.", language="en-US"))
+    await room.quiet()
+    assert set(room.sound) == {"booth-en"} and room.heard()
+
+
+@in_room(settings=StageSettings(tracks=2))
+async def test_too_many_voices_are_refused_and_numbered(room):
+    for seq, speaker in enumerate(["a", "b"]):
+        room.stage.on_message("up", Text(text="Hello.", speaker=speaker, stream="s", seq=seq))
+    await room.quiet()
+    assert room.told(Failure)[0].code == "too_many_tracks" and room.told(Failure)[0].seq == 1
+    assert room.told(Spoken)[-1].seq == 1
+
+
+@in_room()
+async def test_config_holds_for_what_follows_and_for_its_sender_only(room):
+    room.stage.on_message("up", Config(language="de", speed=2.0))
+    room.stage.on_message("up", Text(text="Guten Tag."))
+    room.stage.on_message("other", Text(text="Good day."))
+    await room.quiet()
+    assert room.heard("booth-de") and room.heard("booth-en")
+
+
+@in_room()
+async def test_cancel_silences_its_sender_only(room):
+    room.stage.on_message("up", Text(text="A very long sentence that goes on and on for quite some time."))
+    room.stage.on_message("other", Text(text="Mine stays."))
+
+    await asyncio.sleep(1.0)
+    room.stage.on_message("up", Cancel())
+    await room.quiet()
+    assert [event.interrupted for event in room.told(SpeechFinished, "up")] == [True]
+    assert room.told(SpeechFinished, "up")[0].position == pytest.approx(0.98, abs=0.06)
+    assert room.heard()[-1][1] < 1.8
+    assert [event.interrupted for event in room.told(SpeechFinished, "other")] == [False]
+
+
+@in_room()
+async def test_backlog_is_told_and_ends_at_nothing(room):
+    room.stage.on_message("up", Text(text=" ".join(["This sentence is one of many that wait."] * 20)))
+    await room.quiet()
+
+    await asyncio.sleep(2)
+    told = [event.seconds for event in room.told(Backlog, "up")]
+    assert told[0] > 20 and told[-1] == 0.0
+    assert all(a != b for a, b in pairwise(told))
+
+
+@in_room()
+async def test_a_drain_says_what_is_accepted_and_refuses_the_rest(room):
+
+    room.stage.on_message("up", Text(text="This is still said."))
+    draining = asyncio.ensure_future(room.stage.drain())
+    await asyncio.sleep(0)
+    room.stage.on_message("up", Text(text="This is not.", stream="s", seq=0))
+    await draining
+    (failure,) = room.told(Failure)
+    assert (failure.code, failure.retryable, failure.seq) == ("draining", True, 0)
+    assert len(room.heard()) == 1
+
+
+@in_room()
+async def test_closing_reports_what_was_not_heard(room):
+
+    room.stage.on_message("up", Text(text="The first one begins. The second never will."))
+    await asyncio.sleep(0.5)
+    await room.stage.aclose()
+    assert {event.why for event in room.told(Dropped)} == {"shutdown"}
+
+
+@in_room()
+async def test_a_lost_connection_freezes_and_the_cut_sentence_is_said_again(room):
+
+    room.stage.on_message("up", Text(text="Before the break. This one is cut by it."))
+    await asyncio.sleep(2.5)
+    told = len(room.told(SpeechStarted))
+    before = room.heard()
+    room.stage.freeze()
+    await asyncio.sleep(5)
+    assert room.heard()[-1][1] < 2.6
+    room.stage.thaw()
+    await room.quiet()
+    whole = room.heard()[-1]
+    assert whole[0] > 7.4
+    assert len(before) == 2 and whole[1] - whole[0] > before[1][1] - before[1][0]
+    assert len(room.told(SpeechStarted)) == told == 2
+    assert len(room.told(SpeechFinished)) == 1
+
+
+@in_room()
+async def test_a_new_door_to_a_living_stage_gets_its_tracks(room):
+    opened = []
+
+    class Door:
+        def open_track(self, key, buffer):
+            opened.append((key.name, buffer))
+
+        def send(self, sender, event): ...
+
+        def caption(self, caption): ...
+
+    room.stage.attach(Door())
+    assert [name for name, _ in opened] == ["booth-en"]

@@ -1,0 +1,149 @@
+"""An event loop whose clock jumps to the next timer, lanes without threads, and a listener: a stage in virtual time."""
+
+import asyncio
+import selectors
+
+import numpy as np
+
+from engines.base import Pace
+from engines.tone import ToneEngine
+from pipeline.chain import Chain, ChainSettings
+from pipeline.report import Report
+from pipeline.stage import Stage, StageSettings
+from pipeline.studio import Studio
+
+FRAME = 0.010
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    loop = None
+
+    def select(self, timeout=None):
+        events = super().select(0)
+        if not events:
+            assert timeout is not None, "nothing will ever happen: every task waits"
+            self.loop.now += max(0.0, timeout)
+        return events
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Time passes only when everybody sleeps, and then at once."""
+
+    def __init__(self):
+        selector = _JumpingSelector()
+        selector.loop = self
+        self.now = 1000.0
+        super().__init__(selector)
+
+    def time(self):
+        return self.now
+
+
+def run(coroutine):
+    loop = VirtualLoop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        loop.close()
+
+
+class InlineSteps:
+    def __init__(self, chunks, pace, cost):
+        self._chunks, self._pace, self._cost = chunks, pace, cost
+
+    async def next(self, *, due, window):
+        self._pace.window = window
+        await asyncio.sleep(self._cost)
+        return next(self._chunks, None)
+
+    def close(self):
+        self._chunks.close()
+
+
+class InlineLanes:
+    """Each step takes ``cost`` seconds of virtual time."""
+
+    is_contended = False
+
+    def __init__(self, cost=0.02):
+        self.cost = cost
+
+    async def run(self, call, *, due, network=False, allowance=None):
+        return call()
+
+    def steps(self, chunks, pace: Pace, *, network=False):
+        return InlineSteps(chunks, pace, self.cost)
+
+    def load(self):
+        return 0.0
+
+    def close(self):
+        pass
+
+
+class Room:
+    """A stage with a listener on every track, and everything that its senders were told."""
+
+    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25):
+        self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
+        self.report = Report()
+        self.events, self.captions, self.sound, self.pumps = [], [], {}, []
+        engines = engines or [ToneEngine()]
+        chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget))
+        self.studio = Studio(engines, chain, InlineLanes(cost), pause=(settings or StageSettings()).speaker.sentence_pause)
+        self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
+
+    async def __aenter__(self):
+        await self.studio.load()
+        self.stage.open()
+        return self
+
+    async def __aexit__(self, *_):
+        await self.stage.aclose()
+        for pump in self.pumps:
+            pump.cancel()
+        await asyncio.gather(*self.pumps, return_exceptions=True)
+
+    # What a door does
+
+    def open_track(self, key, buffer):
+        self.sound[key.name] = []
+        self.pumps.append(asyncio.ensure_future(self._pump(key.name, buffer)))
+
+    def send(self, sender, event):
+        self.events.append((sender, event))
+
+    def caption(self, caption):
+        self.captions.append(caption)
+
+    async def _pump(self, name, buffer):
+        count = round(FRAME * buffer.sample_rate)
+        while True:
+            frame = buffer.read(count, self.loop.time())
+            self.sound[name].append(frame if frame is not None else np.zeros(count, dtype=np.int16))
+            await asyncio.sleep(FRAME)
+
+    # What a test asks
+
+    def told(self, kind, sender=None):
+        return [event for to, event in self.events if isinstance(event, kind) and sender in (None, to)]
+
+    def heard(self, name="booth-en"):
+        """Spans of sound, in seconds: gaps below 50 ms are inside a span."""
+        spans = []
+        for index, frame in enumerate(self.sound[name]):
+            if np.abs(frame.astype(np.int32)).max() > 200:
+                start = index * FRAME
+                if spans and start - spans[-1][1] < 0.055:
+                    spans[-1][1] = start + FRAME
+                else:
+                    spans.append([start, start + FRAME])
+        return spans
+
+    async def quiet(self, limit=120.0):
+        """Until everything has been heard."""
+        async with asyncio.timeout(limit):
+            while not self.stage.is_idle:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
