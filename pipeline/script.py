@@ -129,6 +129,41 @@ class _Piece:
 
 
 @dataclass(slots=True, eq=False)
+class _History:
+    """What was started under one name, in the order in which it was; shared by an utterance and what continues or revises it."""
+
+    openings: list[str] | None = field(default_factory=list)
+    """The sentences' texts; None when they grew too long to keep."""
+    count: int = 0
+    characters: int = 0
+    members: list[_Utterance] = field(default_factory=list)
+    """Those that are live."""
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        self.characters += len(text)
+        if self.characters > OPENING_CHARACTERS:
+            self.openings = None
+        if self.openings is not None:
+            self.openings.append(text)
+
+    def rest_of(self, text: str) -> str | None:
+        """A revision's wording without the sentences that were started; None if it does not begin with them."""
+        if self.openings is None:
+            return None
+        at = 0
+        for opening in self.openings:
+            while text[at : at + 1].isspace():
+                at += 1
+            if not text.startswith(opening, at):
+                return None
+            at += len(opening)
+            if opening[-1].isalnum() and text[at : at + 1].isalnum():
+                return None
+        return text[at:]
+
+
+@dataclass(slots=True, eq=False)
 class _Utterance:
     """What one sender wants said. ``is_live`` until everything of it is settled and no more can come."""
 
@@ -139,6 +174,7 @@ class _Utterance:
     revision: int
     wish: Wish
     segmenter: Segmenter
+    history: _History
     opened: float
     fed_at: float
     expires: float | None = None
@@ -153,15 +189,13 @@ class _Utterance:
     waiting: deque[_Piece] = field(default_factory=deque)
     out: int = 0
     """Pieces handed out and not settled."""
-    openings: list[str] | None = field(default_factory=list)
-    """The texts of its started sentences; None when they grew too long to keep."""
-    opened_count: int = 0
-    opened_characters: int = 0
     skip: int = 0
     """Sentences still to be left out of a revision whose wording no longer matches what was started."""
     is_live: bool = True
     is_begun: bool = False
     is_closed: bool = False
+    is_final: bool = False
+    """Closed by its sender, not for being quiet too long."""
     is_deaf: bool = False
     """Cancelled while it grew: what still comes of it, until it is final, is not said."""
     has_content: bool = False
@@ -185,21 +219,6 @@ class _Utterance:
         self.covered = end
         return found
 
-    def rest_of(self, text: str) -> str | None:
-        """A revision's wording without the sentences that were started; None if it does not begin with them."""
-        if self.openings is None:
-            return None
-        at = 0
-        for opening in self.openings:
-            while text[at : at + 1].isspace():
-                at += 1
-            if not text.startswith(opening, at):
-                return None
-            at += len(opening)
-            if opening[-1].isalnum() and text[at : at + 1].isalnum():
-                return None
-        return text[at:]
-
 
 class Script:
     """Puts the texts of all senders of one track into one order, and knows of each what has become of it. It guarantees:
@@ -216,8 +235,9 @@ class Script:
     heard); for the others nothing is owed, and what is said about an unknown id is ignored.
 
     Names. An utterance that its sender did not name gets a name (``prefix`` and ``u17``) which events carry. A name may be used
-    again: text for one that is final, or was closed for being quiet too long, begins a new utterance. What comes for one that
-    was cancelled while it grew is dropped until it is final: it was on its way before the cancel.
+    again: text for one that is final begins a new utterance. So does text for one that was closed for being quiet too long, but
+    a revision of it replaces all of it. What comes for one that was cancelled while it grew is dropped until it is final: it was
+    on its way before the cancel.
 
     Revisions. A higher revision carries the whole utterance in its new wording and replaces what was not started. What was
     started is left out: the text's beginning, where it still reads the same; otherwise as many sentences as were started, and
@@ -262,6 +282,10 @@ class Script:
         """Nothing is waiting, growing, or handed out."""
         return not self._live
 
+    def owes(self, sender: str) -> bool:
+        """Whether something of this sender's is waiting, growing, or handed out."""
+        return any(utterance.sender == sender for utterance in self._live.values())
+
     def on_text(self, sender: str, text: Text, wish: Wish, *, now: float) -> list[Outcome]:
         known = self._names.get((sender, text.utterance)) if text.utterance else None
         if known is not None and text.revision < known.revision:
@@ -278,7 +302,9 @@ class Script:
             return self._revise(known, text, wish, now)
         if known is not None and grows and not is_newer:
             return self._feed(known, text, text.text, wish, now)
-        return self._open(sender, text, wish, known if is_newer else None, now)
+        if known is None or known.cancelled is not None or (known.is_final and not is_newer):
+            return self._open(sender, text, wish, _History(), now)
+        return self._open(sender, text, wish, known.history, now, is_newer=is_newer)
 
     def on_flush(self, sender: str, utterance: str | None, *, now: float) -> list[Outcome]:
         """Say what is held of one utterance, or of all of this sender's, as if a sentence ended there."""
@@ -390,8 +416,8 @@ class Script:
             outcomes.append(Done(sender, text.stream, text.seq))
         return outcomes
 
-    def _open(self, sender: str, text: Text, wish: Wish, older: _Utterance | None, now: float) -> list[Outcome]:
-        """A new utterance; ``older`` is the ended one of which it is a revision."""
+    def _open(self, sender: str, text: Text, wish: Wish, history: _History, now: float, *, is_newer: bool = False) -> list[Outcome]:
+        """A new utterance; ``history`` is that of the ended one which it continues, or of which it is a newer revision."""
         if self._unbegun >= self._limits.utterances:
             return self._refuse(sender, text, "overflow")
         self._numbers += 1
@@ -403,17 +429,19 @@ class Script:
             revision=text.revision,
             wish=wish,
             segmenter=Segmenter(wish.language, self._segmenter),
+            history=history,
             opened=now,
             fed_at=now,
         )
-        if older is not None and older.cancelled is None:
-            utterance.openings = None if older.openings is None else list(older.openings)
-            utterance.opened_count, utterance.opened_characters = older.opened_count, older.opened_characters
+        utterance.has_content = bool(history.count or history.members)
+        history.members.append(utterance)
         self._live[utterance.number] = utterance
         if text.utterance:
             self._names[sender, text.utterance] = utterance
         self._enqueue(utterance)
-        return self._feed_rest(utterance, text, wish, now)
+        if is_newer:
+            return self._replace(utterance, text, wish, now)
+        return self._feed(utterance, text, text.text, wish, now)
 
     def _revise(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
         retracted = self._hand_back_after(utterance)
@@ -422,10 +450,10 @@ class Script:
         utterance.segmenter = Segmenter(wish.language, self._segmenter)
         utterance.base = utterance.fed
         utterance.expires = None
-        utterance.is_closed = False
+        utterance.is_closed = utterance.is_final = False
         if utterance.is_begun:
             self._current = utterance
-        return outcomes + self._feed_rest(utterance, text, wish, now)
+        return outcomes + self._replace(utterance, text, wish, now)
 
     def _can_reopen(self, utterance: _Utterance) -> bool:
         """Whether nothing that comes after it has been started."""
@@ -459,13 +487,15 @@ class Script:
             self._enqueue(other)
         return ids
 
-    def _feed_rest(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
-        """Feed the first text of an utterance or of a revision, without what was started."""
-        rest = utterance.rest_of(text.text)
-        utterance.skip = utterance.opened_count if rest is None else 0
-        if rest is not None and utterance.opened_count:
-            utterance.has_content = True
-        return self._feed(utterance, text, text.text if rest is None else rest, wish, now)
+    def _replace(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
+        """Feed the first text of a revision, without what was started; what it revises and was not started is dropped."""
+        history, outcomes = utterance.history, []
+        for other in [other for other in history.members if other is not utterance]:
+            outcomes += self._drop_unstarted(other, "superseded") + self._retire(other)
+        rest = history.rest_of(text.text)
+        utterance.skip = history.count if rest is None else 0
+        utterance.has_content |= rest is not None and history.count > 0
+        return outcomes + self._feed(utterance, text, text.text if rest is None else rest, wish, now)
 
     def _feed(self, utterance: _Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
         utterance.wish, utterance.fed_at = wish, now
@@ -484,7 +514,7 @@ class Script:
     def _owe_to_started(self, utterance: _Utterance, part: _Part) -> None:
         """A revision's beginning is heard when the sentences are that it was left out for."""
         for piece in self._out.values():
-            if piece.utterance is utterance:
+            if piece.utterance.history is utterance.history:
                 piece.parts.append(part)
                 part.owed += 1
 
@@ -521,8 +551,9 @@ class Script:
         self._waiting -= utterance.fed - utterance.covered
         return [_done(utterance, part) for part in utterance.cover(utterance.fed) if not part.owed]
 
-    def _close(self, utterance: _Utterance, now: float) -> list[Outcome]:
-        """No more of it will come: say what is held."""
+    def _close(self, utterance: _Utterance, now: float, *, is_final: bool = True) -> list[Outcome]:
+        """No more of it will come (``is_final``: says its sender): say what is held."""
+        utterance.is_final |= is_final
         if utterance.is_closed:
             return []
         outcomes = self._take(utterance, utterance.segmenter.flush(now), now)
@@ -557,12 +588,7 @@ class Script:
     def _start(self, piece: _Piece) -> None:
         utterance = piece.utterance
         piece.is_started, piece.alarm, utterance.has_started = True, None, True
-        utterance.opened_count += 1
-        utterance.opened_characters += len(piece.text)
-        if utterance.opened_characters > OPENING_CHARACTERS:
-            utterance.openings = None
-        if utterance.openings is not None:
-            utterance.openings.append(piece.text)
+        utterance.history.add(piece.text)
 
     # What becomes of it
 
@@ -625,6 +651,7 @@ class Script:
         if not utterance.is_live or not utterance.is_closed or utterance.waiting or utterance.out:
             return []
         utterance.is_live = False
+        utterance.history.members.remove(utterance)
         del self._live[utterance.number]
         if not utterance.is_begun:
             self._unbegun -= 1
@@ -662,7 +689,7 @@ class Script:
         if due is not None and due <= now:
             outcomes += self._take(utterance, utterance.segmenter.on_timer(now), now)
         if self._patience(utterance) <= now:
-            outcomes += self._close(utterance, now)
+            outcomes += self._close(utterance, now, is_final=False)
         self._watch(utterance)
         return outcomes
 
