@@ -13,7 +13,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from engines.base import EngineError
-from pipeline.events import Dropped, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
+from pipeline.events import Dropped, DropReason, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
 from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
 from pipeline.playout import Cue, PlayoutBuffer
@@ -142,21 +142,22 @@ class Speaker:
     # Making
 
     async def run(self) -> None:
-        """Speak until cancelled; then everything is silent and what was not heard has been reported (``shutdown``)."""
-        try:
-            while True:
-                await self._wait(lambda: self.buffer.in_hand < self._settings.look_ahead)
-                self._wake.clear()
-                sentence = self._script.next(self._loop.time())
-                if sentence is None:
-                    self._arm()
-                    await self._wake.wait()
-                    continue
+        """Speak until cancelled; :meth:`close` follows."""
+        while True:
+            await self._wait(lambda: self.buffer.in_hand < self._settings.look_ahead)
+            self._wake.clear()
+            sentence = self._script.next(self._loop.time())
+            if sentence is None:
+                self._arm()
+                await self._wake.wait()
+            else:
                 await self._make(sentence)
-        finally:
-            self._do(self._script.clear("shutdown"))
-            if self._timer is not None:
-                self._timer.cancel()
+
+    def close(self, why: DropReason) -> None:
+        """Silence; whatever was not heard is reported. The speaker may run again."""
+        self._do(self._script.clear(why))
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def _make(self, sentence: Sentence) -> None:
         turn = self._turns[sentence.id] = Turn(sentence)

@@ -174,6 +174,8 @@ class Stage:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        for speaker in self._speakers.values():
+            speaker.close("shutdown")
         for known in self._senders.values():
             known.close()
         if self._backlog_timer is not None:
@@ -307,6 +309,7 @@ class Stage:
                 await speaker.run()
             except Exception:
                 log.exception("the speaker of track %s in %s failed; it starts again", speaker.key.name, self.name)
+                speaker.close("failed")
                 self.outlet.send(None, Failure("internal", f"track {speaker.key.name} failed and starts again", retryable=True))
             await asyncio.sleep(RESTART)
 

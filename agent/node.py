@@ -1,0 +1,160 @@
+"""The node: one process with one studio, and a stage for every place in which it speaks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncGenerator
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Self
+
+from agent.config import Settings
+from agent.recorder import Recorder
+from engines.base import Engine, EngineError, EngineUnavailable, Samples
+from pipeline.chain import Chain, ChainSettings
+from pipeline.lanes import Lanes
+from pipeline.protocol import TEXT_CHARACTERS, Config, Text
+from pipeline.report import Report
+from pipeline.stage import Outlet, Stage, StageSettings
+from pipeline.studio import Studio
+
+log = logging.getLogger(__name__)
+
+ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
+
+
+def find_engine(name: str, settings: Settings) -> Engine:
+    """The engine of that name, not loaded. Its constructor gets the settings section of its name, if it wants one.
+
+    Raises :exc:`EngineUnavailable`.
+    """
+    found = next(iter(entry_points(group=ENGINES, name=name)), None)
+    if found is None:
+        known = ", ".join(sorted(entry.name for entry in entry_points(group=ENGINES)))
+        raise EngineUnavailable(f"there is no engine {name!r}", remedy=f"installed engines: {known}")
+    make = found.load()
+    section = getattr(settings, name, None)
+    engine = make(section) if section is not None and inspect.signature(make).parameters else make()
+    assert isinstance(engine, Engine), f"entry point {name!r} of group {ENGINES} is no engines.base.Engine"
+    return engine
+
+
+class Node:
+    """Owns the studio and the stages. ``async with Node(settings) as node``: engines load in the background.
+
+    Everything in it runs on the loop that entered it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.report = Report()
+        self._stages: dict[str, Stage] = {}
+
+    async def __aenter__(self) -> Self:
+        self.loop = asyncio.get_running_loop()
+        settings = self.settings
+        engines = []
+        for name in settings.selection.fallback_chain:
+            try:
+                engines.append(find_engine(name, settings))
+            except EngineUnavailable as error:
+                log.warning("engine %s is left out: %s", name, error)
+        chain = Chain(
+            ChainSettings(
+                order=settings.selection.fallback_chain,
+                strategy=settings.selection.strategy,
+                budget=settings.selection.ttft_threshold_ms / 1000,
+            )
+        )
+        self.studio = Studio(engines, chain, Lanes(settings.lanes), pause=settings.speech.sentence_pause)
+        self._loading = asyncio.create_task(self.studio.load(), name="load engines")
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def ready(self) -> None:
+        """Returns when every engine has been loaded and has spoken, or is known to be unavailable.
+
+        Raises :exc:`EngineUnavailable` when none is left.
+        """
+        await asyncio.shield(self._loading)
+        if not self.studio.offers:
+            reasons = "; ".join(f"{status.name}: {status.reason}" for status in self.studio.status) or "none is configured"
+            raise EngineUnavailable(f"no engine can speak here: {reasons}", remedy="see `voicebooth doctor`")
+
+    def load(self) -> float:
+        """What part of the node is taken, 0 to 1: of the lanes' time, for that is what runs out first."""
+        return self.studio.lanes.load()
+
+    def stage(self, name: str, outlet: Outlet) -> Stage:
+        """The living stage of that name, its tracks opened again at this outlet; or a new one."""
+        stage = self._stages.get(name)
+        if stage is None:
+            stage = self._stages[name] = Stage(
+                name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report
+            )
+            stage.open()
+        else:
+            stage.attach(outlet)
+        return stage
+
+    def find_stage(self, name: str) -> Stage | None:
+        return self._stages.get(name)
+
+    async def close_stage(self, name: str) -> None:
+        """Silence there; what was not heard is reported."""
+        stage = self._stages.pop(name, None)
+        if stage is not None:
+            await stage.aclose()
+
+    async def drain(self) -> None:
+        """Refuse new text; return when everything accepted has been heard, or when the setting's time is over."""
+
+        tasks = [asyncio.create_task(stage.drain()) for stage in self._stages.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self.settings.node.drain_wait)
+            for task in late:
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """End everything at once."""
+        self._loading.cancel()
+        for name in list(self._stages):
+            await self.close_stage(name)
+        self.studio.lanes.close()
+
+    async def say(
+        self, text: str, *, language: str | None = None, voice: str | None = None, engine: str | None = None, speed: float | None = None
+    ) -> AsyncGenerator[Samples, None]:
+        """Say text to whoever iterates, as fast as it is made: int16 samples at ``node.studio.rate``.
+
+        Goes the way of every text, through a stage of its own. Raises :exc:`EngineError` when something was not said.
+        """
+        outlet = Recorder()
+        name = f"say-{id(outlet):x}"
+        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
+        self._stages[name] = stage
+        try:
+            stage.on_message(name, Config(language=language, voice=voice, engine=engine, speed=speed))
+            for start in range(0, len(text), TEXT_CHARACTERS):
+                part = text[start : start + TEXT_CHARACTERS]
+                stage.on_message(name, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
+            async for samples in outlet.samples(lambda: stage.is_idle):
+                yield samples
+        finally:
+            await self.close_stage(name)
+        if outlet.problems:
+            raise EngineError("; ".join(outlet.problems))
+
+    def _stage_settings(self) -> StageSettings:
+        settings = self.settings
+        return StageSettings(
+            languages=settings.node.languages,
+            speaker=settings.speech,
+            script=settings.script,
+            ingest=settings.ingest,
+            segmenter=settings.segmenter,
+        )

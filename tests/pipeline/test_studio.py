@@ -1,0 +1,138 @@
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from engines.base import EngineUnavailable, SynthesisFailed
+from engines.tone import ToneEngine
+from pipeline.chain import Chain, ChainSettings
+from pipeline.lanes import Lanes, LaneSettings
+from pipeline.script import Wish
+from pipeline.studio import COMFORT, Chosen, Ended, Sounded, Studio
+from tests.virtual_time import InlineLanes, run
+
+
+class Waiting:
+    """A listener with nothing in hand, who takes everything at once."""
+
+    def due(self):
+        return 0.0
+
+    def window(self):
+        return 0.0
+
+    async def room(self):
+        return
+
+
+class Provided(Waiting):
+    def window(self):
+        return 2.0
+
+
+class Broken(ToneEngine):
+    name = "broken"
+
+    def load(self):
+        raise EngineUnavailable("no model", remedy="get one")
+
+
+class Asked(ToneEngine):
+    """Remembers the texts it was asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts = []
+
+    def synthesize(self, request, pace):
+        self.texts.append(request.text)
+        return super().synthesize(request, pace)
+
+
+def studio(*engines, lanes=None):
+    chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines)))
+    return Studio(engines, chain, lanes or InlineLanes(), pause=0.3)
+
+
+async def collect(studio, text, wish=None, timing=None):
+    async with aclosing(studio.speak(text, wish or Wish("en"), timing or Waiting())) as sounds:
+        return [sound async for sound in sounds]
+
+
+def test_an_engine_that_cannot_be_had_is_told_and_left_out():
+    async def go():
+        made = studio(Broken(), ToneEngine())
+        await made.load()
+        assert [(status.name, status.state) for status in made.status] == [("broken", "unavailable"), ("tone", "ready")]
+        assert "get one" in made.status[0].reason
+        assert set(made.offers) == {"tone"}
+        assert made.speaks("en-GB") and not made.speaks("tlh")
+
+    run(go())
+
+
+def test_words_come_with_the_piece_of_sound_in_which_they_begin():
+    async def go():
+        made = studio(ToneEngine())
+        await made.load()
+        text = "Good morning everybody."
+        sounds = await collect(made, text)
+        assert isinstance(sounds[0], Chosen) and isinstance(sounds[-1], Ended)
+        pieces = [sound for sound in sounds if isinstance(sound, Sounded)]
+        words = [(text[word.start : word.end], word.offset) for piece in pieces for word in piece.words]
+        assert [word for word, _ in words] == ["Good", "morning", "everybody."]
+        for piece in pieces:
+            assert all(0 <= word.offset <= len(piece.samples) for word in piece.words)
+        assert sum(piece.audible is not None for piece in pieces) == 1
+        heard = np.concatenate([piece.samples for piece in pieces])
+        assert len(heard) == pytest.approx(24_000 * (0.24 + 0.42 + 0.6 + 2 * 0.04), rel=0.05)
+
+    run(go())
+
+
+LONG = "When the delegates had finally taken their seats, the chair opened the session and asked everybody for patience with the machines."
+
+
+def test_a_long_sentence_is_cut_at_its_first_clause_when_nothing_is_in_hand():
+    async def go():
+        engine = Asked()
+        made = studio(engine)
+        await made.load()
+        engine.texts.clear()
+        sounds = await collect(made, LONG)
+        assert len(LONG) > COMFORT and len(engine.texts) == 2 and "".join(engine.texts) == LONG
+        words = [LONG[w.start : w.end] for sound in sounds if isinstance(sound, Sounded) for w in sound.words]
+        assert " ".join(words) == LONG
+        engine.texts.clear()
+        await collect(made, LONG, timing=Provided())
+        assert engine.texts == [LONG]
+
+    run(go())
+
+
+def test_nobody_who_speaks_the_language_is_an_error_that_says_so():
+    async def go():
+        made = studio(ToneEngine())
+        with pytest.raises(EngineUnavailable, match="tlh"):
+            await collect(made, "nuqneH", Wish("tlh"))
+
+    run(go())
+
+
+def test_text_that_no_engine_can_say_is_an_error():
+    async def go():
+        made = studio(ToneEngine())
+        await made.load()
+        with pytest.raises(SynthesisFailed):
+            await collect(made, "...")
+
+    run(go())
+
+
+async def test_it_is_the_same_on_real_lanes():
+    lanes = Lanes(LaneSettings(count=2))
+    made = studio(ToneEngine(), lanes=lanes)
+    await made.load()
+    sounds = await collect(made, "Good morning everybody.")
+    assert sum(len(sound.samples) for sound in sounds if isinstance(sound, Sounded)) > 24_000
+    lanes.close()
