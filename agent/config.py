@@ -20,6 +20,8 @@ from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
 from pipeline.script import ScriptLimits
 from pipeline.segmenter import SegmenterSettings
+from pipeline.speaker import SpeakerSettings
+from pipeline.speaker import SpeakerSettings
 
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
@@ -136,6 +138,8 @@ class Settings(Section):
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
     tone: ToneSettings = ToneSettings()
+    speech: SpeakerSettings = SpeakerSettings()
+    speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     script: ScriptLimits = ScriptLimits()
     ingest: IngestLimits = IngestLimits()
@@ -157,6 +161,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
+        negative = list(_negative(self))
+        if negative:
+            raise ValueError("; ".join(negative))
         vars(self).update(piper=dataclasses.replace(self.piper, folder=self.models.root))  # it is frozen, and not handed out yet
         return self
 
@@ -252,6 +259,15 @@ def _unknown(kind: Any, data: object, place: str = "") -> Iterator[str]:
             yield f"{place}{name}: unknown setting{_nearest(str(name), known)}"
         else:
             yield from _unknown(known[name], value, f"{place}{name}.")
+
+
+def _negative(section: Any, place: str = "") -> Iterator[str]:
+    """No setting of ours means anything below zero, whether or not its module says so."""
+    for name in keys(type(section)):
+        value = getattr(section, name)
+        if isinstance(value, int | float) and value < 0:
+            yield f"{place}{name}: must not be negative"
+        yield from _negative(value, f"{place}{name}.")
 
 
 def _nearest(name: str, known: Any) -> str:

@@ -1,0 +1,145 @@
+"""What the doctor finds in sound, in engines, and at the server's door."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent import doctor
+from agent.config import Settings
+from agent.devserver import DevServer, free_ports
+from agent.doctor import diagnose, examine, flaws
+from engines.base import Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
+from engines.tone import ToneEngine
+
+RATE = 24_000
+TEXT = "A sentence of thirty-two letters"
+
+
+def tone(seconds: float, level: float = 0.3) -> Samples:
+    return (32767 * level * np.sin(np.arange(int(seconds * RATE)) / 10)).astype(np.int16)
+
+
+def test_plain_speech_has_no_flaw() -> None:
+    assert flaws(tone(2.0), RATE, TEXT) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "told"),
+    [
+        (tone(0.0), "no sound came"),
+        (tone(0.2), "0.20 s for 32 characters"),
+        (tone(60.0), "60.00 s for 32 characters"),
+        (tone(2.0, level=0.001), "it is silent"),
+        (np.zeros(2 * RATE, np.int16), "it is silent"),
+        (np.clip(tone(2.0).astype(np.int32) * 10, -32768, 32767).astype(np.int16), "it is clipped"),
+    ],
+)
+def test_each_flaw_is_named(samples: Samples, told: str) -> None:
+    (found,) = flaws(samples, RATE, TEXT)
+    assert told in found
+
+
+def test_one_loud_moment_is_not_silence() -> None:
+    samples = np.zeros(2 * RATE, np.int16)
+    samples[RATE : RATE + 480] = tone(0.02)
+    assert flaws(samples, RATE, TEXT) == []
+
+
+def test_an_engine_that_works_speaks_in_each_of_its_languages() -> None:
+    findings = examine(ToneEngine())
+    assert all(finding.ok for finding in findings)
+    assert [finding.subject for finding in findings[:2]] == ["engine tone", "voice tone-ar (ar)"]
+    assert len(findings) == 1 + len({voice.language for voice in loaded(ToneEngine()).voices()})
+
+
+def loaded(engine: ToneEngine) -> ToneEngine:
+    engine.load()
+    return engine
+
+
+class Absent(ToneEngine):
+    def load(self) -> None:
+        raise EngineUnavailable("no voice is installed", remedy="voicebooth models install")
+
+
+class Mute(ToneEngine):
+    def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
+        for chunk in super().synthesize(request, pace):
+            yield Chunk(np.zeros_like(chunk.samples))
+
+
+class Broken(ToneEngine):
+    def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
+        yield next(super().synthesize(request, pace))
+        raise SynthesisFailed("the graph broke")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "remedy"),
+    [
+        (Absent, "no voice is installed", "voicebooth models install"),
+        (Mute, "it is silent", "voicebooth models verify"),
+        (Broken, "the graph broke", "voicebooth models verify"),
+    ],
+)
+def test_an_engine_that_does_not_work_is_told_with_what_mends_it(kind: type[ToneEngine], told: str, remedy: str) -> None:
+    wrong = [finding for finding in examine(kind()) if not finding.ok]
+    assert wrong
+    assert told in wrong[0].text
+    assert remedy in wrong[0].remedy
+
+
+def test_a_language_that_nobody_speaks_is_told() -> None:
+    settings = Settings.model_validate({"node": {"languages": "en-GB,cy"}})
+    found = {finding.subject: finding.ok for finding in doctor.languages(settings, [loaded(ToneEngine())])}
+    assert found == {"language en-GB": True, "language cy": False}
+
+
+def at(url: str, **more: str) -> Settings:
+    return Settings.model_validate({"livekit": {"url": url, **more}})
+
+
+async def test_a_server_that_is_not_there_is_told_with_its_address() -> None:
+    url = f"ws://127.0.0.1:{free_ports(1)[0]}"
+    finding = await doctor.server(at(url))
+    assert (finding.ok, url in finding.text, "LIVEKIT_URL" in finding.remedy) == (False, True, True)
+
+
+async def test_without_any_server_it_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    finding = await doctor.server(Settings())
+    assert (finding.ok, finding.remedy) == (False, doctor.REMEDY)
+
+
+async def test_a_server_program_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "livekit-server").write_text("#!/bin/sh\necho wrong architecture; exit 1")
+    (tmp_path / "livekit-server").chmod(0o755)
+    finding = await doctor.server(Settings())
+    assert (finding.ok, "wrong architecture" in finding.text) == (False, True)
+
+
+async def test_ports_are_needed_only_by_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await doctor.ports(at("wss://rooms.example.org"))).ok
+    monkeypatch.setattr(doctor, "is_free", lambda port: port != 7881)
+    finding = await doctor.ports(Settings())
+    assert (finding.ok, "7881" in finding.text) == (False, True)
+
+
+@pytest.mark.e2e
+async def test_a_real_server_takes_our_key_and_no_other(livekit_server: DevServer) -> None:
+    assert (await doctor.server(at(livekit_server.url))).ok
+    finding = await doctor.server(at(livekit_server.url, api_secret="another secret, long enough for a key"))
+    assert (finding.ok, "LIVEKIT_API_KEY" in finding.remedy) == (False, True)
+
+
+@pytest.mark.e2e
+async def test_all_is_looked_at(livekit_server: DevServer) -> None:
+    findings = [finding async for finding in diagnose(at(livekit_server.url), [ToneEngine()])]
+    assert {"engine tone", "voice tone-en (en)", "language en", "server", "ports"} <= {finding.subject for finding in findings}
+    assert all(finding.ok for finding in findings)
