@@ -39,7 +39,8 @@ from engines.base import (
     Voice,
 )
 from engines.catalog import Installed, find_installed
-from engines.vits import CORRUPT, DECODER, FLOW, FORMAT, FRONT, PLAN, UNEQUIPPED, UNSPLITTABLE, Floats, Plan, expand
+from engines.vits import CORRUPT, FORMAT, FRONT, PLAN, UNEQUIPPED, UNSPLITTABLE, Plan, bind, expand
+from engines.windows import Chain, Floats
 from engines.words import align, words
 
 log = logging.getLogger(__name__)
@@ -197,7 +198,7 @@ class _Model:
             yield Chunk(NO_SAMPLES, tuple(sound.mark(start, position) for where, start in starts if where == number))
             for raw in sound.windows(pace, self._rate):
                 yield Chunk(self._loud(raw))
-            position += sound.samples
+            position += sound.chain.columns
 
     def _prepare(self, piece: Sequence[str], noise: _Noise, speaker: int) -> _Sound:
         """Runs the front: the part that needs the whole sentence."""
@@ -210,7 +211,10 @@ class _Model:
         durations, means, deviations = (found[name] for name in names[:3])
         noisy = expand(durations, means)
         noisy += noise.normal(noisy.shape) * np.exp(expand(durations, deviations)) * noise.scale
-        return _Sound(self._plan, self._flow, self._decoder, noisy, found, durations.reshape(-1), offsets)
+        runs = [
+            bind(run, {name: found[name] for name in stage.conditions}) for stage, run in zip(self._plan.stages, self._stages, strict=True)
+        ]
+        return _Sound(Chain(self._plan.stages, runs, noisy), self._plan.hop, durations.reshape(-1), offsets)
 
     def _speak_whole(self, text: str, pieces: list[list[str]], noise: _Noise, speaker: int) -> Generator[Chunk, None, None]:
         sounds = []
@@ -265,15 +269,15 @@ class _Model:
         self._plan: Plan | None = None
         self._whole: Any = None
         self._front: Any = None
-        self._flow: Any = None
-        self._decoder: Any = None
+        self._stages: list[Any] = []
         for attempt in range(2):
             parts = _cut(self._path, self.digest, cache)
             if parts is None:
                 break
             try:
                 self._plan = Plan.read(parts / PLAN)
-                self._front, self._flow, self._decoder = (self._session(runtime, parts / name) for name in (FRONT, FLOW, DECODER))
+                self._front = self._session(runtime, parts / FRONT)
+                self._stages = [self._session(runtime, parts / stage.file) for stage in self._plan.stages]
                 return
             except self._damage as problem:
                 log.warning("the cut of %s in %s is damaged, cutting again: %s", self.id, parts, problem)
@@ -332,58 +336,31 @@ class _Noise:
 class _Sound:
     """What the front made of a sentence, turned into sound window by window."""
 
-    plan: Plan
-    flow: Any
-    decoder: Any
-    noisy: Floats
-    """Shape (1, channels, frames)."""
-    found: dict[str, Floats]
+    chain: Chain
+    hop: int
     durations: Floats
     """Frames of each phoneme id."""
     offsets: list[int] | None
 
-    @property
-    def samples(self) -> int:
-        return int(self.noisy.shape[2]) * self.plan.hop
-
-    def mark(self, place: _Start, position: int) -> Mark:
+    def mark(self, start: _Start, position: int) -> Mark:
         frames = np.concatenate(([0.0], np.cumsum(self.durations)))
         if self.offsets is None:
-            at, exact = place.phoneme / place.phonemes * frames[-1], False
+            at, exact = start.phoneme / start.phonemes * frames[-1], False
         else:
-            first, last = self.offsets[place.phoneme], self.offsets[place.next_phoneme] if place.next_phoneme < place.phonemes else -1
-            at, exact = frames[first] + place.share * (frames[last] - frames[first]), place.exact
-        return Mark(place.start, place.end, position + int(at) * self.plan.hop, exact)
+            first, last = self.offsets[start.phoneme], self.offsets[start.next_phoneme] if start.next_phoneme < start.phonemes else -1
+            at, exact = frames[first] + start.share * (frames[last] - frames[first]), start.exact
+        return Mark(start.start, start.end, position + int(at) * self.hop, exact)
 
     def windows(self, pace: Pace, rate: int) -> Iterator[Floats]:
         """Raw sound, shape (n,), float32: in all exactly what one pass over the whole would give."""
-        count = self.noisy.shape[2]
-        latent = np.zeros((1, 0, 0), np.float32)  # frames [base, ready) of the flow's output
-        base = ready = start = 0
-        grown = SMALLEST
+        count = self.chain.columns // self.hop
+        start, grown = 0, SMALLEST
         while start < count:
-            asked = min(pace.window * rate / self.plan.hop, grown)
-            size = max(int(asked), SMALLEST)
+            size = max(int(min(pace.window * rate / self.hop, grown)), SMALLEST)
             left = count - start
-            size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost a whole overlap
-            end = min(start + size, count)
-            near, far = max(0, start - self.plan.decoder_reach), min(count, end + self.plan.decoder_reach)
-            if far > ready:
-                fresh = self._flow(ready, far)
-                latent = np.concatenate([latent[:, :, near - base :], fresh], axis=2) if ready else fresh
-                base, ready = near, far
-            sound = np.ravel(self._run(self.decoder, latent[:, :, near - base : far - base], self.plan.decoder_conditions))
-            yield sound[(start - near) * self.plan.hop : (end - near) * self.plan.hop]
-            start, grown = end, min(grown * 2, LARGEST)
-
-    def _flow(self, start: int, end: int) -> Floats:
-        left, right = max(0, start - self.plan.flow_reach), min(self.noisy.shape[2], end + self.plan.flow_reach)
-        return self._run(self.flow, self.noisy[:, :, left:right], self.plan.flow_conditions)[:, :, start - left : end - left]
-
-    def _run(self, session: Any, frames: Floats, conditions: tuple[str, ...]) -> Floats:
-        feed = {session.get_inputs()[0].name: np.ascontiguousarray(frames)} | {name: self.found[name] for name in conditions}
-        out: Floats = session.run(None, feed)[0]
-        return out
+            size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost a whole seam
+            yield np.ravel(self.chain.pull(start * self.hop, (start + size) * self.hop))
+            start, grown = start + size, min(grown * 2, LARGEST)
 
 
 @dataclass(frozen=True, slots=True)

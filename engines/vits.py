@@ -1,9 +1,11 @@
-"""Cuts the graph of a Piper voice into a front, a flow and a decoder, by its structure: ``python -m engines.vits MODEL FOLDER``.
+"""Cuts the graph of a Piper voice into a front and stages, by its structure: ``python -m engines.vits MODEL FOLDER``.
 
 A Piper voice is one VITS graph: text encoder, duration predictor, expansion of each phoneme to its frames, noise, a flow of residual
 couplings, and a decoder of transposed convolutions. Only the part before the expansion needs the whole sentence. Flow and decoder are
-convolutions: a frame depends on a bounded number of its neighbours, its *reach*, so they can run window by window and give the same
-samples. The expansion and the noise are plain array work and leave the graph: the front then gives the statistics of each phoneme.
+convolutions: a column depends on a bounded number of its neighbours, its *reach*, so they can run window by window and give the same
+samples. They are cut again wherever everything passes through one tensor and enough reach has come together: a window then computes
+each stage's short seam twice, and not the whole of it for the sum of all reaches. The expansion and the noise are plain array work
+and leave the graph: the front gives the statistics of each phoneme.
 
 Names of nodes differ between exports, so nothing here looks at one: the places are found from operators and from how they are joined.
 The onnx package is needed for cutting only; cutting runs in a process of its own, so that its memory does not stay in the node.
@@ -13,8 +15,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +25,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from engines.windows import Chain, Floats, Stage
+
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-Floats = npt.NDArray[np.float32]
-
-FORMAT = 1  # raised when the parts or the plan change, so that older ones in the cache are cut again
-FRONT, FLOW, DECODER, PLAN = "front.onnx", "flow.onnx", "decoder.onnx", "plan.json"
+FORMAT = 2  # raised when the parts or the plan change, so that older ones in the cache are cut again
+FRONT, PLAN = "front.onnx", "plan.json"
+SEAM = 6.0  # frames of reach that a stage gathers before it is cut: one coupling of the flow, or the decoder's first rise
 FAITHFUL = 90.0  # decibels: what the parts together must reach against the whole graph
 PROBE_IDS = 48  # phonemes of the sentence on which parts and whole are compared: two to four seconds of sound
 PROBE_WINDOW = 40  # frames: several windows for the probe
@@ -37,7 +41,6 @@ UNSPLITTABLE, CORRUPT, UNEQUIPPED = 3, 4, 5  # exit status: not a graph of this 
 # Operators that leave the time axis alone.
 _POINTWISE = {"Add", "Sub", "Mul", "Div", "Neg", "Exp", "Tanh", "Sigmoid", "LeakyRelu", "Relu", "Identity", "Cast", "Clip", "Pow", "Sqrt"}
 _BY_CHANNEL = {"Slice", "Split", "Concat"}
-_SHAPES = {"Shape", "ConstantOfShape", "Constant", "Gather", "Unsqueeze", "Squeeze", "Reshape"}
 
 
 class Unsplittable(Exception):
@@ -50,16 +53,10 @@ class Plan:
 
     hop: int
     """Samples a frame."""
-    flow_reach: int
-    """Frames on each side on which a frame of the flow depends."""
-    decoder_reach: int
-    """Frames on each side on which the samples of a frame depend."""
+    stages: tuple[Stage, ...]
+    """From the noisy frames to the sound."""
     noises: tuple[tuple[str, int], ...]
     """Inputs of the front that take normal noise, shape (1, channels, phonemes): name and channels."""
-    flow_conditions: tuple[str, ...]
-    """Outputs of the front that the flow takes as they are (what a speaker adds)."""
-    decoder_conditions: tuple[str, ...]
-    """The same for the decoder."""
     speakers: bool
     """Whether the front takes ``sid``."""
 
@@ -71,8 +68,7 @@ class Plan:
         """Raises :exc:`OSError`, :exc:`ValueError`, :exc:`KeyError` or :exc:`TypeError` for anything but a plan."""
         fields: dict[str, Any] = json.loads(path.read_text())
         fields["noises"] = tuple((str(name), int(channels)) for name, channels in fields["noises"])
-        fields["flow_conditions"] = tuple(fields["flow_conditions"])
-        fields["decoder_conditions"] = tuple(fields["decoder_conditions"])
+        fields["stages"] = tuple(Stage(**stage | {"conditions": tuple(stage["conditions"])}) for stage in fields["stages"])
         return cls(**fields)
 
 
@@ -137,11 +133,10 @@ class Places:
     means: str
     deviations: str
     noisy: str
-    latent: str
     sound: str
     masks: tuple[str, ...]
-    flow_conditions: tuple[str, ...]
-    decoder_conditions: tuple[str, ...]
+    conditions: tuple[str, ...]
+    """What a speaker adds behind the noise."""
     noises: tuple[str, ...]
 
 
@@ -154,12 +149,9 @@ def find_places(graph: Graph) -> Places:
     if len(ceilings) != 1:
         raise Unsplittable(f"expected one rounding of durations, found {len(ceilings)}")
     durations = ceilings[0].output[0]
-    latent = _find_latent(graph, noisy, sound)
     back = graph.after([noisy]) & graph.before([sound])
-    decoder = graph.after([latent]) & back
     masks: list[str] = []
-    flow_conditions: list[str] = []
-    decoder_conditions: list[str] = []
+    conditions: list[str] = []
     timed = graph.after([durations])
     spoken = graph.after(name for name in graph.inputs if name != "sid")
     living = graph.after(graph.inputs)
@@ -174,12 +166,10 @@ def find_places(graph: Graph) -> Places:
             elif maker in spoken or maker is None:
                 raise Unsplittable(f"{graph.nodes[index].op_type} behind the noise takes {name}, which is neither mask nor speaker")
             else:
-                (decoder_conditions if index in decoder else flow_conditions).append(name)
+                conditions.append(name)
     front = graph.before([durations, means, deviations])
     noises = tuple(graph.nodes[index].output[0] for index in sorted(front) if graph.nodes[index].op_type == "RandomNormalLike")
-    return Places(
-        durations, means, deviations, noisy, latent, sound, _once(masks), _once(flow_conditions), _once(decoder_conditions), noises
-    )
+    return Places(durations, means, deviations, noisy, sound, _once(masks), _once(conditions), noises)
 
 
 def _find_noise(graph: Graph, sound: str) -> tuple[NodeProto, str]:
@@ -221,24 +211,22 @@ def _expanded_from(graph: Graph, name: str) -> tuple[str, str]:
     return inner.input[0], product.input[0]
 
 
-def _find_latent(graph: Graph, noisy: str, sound: str) -> str:
-    """What goes into the decoder's first convolution; everything from the noise to the sound passes through it."""
-    back = graph.after([noisy]) & graph.before([sound])
-    ups = [index for index in sorted(back) if graph.nodes[index].op_type == "ConvTranspose"]
-    if not ups:
-        raise Unsplittable("no transposed convolution behind the noise")
-    node = graph.nodes[ups[0]]
-    while node.op_type != "Conv":
-        makers = [graph.maker[name] for name in node.input if graph.maker.get(name) in back]
-        if len(makers) != 1:
-            raise Unsplittable("the decoder does not begin with one convolution")
-        node = graph.nodes[makers[0]]
-    latent = node.input[0]
-    past = graph.after([latent]) & back
-    flow = graph.before([latent]) & back
-    if past | flow != back or any(graph.maker.get(name) in flow for index in past for name in graph.nodes[index].input if name != latent):
-        raise Unsplittable("something passes by the decoder's first convolution")
-    return latent
+def find_necks(graph: Graph, start: str, end: str, given: Iterable[str]) -> list[str]:
+    """Tensors between these two through which everything passes, both included, in order."""
+    given = set(given)
+    back = sorted(graph.after([start]) & graph.before([end], stops=given))
+    last_use = {name: index for index in back for name in graph.nodes[index].input}
+    timed, alive, necks = {start}, {start}, [start]
+    for index in back:
+        node = graph.nodes[index]
+        if timed.isdisjoint(node.input):
+            continue  # made of given values only
+        timed.update(node.output)
+        alive = {name for name in alive if last_use[name] > index}
+        alive.update(name for name in node.output if last_use.get(name, -1) > index)
+        if len(alive) == 1 and (only := next(iter(alive))) != necks[-1]:
+            necks.append(only)
+    return [*necks, end]
 
 
 def _check_mask(graph: Graph, name: str) -> None:
@@ -249,19 +237,17 @@ def _check_mask(graph: Graph, name: str) -> None:
         raise Unsplittable(f"{name} depends on the durations and is not the mask of the frames")
 
 
-def find_reach(graph: Graph, start: str, end: str) -> tuple[int, int]:
-    """How many input frames on each side an output frame depends on, and how many outputs there are a frame.
+def find_reach(graph: Graph, start: str, end: str, given: Iterable[str] = ()) -> tuple[float, int]:
+    """How many columns of ``start`` on each side a column of ``end`` depends on, and how many of its columns there are for one.
 
     Raises :exc:`Unsplittable` when an operator on the way mixes times in another way than a convolution that keeps the length.
     """
     reach: dict[str, tuple[float, int]] = {start: (0.0, 1)}
-    shapes: set[str] = set()
-    for index in sorted(graph.after([start]) & graph.before([end])):
+    for index in sorted(graph.after([start]) & graph.before([end], stops=[start, *given])):
         node = graph.nodes[index]
         known = [reach[name] for name in node.input if name in reach]
-        if node.op_type in ("Shape", "ConstantOfShape") or (any(name in shapes for name in node.input) and not known):
-            shapes.update(node.output)
-            continue
+        if not known:
+            continue  # made of given values only
         far, rate = max(item[0] for item in known), known[0][1]
         if any(item[1] != rate for item in known):
             raise Unsplittable(f"{node.op_type} joins two rates")
@@ -275,8 +261,27 @@ def find_reach(graph: Graph, start: str, end: str) -> tuple[int, int]:
         elif node.op_type not in _POINTWISE and not (node.op_type in ("Unsqueeze", "Squeeze", "Reshape") and end in node.output):
             raise Unsplittable(f"{node.op_type} may mix times")
         reach.update((name, (far, rate)) for name in node.output)
-    far, rate = reach[end]
-    return int(np.ceil(far)), rate
+    return reach[end]
+
+
+def find_stages(graph: Graph, places: Places, given: Iterable[str]) -> tuple[list[tuple[str, str]], tuple[Stage, ...]]:
+    """Where each stage begins and ends, and how it is driven. Raises :exc:`Unsplittable`."""
+    given = list(given)
+    necks = find_necks(graph, places.noisy, places.sound, given)
+    spans: list[tuple[str, str]] = []
+    stages: list[Stage] = []
+    start, rate = necks[0], 1
+    for neck in necks[1:]:
+        reach, factor = find_reach(graph, start, neck, given)
+        if reach / rate < SEAM and neck != necks[-1]:
+            continue
+        inside = graph.before([neck], stops=[start, *given, *places.conditions])
+        taken = {name for index in inside for name in graph.nodes[index].input}
+        conditions = tuple(name for name in places.conditions if name in taken)
+        spans.append((start, neck))
+        stages.append(Stage(f"stage-{len(stages)}.onnx", math.ceil(reach), factor, conditions))
+        start, rate = neck, rate * factor
+    return spans, tuple(stages)
 
 
 def _convolution_reach(graph: Graph, node: NodeProto) -> int:
@@ -353,7 +358,7 @@ def _part(graph: Graph, inputs: Mapping[str, tuple[int, list[Any]]], outputs: It
     return helper.make_model(body, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
 
 
-def _zeros_like(graph: Graph, within: set[int]) -> dict[str, Floats]:
+def _constant_fills(graph: Graph, within: set[int]) -> dict[str, Floats]:
     """Tensors that only repeat one value in the shape of another: one value of rank 3 does the same by broadcasting."""
     from onnx import numpy_helper
 
@@ -371,55 +376,38 @@ def _zeros_like(graph: Graph, within: set[int]) -> dict[str, Floats]:
 
 
 def cut(model: ModelProto) -> tuple[Plan, dict[str, ModelProto]]:
-    """The plan and the three parts. Raises :exc:`Unsplittable`."""
+    """The plan, and the parts by the names of their files. Raises :exc:`Unsplittable`."""
     from onnx import TensorProto
 
     graph = Graph(model)
     places = find_places(graph)
-    flow_reach, same = find_reach(graph, places.noisy, places.latent)
-    decoder_reach, hop = find_reach(graph, places.latent, places.sound)
-    if same != 1:
-        raise Unsplittable("the flow changes the rate")
-    kinds = {item.name: (item.type.tensor_type.elem_type, item.type.tensor_type.shape) for item in model.graph.input}
-    inputs: dict[str, tuple[int, list[Any]]] = {
-        name: (kinds[name][0], [dim.dim_value or dim.dim_param or None for dim in kinds[name][1].dim]) for name in graph.inputs
-    }
-    conditions = _once(places.flow_conditions + places.decoder_conditions)
+    back = graph.after([places.noisy]) & graph.before([places.sound])
+    given = {name: np.ones((1, 1, 1), np.float32) for name in places.masks} | _constant_fills(graph, back)
+    spans, stages = find_stages(graph, places, given)
     channels = _noise_channels(graph, places.noises)
     noises = {name: (TensorProto.FLOAT, [1, count, "phonemes"]) for name, count in zip(places.noises, channels, strict=True)}
-    back = graph.after([places.noisy]) & graph.before([places.sound])
-    given = {name: np.ones((1, 1, 1), np.float32) for name in places.masks} | _zeros_like(graph, back)
-    frames: tuple[int, list[Any]] = (TensorProto.FLOAT, [1, None, "frames"])
-    fixed: tuple[int, list[Any]] = (TensorProto.FLOAT, [1, None, 1])
-    parts = {
-        FRONT: _part(graph, inputs | noises, (places.durations, places.means, places.deviations, *conditions), {}),
-        FLOW: _part(graph, {places.noisy: frames} | dict.fromkeys(places.flow_conditions, fixed), [places.latent], given),
-        DECODER: _part(graph, {places.latent: frames} | dict.fromkeys(places.decoder_conditions, fixed), [places.sound], given),
-    }
-    plan = Plan(
-        hop,
-        flow_reach,
-        decoder_reach,
-        tuple(zip(places.noises, channels, strict=True)),
-        places.flow_conditions,
-        places.decoder_conditions,
-        "sid" in graph.inputs,
-    )
-    return plan, parts
+    outputs = (places.durations, places.means, places.deviations, *places.conditions)
+    parts = {FRONT: _part(graph, _declared(graph) | noises, outputs, {})}
+    for (start, end), stage in zip(spans, stages, strict=True):
+        taken: dict[str, tuple[int, list[Any]]] = {start: (TensorProto.FLOAT, [1, None, "columns"])}
+        taken |= {name: (TensorProto.FLOAT, [1, None, 1]) for name in stage.conditions}
+        parts[stage.file] = _part(graph, taken, [end], given)
+    hop = math.prod(stage.factor for stage in stages)
+    return Plan(hop, stages, tuple(zip(places.noises, channels, strict=True)), "sid" in graph.inputs), parts
 
 
 def _noise_channels(graph: Graph, noises: tuple[str, ...]) -> list[int]:
     """How many channels the noises of the front have: asked of the graph itself, with two phonemes."""
     if not noises:
         return []
-    front = _part(graph, _probe_inputs(graph), noises, {})
+    front = _part(graph, _declared(graph), noises, {})
     shapes = [item.shape for item in _session(front.SerializeToString()).run(None, _probe(graph, 2))]
     if any(len(shape) != 3 or shape[2] != 2 for shape in shapes):
         raise Unsplittable("noise of the durations is not one value a channel and phoneme")
     return [int(shape[1]) for shape in shapes]
 
 
-def _probe_inputs(graph: Graph) -> dict[str, tuple[int, list[Any]]]:
+def _declared(graph: Graph) -> dict[str, tuple[int, list[Any]]]:
     return {
         item.name: (item.type.tensor_type.elem_type, [dim.dim_value or dim.dim_param or None for dim in item.type.tensor_type.shape.dim])
         for item in graph.model.graph.input
@@ -450,6 +438,17 @@ def _session(model: bytes) -> Any:
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def bind(session: Any, conditions: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
+    """A stage as a function of its columns."""
+    name = session.get_inputs()[0].name
+
+    def run(columns: Floats) -> Floats:
+        out: Floats = session.run(None, {name: columns, **conditions})[0]
+        return out
+
+    return run
+
+
 def expand(durations: Floats, values: Floats) -> Floats:
     """Repeats each phoneme's column for its frames: (1, channels, phonemes) -> (1, channels, frames)."""
     return np.repeat(values, np.maximum(durations.reshape(-1), 0).astype(np.int64), axis=2)
@@ -466,23 +465,16 @@ def check(model: ModelProto, plan: Plan, parts: Mapping[str, ModelProto]) -> flo
     graph = Graph(model)
     feed = _probe(graph, PROBE_IDS)
     whole = np.ravel(_session(model.SerializeToString()).run(None, feed)[0])
-    front, flow, decoder = (_session(parts[name].SerializeToString()) for name in (FRONT, FLOW, DECODER))
+    front = _session(parts[FRONT].SerializeToString())
     quiet = {name: np.zeros((1, channels, PROBE_IDS), np.float32) for name, channels in plan.noises}
     found = dict(zip((item.name for item in front.get_outputs()), front.run(None, feed | quiet), strict=True))
     durations, means = list(found.values())[:2]
-    noisy = expand(durations, means)
-    count = noisy.shape[2]
-    pieces = []
-    for start in range(0, count, PROBE_WINDOW):
-        end = min(start + PROBE_WINDOW, count)
-        near, far = max(0, start - plan.decoder_reach), min(count, end + plan.decoder_reach)
-        left, right = max(0, near - plan.flow_reach), min(count, far + plan.flow_reach)
-        given = {name: found[name] for name in plan.flow_conditions}
-        latent = flow.run(None, {flow.get_inputs()[0].name: noisy[:, :, left:right]} | given)[0][:, :, near - left : far - left]
-        given = {name: found[name] for name in plan.decoder_conditions}
-        sound = np.ravel(decoder.run(None, {decoder.get_inputs()[0].name: latent} | given)[0])
-        pieces.append(sound[(start - near) * plan.hop : (end - near) * plan.hop])
-    windowed = np.concatenate(pieces)
+    runs = [
+        bind(_session(parts[stage.file].SerializeToString()), {name: found[name] for name in stage.conditions}) for stage in plan.stages
+    ]
+    chain = Chain(plan.stages, runs, expand(durations, means))
+    window = PROBE_WINDOW * plan.hop
+    windowed = np.concatenate([np.ravel(chain.pull(at, min(at + window, chain.columns))) for at in range(0, chain.columns, window)])
     if windowed.shape != whole.shape:
         raise Unsplittable(f"the parts gave {len(windowed)} samples, the whole {len(whole)}")
     return decibels(whole, windowed)

@@ -1,0 +1,69 @@
+"""Stages of convolutions run window by window: exactly the samples of one pass over the whole, none of them made twice but at seams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One part of a chain of convolutions over time."""
+
+    file: str
+    """Name of the file that holds its graph."""
+    reach: int
+    """Columns of its input, on each side, on which a column of its output depends."""
+    factor: int
+    """Columns of its output for each column of its input."""
+    conditions: tuple[str, ...] = ()
+    """What it takes besides: values that hold for the whole sentence."""
+
+
+class Chain:
+    """Pulls windows through the stages. Every stage keeps what the next window needs again, so only seams are computed twice.
+
+    ``runs`` holds, for each stage, a function from columns (1, channels, n) to columns (1, channels, n * factor). At the ends of the
+    whole a stage sees no further columns, just as in one pass; inside, it sees ``reach`` columns more than it needs on each side.
+    """
+
+    def __init__(self, stages: Sequence[Stage], runs: Sequence[Callable[[Floats], Floats]], source: Floats) -> None:
+        """``source`` is the input of the first stage, shape (1, channels, columns)."""
+        self._stages = stages
+        self._runs = runs
+        self._source = source
+        self._kept: list[Floats | None] = [None] * len(stages)  # the last columns of each stage's output, up to `ready`
+        self._ready = [0] * len(stages)
+        self._columns = [int(source.shape[-1])]
+        for stage in stages:
+            self._columns.append(self._columns[-1] * stage.factor)
+
+    @property
+    def columns(self) -> int:
+        """Columns of the last stage's output, in all."""
+        return self._columns[-1]
+
+    def pull(self, start: int, end: int) -> Floats:
+        """Columns of the last stage's output. Windows follow each other: ``start`` never goes back."""
+        return self._pull(len(self._stages) - 1, start, end)
+
+    def _pull(self, number: int, start: int, end: int) -> Floats:
+        if number < 0:
+            return self._source[..., start:end]
+        stage, ready, kept = self._stages[number], self._ready[number], self._kept[number]
+        if end > ready:
+            first = max(0, ready // stage.factor - stage.reach)
+            last = min(self._columns[number], -(-end // stage.factor) + stage.reach)
+            made = self._runs[number](np.ascontiguousarray(self._pull(number - 1, first, last)))
+            fresh = made[..., ready - first * stage.factor : end - first * stage.factor]
+            kept = fresh if kept is None else np.concatenate([kept, fresh], axis=-1)
+            ready = end
+        assert kept is not None
+        base = ready - kept.shape[-1]
+        self._ready[number], self._kept[number] = ready, kept[..., start - base :]
+        return kept[..., start - base : end - base]
