@@ -204,6 +204,25 @@ def test_what_was_on_its_way_when_it_was_cancelled_is_not_said() -> None:
     assert texts(hand_out(script)) == ["Four."]
 
 
+def test_a_revision_of_what_was_cancelled_is_said_as_a_whole() -> None:
+    script = Script()
+    say(script, "One. Two.", utterance="u")
+    one, _ = hand_out(script)
+    script.on_started(one.id, now=0.0)
+    script.on_cancel("a", "u", now=0.0)
+    assert say(script, "One. Two.", utterance="u", revision=1) == []
+    assert texts(hand_out(script)) == ["One.", "Two."]
+
+
+def test_a_name_used_again_begins_anew() -> None:
+    script = Script()
+    say(script, "One.", utterance="u")
+    finish(script, hand_out(script)[0])
+    say(script, "Two", utterance="u", final=False)
+    assert say(script, "Three. Four.", utterance="u", revision=1) == [dropped("Two", "superseded")]
+    assert texts(hand_out(script)) == ["Three.", "Four."]
+
+
 def test_a_higher_revision_replaces_what_was_not_started() -> None:
     script = Script()
     say(script, "I saw a cat. It was black. And f", utterance="u", final=False, stream="s", seq=0)
@@ -248,9 +267,21 @@ def test_a_revision_takes_back_what_was_handed_out_after_it() -> None:
     script.on_started(handed[0].id, now=0.0)
     retract, _ = say(script, "One. New.", utterance="u", revision=1)
     assert retract == Retract(frozenset(sentence.id for sentence in handed[1:]))
+    assert script.waiting_characters == len(" New.") + len("Other. More.") + len("Last.")
     again = hand_out(script)
     assert texts(again) == ["New.", "Other.", "More.", "Last."]
     assert not {sentence.id for sentence in again} & {sentence.id for sentence in handed}
+
+
+def test_a_revision_goes_before_one_whose_beginning_failed() -> None:
+    script = Script()
+    say(script, "One. Two.", utterance="u")
+    say(script, "Other. More.", sender="b", utterance="v")
+    one, _, other = [sentence for sentence in [script.next(0.0) for _ in range(3)] if sentence]
+    script.on_started(one.id, now=0.0)
+    script.on_dropped(other.id, "failed", now=0.0)
+    say(script, "One. New.", utterance="u", revision=1)
+    assert texts(hand_out(script)) == ["New.", "More."]
 
 
 def test_a_revision_waits_behind_what_has_begun_to_sound() -> None:
@@ -298,6 +329,22 @@ def test_what_is_not_started_in_time_expires() -> None:
     outcomes = script.on_timer(1.0)
     assert outcomes == [Retract(frozenset({first.id})), dropped("One.", "expired"), dropped("Two.", "expired"), Done("a", "s", 0)]
     assert texts(hand_out(script, 1.0)) == ["Other."]
+
+
+def test_a_revision_has_an_expiry_of_its_own() -> None:
+    script = Script()
+    say(script, "One", utterance="u", final=False, expires_ms=1000)
+    say(script, "Two.", utterance="u", revision=1)
+    assert script.on_timer(2.0) == []
+    assert texts(hand_out(script, 2.0)) == ["Two."]
+
+
+def test_alarms_of_what_was_started_are_forgotten() -> None:
+    script = Script()
+    for _ in range(1000):
+        say(script, "One.", expires_ms=86_400_000)
+        finish(script, hand_out(script)[0])
+    assert len(script._alarms) <= 64
 
 
 def test_what_is_started_does_not_expire() -> None:
@@ -367,6 +414,37 @@ def test_one_that_grows_for_ever_does_not_starve_the_others() -> None:
         say(script, "word ", utterance="u", final=False, now=float(second))
         script.on_timer(float(second))
     assert texts(hand_out(script))[-1] == "Other."
+
+
+def test_a_final_one_may_grow_in_a_revision() -> None:
+    script = Script()
+    say(script, "One. Two.", utterance="u")
+    one, _ = hand_out(script)
+    script.on_started(one.id, now=0.0)
+    say(script, "One. Th", utterance="u", final=False, revision=1)
+    script.on_timer(60.0)
+    say(script, "ree.", utterance="u", revision=1, now=61.0)
+    assert say(script, "One. Four.", utterance="u", revision=2, now=61.0) == [dropped("ree.", "superseded"), dropped("Th", "superseded")]
+    assert texts(hand_out(script)) == ["Four."]
+
+
+def test_the_end_of_one_that_was_closed_for_being_quiet_needs_no_report() -> None:
+    script = Script()
+    say(script, "One. Tw", utterance="u", final=False)
+    script.on_timer(60.0)
+    assert say(script, "", utterance="u", stream="s", seq=0, now=61.0) == [Done("a", "s", 0)]
+
+
+def test_a_revision_that_only_repeats_is_done_when_it_is_heard() -> None:
+    script = Script()
+    say(script, "One. Two.", utterance="u", final=False)
+    [one] = hand_out(script)
+    script.on_started(one.id, now=0.0)
+    script.on_timer(60.0)
+    say(script, "Three.", utterance="u", now=61.0)
+    told = [dropped("Three.", "superseded"), dropped("Two.", "superseded")]
+    assert say(script, "One.", utterance="u", revision=1, stream="s", seq=0, now=61.0) == told
+    assert finish(script, one) == [Done("a", "s", 0), spoken(1.0, 4)]
 
 
 def test_a_revision_after_it_was_closed_for_being_quiet_replaces_all_of_it() -> None:
@@ -518,7 +596,7 @@ class Booth:
 
     def fail(self) -> None:
         if self.out:
-            self.take(self.script.on_dropped(self.out.pop(0).id, "failed", now=self.now))
+            self.take(self.script.on_dropped(self.out.pop(self.words % len(self.out)).id, "failed", now=self.now))
 
     def take(self, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -566,7 +644,8 @@ ACTIONS = st.one_of(
     st.tuples(st.sampled_from(["cancel_all", "flush_all", "end"]), SENDERS),
     st.tuples(st.just("tick"), st.sampled_from([0.1, 0.5, 3.0, 9.0])),
     st.tuples(st.sampled_from(["next", "play", "start", "finish", "cut", "fail"])),
-    st.tuples(st.sampled_from(["next", "play", "start"])),
+    st.tuples(st.sampled_from(["next", "next", "next", "start", "play"])),
+    st.tuples(st.just("text"), SENDERS, st.sampled_from("uv"), st.integers(3, 6), st.just(True), st.none(), st.none()),
 )
 
 
