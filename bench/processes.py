@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +49,7 @@ class Process:
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self._kept = ""
         self._log = tempfile.NamedTemporaryFile(prefix=f"bench-{name}-", suffix=".log")
         self.started = time.monotonic()
         self._process = subprocess.Popen(
@@ -72,7 +75,8 @@ class Process:
         return Usage(time.monotonic(), sum(t.user + t.system for t in times), resident / 1e6)
 
     def output(self) -> str:
-        return Path(self._log.name).read_text(errors="replace")
+        """All it has written; its last words when it has ended."""
+        return self._kept if self._log.closed else Path(self._log.name).read_text(errors="replace")
 
     def check(self) -> None:
         """Raises :exc:`ProcessEnded` when it does not run."""
@@ -95,7 +99,9 @@ class Process:
         if self._process.poll() is None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait, STOP_WAIT)
-        self._log.close()
+        if not self._log.closed:
+            self._kept = self.output()
+            self._log.close()
 
 
 @contextlib.asynccontextmanager
@@ -129,6 +135,12 @@ def node_in_room(url: str, room: str, *, engine: str) -> Process:
 def node(url: str, *, engine: str) -> Process:
     """A node to which the server sends the jobs of every room."""
     return Process("node", [sys.executable, "-m", "agent.cli", "run"], _settings(url, engine))
+
+
+def counted(output: str, what: str) -> float | None:
+    """The node's own count, from the line with which it ends; None when it wrote none. What never happened counts 0."""
+    report = re.findall(r'"counts": *(\{[^}]*\})', output.replace('\\"', '"'))
+    return float(json.loads(report[-1]).get(what, 0)) if report else None
 
 
 def voice_model() -> Path:

@@ -1,0 +1,166 @@
+"""``voicebooth bench``: what can be measured, from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import results
+
+app = typer.Typer(
+    name="voicebooth bench",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about twenty minutes.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MISSED = 1  # exit status when a figure missed what it must reach
+Quick = Annotated[bool, typer.Option("--quick", help="Few repeats: a first look, not a result to publish.")]
+Check = Annotated[bool, typer.Option("--check", help="End with status 1 when a figure misses what it must reach.")]
+Keep = Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the result in bench/results, in place of the last one.")]
+Seed = Annotated[int, typer.Option(help="Order, pauses and schedule come from it.")]
+Url = Annotated[str, typer.Option(help="A LiveKit server with the keys devkey/secret; one of our own by default.", show_default=False)]
+Repeats = Annotated[int | None, typer.Option("--iterations", "-n", min=1, help="Texts per length and system.", show_default=False)]
+
+
+@app.callback(invoke_without_command=True)
+def whole(
+    context: typer.Context,
+    all_: Annotated[bool, typer.Option("--all", help="Everything, as without a command.")] = False,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="`engine` and `latency`, with --check.")] = False,
+    stress: Annotated[bool, typer.Option("--stress", help="`rooms`, with --check.")] = False,
+    iterations: Repeats = None,
+    connections: Annotated[int | None, typer.Option(min=1, help="Rooms at once.", show_default=False)] = None,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    everything = all_ or not (benchmark or stress)
+    found: list[results.Result] = []
+    if benchmark or everything:
+        found += [_engine(False, 1, iterations), _latency(False, 1, iterations, "")]
+    if stress or everything:
+        found.append(_rooms(False, 1, "", connections, None, None, "piper"))
+    _tell(found, keep=True, check=benchmark or stress or all_)
+    _publish()
+
+
+@app.command()
+def latency(
+    quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, iterations: Repeats = None, url: Url = ""
+) -> None:
+    """Text to first sound at a listener, beside two peers in the same room; the node's own delay, pauses, interruptions."""
+    _tell([_latency(quick, seed, iterations, url)], keep=keep, check=check)
+
+
+@app.command()
+def rooms(
+    quick: Quick = False,
+    check: Check = False,
+    keep: Keep = True,
+    seed: Seed = 1,
+    url: Url = "",
+    number: Annotated[int | None, typer.Option("--rooms", "--connections", min=2, help="Rooms at once.", show_default=False)] = None,
+    duty: Annotated[
+        float | None, typer.Option(min=0.01, max=1.0, help="Part of the time in which a room speaks.", show_default=False)
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(min=5.0, max=3600.0, help="For which texts arrive.", show_default=False)] = None,
+    engine: Annotated[str, typer.Option(help="The node's engine.")] = "piper",
+) -> None:
+    """Many rooms in one node, texts by a schedule that waits for no answer; what an idle and a speaking room cost."""
+    _tell([_rooms(quick, seed, url, number, duty, seconds, engine)], keep=keep, check=check)
+
+
+@app.command()
+def engine(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, iterations: Repeats = None) -> None:
+    """The Piper engine alone beside piper-tts: first sound, whole work, likeness of the samples."""
+    _tell([_engine(quick, seed, iterations)], keep=keep, check=check)
+
+
+@app.command("all")
+def everything(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, url: Url = "") -> None:
+    """`engine`, `latency` and `rooms`, one after the other, then `report`."""
+    found = [_engine(quick, seed, None), _latency(quick, seed, None, url), _rooms(quick, seed, url, None, None, None, "piper")]
+    _tell(found, keep=keep, check=False)
+    _publish()
+    _judge(found, check)
+
+
+@app.command()
+def report() -> None:
+    """Print the kept results as tables, draw them, and write them into the README."""
+    _publish()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The WAV file with what a listener heard.")] = Path("demo.wav"),
+    passage: Annotated[str, typer.Option(help="A text in bench/texts.")] = "passage.en",
+    engine: Annotated[str, typer.Option(help="The node's engine.")] = "piper",
+    url: Url = "",
+) -> None:
+    """Send a passage through a real room and record what a listener hears; status 1 when a sentence was not spoken."""
+    from bench import demo as shown
+
+    if not asyncio.run(shown.run(out, text=passage, engine=engine, url=url)):
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; its exit status."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="voicebooth bench")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _latency(quick: bool, seed: int, iterations: int | None, url: str) -> results.Result:
+    from bench import latency
+
+    plan = dataclasses.replace(latency.QUICK if quick else latency.Plan(), seed=seed)
+    return asyncio.run(latency.run(dataclasses.replace(plan, repeats=iterations or plan.repeats), url))
+
+
+def _engine(quick: bool, seed: int, iterations: int | None) -> results.Result:
+    from bench import engine
+
+    plan = dataclasses.replace(engine.QUICK if quick else engine.Plan(), seed=seed)
+    return engine.run(dataclasses.replace(plan, repeats=iterations or plan.repeats))
+
+
+def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | None, seconds: float | None, engine: str) -> results.Result:
+    from bench import rooms
+
+    plan = dataclasses.replace(rooms.QUICK if quick else rooms.Plan(), seed=seed, engine=engine)
+    plan = dataclasses.replace(plan, rooms=number or plan.rooms, duty=duty or plan.duty, seconds=seconds or plan.seconds)
+    return asyncio.run(rooms.run(plan, url))
+
+
+def _tell(found: Sequence[results.Result], *, keep: bool, check: bool) -> None:
+    for result in found:
+        print(results.told(result) + "\n")
+        if keep:
+            results.save(result)
+    _judge(found, check)
+
+
+def _judge(found: Sequence[results.Result], check: bool) -> None:
+    missed = [f"missed: {figure.name}: {figure.value} {figure.unit}, {figure.target}" for result in found for figure in result.missed]
+    for line in missed:
+        typer.echo(line, err=True)
+    if check and missed:
+        raise typer.Exit(MISSED)
+
+
+def _publish() -> None:
+    from bench import picture
+
+    kept = results.saved()
+    results.main()
+    picture.draw(kept, results.FOLDER)
