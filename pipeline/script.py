@@ -5,14 +5,13 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.events import Dropped, DropReason, Event, SpeechFinished
 from pipeline.protocol import Text
 from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
-
-OPENING_CHARACTERS = 20_000
-"""Of an utterance's started text, kept to recognise it in a revision: twenty minutes of speech. Beyond it sentences are counted."""
+from pipeline.utterance import History, Line, Part, Utterance
+from pipeline.utterance import Wish as Wish  # those who write for a script find it here
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +30,6 @@ class ScriptLimits:
     """Seconds after which an utterance that still grows is closed, while others wait."""
     remembered: int = 256
     """Utterances whose revision is remembered after their end, so that a late older one is not said."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """How a text is to be spoken."""
-
-    language: str
-    """BCP 47 tag."""
-    speaker: str = "booth"
-    voice: str = ""
-    """A name or an id; empty: the language's default."""
-    engine: str = ""
-    """Empty: whichever the chain chooses."""
-    strategy: str = "auto"
-    budget: float | None = None
-    """Seconds to the first audible sample; None: the node's setting."""
-    speed: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,131 +77,6 @@ class Retract:
 Outcome = Tell | Done | Retract
 
 
-@dataclass(slots=True, eq=False)
-class _Part:
-    """A numbered text, as a stretch of its utterance's characters."""
-
-    stream: str
-    seq: int
-    start: int
-    end: int
-    owed: int = 0
-    """Pieces that hold some of it and are not settled."""
-    is_covered: bool = False
-    """All of its characters lie in pieces (or are white space between them)."""
-
-
-@dataclass(slots=True, eq=False)
-class _Piece:
-    """A sentence on its way: waiting in its utterance, then handed out (it has an id), then started, then settled."""
-
-    utterance: _Utterance
-    text: str
-    size: int
-    """Characters it accounts for: its own and the white space before it."""
-    wish: Wish
-    completed: float
-    expires: float | None
-    paragraph: bool
-    parts: list[_Part]
-    id: str = ""
-    is_waiting: bool = False
-    is_started: bool = False
-    alarm: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _History:
-    """What was started under one name, in the order in which it was; shared by an utterance and what continues or revises it."""
-
-    openings: list[str] | None = field(default_factory=list)
-    """The sentences' texts; None when they grew too long to keep."""
-    count: int = 0
-    characters: int = 0
-    members: list[_Utterance] = field(default_factory=list)
-    """Those that are live."""
-
-    def add(self, text: str) -> None:
-        self.count += 1
-        self.characters += len(text)
-        if self.characters > OPENING_CHARACTERS:
-            self.openings = None
-        if self.openings is not None:
-            self.openings.append(text)
-
-    def rest_of(self, text: str) -> str | None:
-        """A revision's wording without the sentences that were started; None if it does not begin with them."""
-        if self.openings is None:
-            return None
-        at = 0
-        for opening in self.openings:
-            while text[at : at + 1].isspace():
-                at += 1
-            if not text.startswith(opening, at):
-                return None
-            at += len(opening)
-            if opening[-1].isalnum() and text[at : at + 1].isalnum():
-                return None
-        return text[at:]
-
-
-@dataclass(slots=True, eq=False)
-class _Utterance:
-    """What one sender wants said. ``is_live`` until everything of it is settled and no more can come."""
-
-    number: int
-    sender: str
-    name: str
-    priority: int
-    revision: int
-    wish: Wish
-    segmenter: Segmenter
-    history: _History
-    opened: float
-    fed_at: float
-    expires: float | None = None
-    base: int = 0
-    """Characters accepted before those of the present segmenter (a revision begins a new one)."""
-    fed: int = 0
-    """Characters accepted, over all revisions."""
-    covered: int = 0
-    """How many of them lie in pieces."""
-    parts: deque[_Part] = field(default_factory=deque)
-    """Those not covered."""
-    waiting: deque[_Piece] = field(default_factory=deque)
-    out: int = 0
-    """Pieces handed out and not settled."""
-    skip: int = 0
-    """Sentences still to be left out of a revision whose wording no longer matches what was started."""
-    is_live: bool = True
-    is_begun: bool = False
-    is_closed: bool = False
-    is_final: bool = False
-    """Closed by its sender, not for being quiet too long."""
-    is_deaf: bool = False
-    """Cancelled while it grew: what still comes of it, until it is final, is not said."""
-    has_content: bool = False
-    has_started: bool = False
-    is_interrupted: bool = False
-    cancelled: DropReason | None = None
-    position: float = 0.0
-    """Seconds heard."""
-    characters: int = 0
-    """Characters heard."""
-    alarm: float | None = None
-
-    def cover(self, end: int) -> list[_Part]:
-        """The texts that share the characters up to ``end`` that no piece had before."""
-        found = []
-        while self.parts and self.parts[0].end <= end:
-            found.append(self.parts.popleft())
-            found[-1].is_covered = True
-        if self.parts and self.parts[0].start < end:
-            found.append(self.parts[0])
-        self.covered = end
-        return found
-
-
 class Script:
     """Puts the texts of all senders of one track into one order, and knows of each what has become of it. It guarantees:
 
@@ -260,14 +117,14 @@ class Script:
         self._prefix = prefix
         self._numbers = 0
         self._ids = 0
-        self._live: dict[int, _Utterance] = {}
-        self._names: dict[tuple[str, str], _Utterance] = {}  # the latest of each name, live or remembered
-        self._spent: deque[_Utterance] = deque()
-        self._queue: list[tuple[int, int, _Utterance]] = []  # heap of those not begun; may hold ones that are dead or begun
+        self._live: dict[int, Utterance] = {}
+        self._names: dict[tuple[str, str], Utterance] = {}  # the latest of each name, live or remembered
+        self._spent: deque[Utterance] = deque()
+        self._queue: list[tuple[int, int, Utterance]] = []  # heap of those not begun; may hold ones that are dead or begun
         self._unbegun = 0
-        self._current: _Utterance | None = None
-        self._out: OrderedDict[str, _Piece] = OrderedDict()  # handed out and not settled, in that order
-        self._alarms: list[tuple[float, int, _Utterance | _Piece]] = []  # heap; an entry counts if its target's `alarm` says so
+        self._current: Utterance | None = None
+        self._out: OrderedDict[str, Line] = OrderedDict()  # handed out and not settled, in that order
+        self._alarms: list[tuple[float, int, Utterance | Line]] = []  # heap; an entry counts if its target's `alarm` says so
         self._alarm_count = 0
         self._tidy_at = 64
         self._waiting = 0
@@ -303,7 +160,7 @@ class Script:
         if known is not None and grows and not is_newer:
             return self._feed(known, text, text.text, wish, now)
         if known is None or known.cancelled is not None or (known.is_final and not is_newer):
-            return self._open(sender, text, wish, _History(), now)
+            return self._open(sender, text, wish, History(), now)
         return self._open(sender, text, wish, known.history, now, is_newer=is_newer)
 
     def on_flush(self, sender: str, utterance: str | None, *, now: float) -> list[Outcome]:
@@ -340,57 +197,57 @@ class Script:
         utterance = self._head()
         if utterance is None or not utterance.waiting:
             return None
-        piece = utterance.waiting[0]
-        if piece.expires is not None and piece.expires <= now:
+        line = utterance.waiting[0]
+        if line.expires is not None and line.expires <= now:
             return None
         if not utterance.is_begun:
             heapq.heappop(self._queue)
             utterance.is_begun, self._current = True, utterance
             self._unbegun -= 1
         utterance.waiting.popleft().is_waiting = False
-        self._waiting -= piece.size
+        self._waiting -= line.size
         self._ids += 1
-        piece.id = f"{self._prefix}{self._ids}"
-        self._out[piece.id] = piece
+        line.id = f"{self._prefix}{self._ids}"
+        self._out[line.id] = line
         utterance.out += 1
         return Sentence(
-            id=piece.id,
+            id=line.id,
             sender=utterance.sender,
             utterance=utterance.name,
-            text=piece.text,
-            wish=piece.wish,
-            completed=piece.completed,
-            expires=piece.expires,
-            paragraph=piece.paragraph,
+            text=line.text,
+            wish=line.wish,
+            completed=line.completed,
+            expires=line.expires,
+            paragraph=line.paragraph,
         )
 
     def on_started(self, id: str, *, now: float) -> list[Outcome]:
         """Its first sample has gone out: it cannot be replaced any more."""
-        piece = self._out.get(id)
-        if piece is not None and not piece.is_started:
-            self._start(piece)
+        line = self._out.get(id)
+        if line is not None and not line.is_started:
+            self._start(line)
         return []
 
     def on_finished(self, id: str, *, heard: float, characters: int, now: float) -> list[Outcome]:
         """It has ended: after ``heard`` seconds, and that many of its characters (fewer than it has: it was cut)."""
-        piece = self._out.get(id)
-        if piece is None:
+        line = self._out.get(id)
+        if line is None:
             return []
-        if not piece.is_started:
-            self._start(piece)
-        utterance = piece.utterance
+        if not line.is_started:
+            self._start(line)
+        utterance = line.utterance
         utterance.position += heard
-        utterance.characters += min(characters, len(piece.text))
-        rest, outcomes = piece.text[characters:].strip(), []
+        utterance.characters += min(characters, len(line.text))
+        rest, outcomes = line.text[characters:].strip(), []
         utterance.is_interrupted |= bool(rest)
         if any(character.isalnum() for character in rest):
             outcomes.append(_dropped(utterance, rest, utterance.cancelled or "failed"))
-        return outcomes + self._settle(piece) + self._retire(utterance)
+        return outcomes + self._settle(line) + self._retire(utterance)
 
     def on_dropped(self, id: str, why: DropReason, *, now: float) -> list[Outcome]:
         """It will not be heard."""
-        piece = self._out.get(id)
-        return self._drop(piece, why) + self._retire(piece.utterance) if piece is not None else []
+        line = self._out.get(id)
+        return self._drop(line, why) + self._retire(line.utterance) if line is not None else []
 
     def timer(self) -> float | None:
         """When :meth:`on_timer` is to be called, in seconds; there may be nothing to do then after all."""
@@ -405,7 +262,7 @@ class Script:
             due[-1].alarm = None
         outcomes: list[Outcome] = []
         for target in due:
-            outcomes += self._expire(target) if isinstance(target, _Piece) else self._on_due(target, now)
+            outcomes += self._expire(target) if isinstance(target, Line) else self._on_due(target, now)
         return outcomes
 
     # Text
@@ -416,12 +273,12 @@ class Script:
             outcomes.append(Done(sender, text.stream, text.seq))
         return outcomes
 
-    def _open(self, sender: str, text: Text, wish: Wish, history: _History, now: float, *, is_newer: bool = False) -> list[Outcome]:
+    def _open(self, sender: str, text: Text, wish: Wish, history: History, now: float, *, is_newer: bool = False) -> list[Outcome]:
         """A new utterance; ``history`` is that of the ended one which it continues, or of which it is a newer revision."""
         if self._unbegun >= self._limits.utterances:
             return self._refuse(sender, text, "overflow")
         self._numbers += 1
-        utterance = _Utterance(
+        utterance = Utterance(
             number=self._numbers,
             sender=sender,
             name=text.utterance or f"{self._prefix}u{self._numbers}",
@@ -443,7 +300,7 @@ class Script:
             return self._replace(utterance, text, wish, now)
         return self._feed(utterance, text, text.text, wish, now)
 
-    def _revise(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
+    def _revise(self, utterance: Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
         retracted = self._hand_back_after(utterance)
         outcomes = self._drop_unstarted(utterance, "superseded", retracted)
         utterance.revision = text.revision
@@ -455,39 +312,39 @@ class Script:
             self._current = utterance
         return outcomes + self._replace(utterance, text, wish, now)
 
-    def _can_reopen(self, utterance: _Utterance) -> bool:
+    def _can_reopen(self, utterance: Utterance) -> bool:
         """Whether nothing that comes after it has been started."""
         if not utterance.is_live or utterance.cancelled is not None:
             return False
         return not any(other.has_started for other in self._later(utterance))
 
-    def _later(self, utterance: _Utterance) -> set[_Utterance]:
+    def _later(self, utterance: Utterance) -> set[Utterance]:
         """Those that have begun after it."""
         if not utterance.is_begun:
             return set()
-        out = [piece.utterance for piece in self._out.values()]
+        out = [line.utterance for line in self._out.values()]
         later = set(out[out.index(utterance) :]) if utterance.out else set()
         if self._current is not None and self._current.is_live:
             later.add(self._current)
         return later - {utterance}
 
-    def _hand_back_after(self, utterance: _Utterance) -> set[str]:
+    def _hand_back_after(self, utterance: Utterance) -> set[str]:
         """Let those that began after it begin again: what was handed out of them waits again; the ids to retract."""
         later = self._later(utterance)
-        pieces = [piece for piece in self._out.values() if piece.utterance in later]
-        ids = {piece.id for piece in pieces}
-        for piece in reversed(pieces):
-            del self._out[piece.id]
-            piece.id, piece.is_waiting = "", True
-            piece.utterance.out -= 1
-            piece.utterance.waiting.appendleft(piece)
-            self._waiting += piece.size
+        lines = [line for line in self._out.values() if line.utterance in later]
+        ids = {line.id for line in lines}
+        for line in reversed(lines):
+            del self._out[line.id]
+            line.id, line.is_waiting = "", True
+            line.utterance.out -= 1
+            line.utterance.waiting.appendleft(line)
+            self._waiting += line.size
         for other in later:
             other.is_begun = False
             self._enqueue(other)
         return ids
 
-    def _replace(self, utterance: _Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
+    def _replace(self, utterance: Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
         """Feed the first text of a revision, without what was started; what it revises and was not started is dropped."""
         history, outcomes = utterance.history, []
         for other in [other for other in history.members if other is not utterance]:
@@ -497,28 +354,28 @@ class Script:
         utterance.has_content |= rest is not None and history.count > 0
         return outcomes + self._feed(utterance, text, text.text if rest is None else rest, wish, now)
 
-    def _feed(self, utterance: _Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
+    def _feed(self, utterance: Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
         utterance.wish, utterance.fed_at = wish, now
         if text.expires_ms is not None:
             utterance.expires = now + text.expires_ms / 1000
         start, utterance.fed = utterance.fed, utterance.fed + len(words)
         self._waiting += len(words)
         if text.stream is not None and text.seq is not None:
-            part = _Part(text.stream, text.seq, start, utterance.fed)
+            part = Part(text.stream, text.seq, start, utterance.fed)
             utterance.parts.append(part)
             if len(words) < len(text.text):
                 self._owe_to_started(utterance, part)
         outcomes = self._take(utterance, utterance.segmenter.feed(words, now), now)
         return outcomes + self._close(utterance, now) if text.final else outcomes
 
-    def _owe_to_started(self, utterance: _Utterance, part: _Part) -> None:
+    def _owe_to_started(self, utterance: Utterance, part: Part) -> None:
         """A revision's beginning is heard when the sentences are that it was left out for."""
-        for piece in self._out.values():
-            if piece.utterance.history is utterance.history:
-                piece.parts.append(part)
+        for line in self._out.values():
+            if line.utterance.history is utterance.history:
+                line.parts.append(part)
                 part.owed += 1
 
-    def _take(self, utterance: _Utterance, pieces: Iterable[Piece], now: float) -> list[Outcome]:
+    def _take(self, utterance: Utterance, pieces: Iterable[Piece], now: float) -> list[Outcome]:
         """Accept what the segmenter found."""
         outcomes: list[Outcome] = []
         for found in pieces:
@@ -530,28 +387,28 @@ class Script:
             for part in parts:
                 part.owed += 1
             utterance.has_content = True
-            piece = _Piece(utterance, found.text, size, utterance.wish, now, utterance.expires, found.paragraph, parts)
+            line = Line(utterance, found.text, size, utterance.wish, now, utterance.expires, found.paragraph, parts)
             if not found.speakable:
-                outcomes += self._drop(piece, "nothing_to_say")
+                outcomes += self._drop(line, "nothing_to_say")
             elif utterance.skip:
                 utterance.skip -= 1
-                outcomes += self._drop(piece, "superseded")
+                outcomes += self._drop(line, "superseded")
             else:
-                piece.is_waiting = True
-                utterance.waiting.append(piece)
-                if piece.expires is not None:
-                    self._set_alarm(piece, piece.expires)
+                line.is_waiting = True
+                utterance.waiting.append(line)
+                if line.expires is not None:
+                    self._set_alarm(line, line.expires)
         if not utterance.segmenter.pending.strip():
             outcomes += self._cover_rest(utterance)
         self._watch(utterance)
         return outcomes
 
-    def _cover_rest(self, utterance: _Utterance) -> list[Outcome]:
+    def _cover_rest(self, utterance: Utterance) -> list[Outcome]:
         """What is left of the accepted characters is white space, or has been told."""
         self._waiting -= utterance.fed - utterance.covered
         return [_done(utterance, part) for part in utterance.cover(utterance.fed) if not part.owed]
 
-    def _close(self, utterance: _Utterance, now: float, *, is_final: bool = True) -> list[Outcome]:
+    def _close(self, utterance: Utterance, now: float, *, is_final: bool = True) -> list[Outcome]:
         """No more of it will come (``is_final``: says its sender): say what is held."""
         utterance.is_final |= is_final
         if utterance.is_closed:
@@ -565,14 +422,14 @@ class Script:
 
     # Order
 
-    def _enqueue(self, utterance: _Utterance) -> None:
+    def _enqueue(self, utterance: Utterance) -> None:
         heapq.heappush(self._queue, (utterance.priority, utterance.number, utterance))
         self._unbegun += 1
         if self._unbegun <= 2:  # somebody waits now, where nobody did: less patience with those that grow
             for other in self._live.values():
                 self._watch(other)
 
-    def _head(self) -> _Utterance | None:
+    def _head(self) -> Utterance | None:
         """Whose turn it is."""
         current = self._current
         if current is not None and (current.waiting or not current.is_closed):
@@ -582,38 +439,38 @@ class Script:
             heapq.heappop(self._queue)
         return self._queue[0][2] if self._queue else None
 
-    def _find(self, sender: str, name: str | None) -> list[_Utterance]:
+    def _find(self, sender: str, name: str | None) -> list[Utterance]:
         return [found for found in self._live.values() if found.sender == sender and name in (None, found.name)]
 
-    def _start(self, piece: _Piece) -> None:
-        utterance = piece.utterance
-        piece.is_started, piece.alarm, utterance.has_started = True, None, True
-        utterance.history.add(piece.text)
+    def _start(self, line: Line) -> None:
+        utterance = line.utterance
+        line.is_started, line.alarm, utterance.has_started = True, None, True
+        utterance.history.add(line.text)
 
     # What becomes of it
 
-    def _settle(self, piece: _Piece) -> list[Outcome]:
-        """Nothing more is owed for this piece, wherever it was."""
-        utterance = piece.utterance
-        piece.alarm = None
-        if piece.id:
-            del self._out[piece.id]
+    def _settle(self, line: Line) -> list[Outcome]:
+        """Nothing more is owed for this line, wherever it was."""
+        utterance = line.utterance
+        line.alarm = None
+        if line.id:
+            del self._out[line.id]
             utterance.out -= 1
         else:
-            self._waiting -= piece.size
-            if piece.is_waiting:
-                utterance.waiting.remove(piece)
+            self._waiting -= line.size
+            if line.is_waiting:
+                utterance.waiting.remove(line)
         outcomes: list[Outcome] = []
-        for part in piece.parts:
+        for part in line.parts:
             part.owed -= 1
             if part.is_covered and not part.owed:
                 outcomes.append(_done(utterance, part))
         return outcomes
 
-    def _drop(self, piece: _Piece, why: DropReason) -> list[Outcome]:
-        return [_dropped(piece.utterance, piece.text, why), *self._settle(piece)]
+    def _drop(self, line: Line, why: DropReason) -> list[Outcome]:
+        return [_dropped(line.utterance, line.text, why), *self._settle(line)]
 
-    def _drop_pending(self, utterance: _Utterance, why: DropReason) -> list[Outcome]:
+    def _drop_pending(self, utterance: Utterance, why: DropReason) -> list[Outcome]:
         """What is no sentence yet; the segmenter must not be used again, but to be flushed in vain."""
         pending = utterance.segmenter.pending.strip()
         utterance.segmenter = Segmenter(utterance.wish.language, self._segmenter)
@@ -624,20 +481,20 @@ class Script:
             outcomes.insert(0, _dropped(utterance, pending, why))
         return outcomes
 
-    def _drop_unstarted(self, utterance: _Utterance, why: DropReason, retracted: Iterable[str] = ()) -> list[Outcome]:
+    def _drop_unstarted(self, utterance: Utterance, why: DropReason, retracted: Iterable[str] = ()) -> list[Outcome]:
         """Take back what was handed out, drop what was not started; ``retracted`` go back with it."""
-        handed = [piece for piece in self._out.values() if piece.utterance is utterance and not piece.is_started] if utterance.out else []
-        ids = frozenset(retracted).union(piece.id for piece in handed)
+        handed = [line for line in self._out.values() if line.utterance is utterance and not line.is_started] if utterance.out else []
+        ids = frozenset(retracted).union(line.id for line in handed)
         outcomes: list[Outcome] = [Retract(ids)] if ids else []
-        for piece in [*handed, *utterance.waiting]:
-            outcomes += self._drop(piece, why)
+        for line in [*handed, *utterance.waiting]:
+            outcomes += self._drop(line, why)
         if not utterance.is_closed:
             outcomes += self._drop_pending(utterance, why)
         return outcomes
 
-    def _cancel(self, utterances: list[_Utterance], why: DropReason) -> list[Outcome]:
-        chosen = [utterance for utterance in utterances if utterance.cancelled is None]
-        playing = frozenset(piece.id for piece in self._out.values() if piece.is_started and piece.utterance in chosen)
+    def _cancel(self, utterances: list[Utterance], why: DropReason) -> list[Outcome]:
+        chosen = {utterance: None for utterance in utterances if utterance.cancelled is None}
+        playing = frozenset(line.id for line in self._out.values() if line.is_started and line.utterance in chosen)
         outcomes: list[Outcome] = [Retract(playing)] if playing else []
         for utterance in chosen:
             outcomes += self._drop_unstarted(utterance, why)
@@ -646,7 +503,7 @@ class Script:
             outcomes += self._retire(utterance)
         return outcomes
 
-    def _retire(self, utterance: _Utterance) -> list[Outcome]:
+    def _retire(self, utterance: Utterance) -> list[Outcome]:
         """If nothing of it is left and no more can come, that is told, and it is only remembered."""
         if not utterance.is_live or not utterance.is_closed or utterance.waiting or utterance.out:
             return []
@@ -667,7 +524,7 @@ class Script:
 
     # Time
 
-    def _watch(self, utterance: _Utterance) -> None:
+    def _watch(self, utterance: Utterance) -> None:
         """Set the alarm of an utterance that may still grow."""
         if utterance.is_closed:
             return
@@ -677,13 +534,13 @@ class Script:
         if utterance.alarm is None or due < utterance.alarm:
             self._set_alarm(utterance, due)
 
-    def _patience(self, utterance: _Utterance) -> float:
+    def _patience(self, utterance: Utterance) -> float:
         """Until when an utterance may grow, in seconds."""
         if self._unbegun > (not utterance.is_begun):
             return min(utterance.fed_at + self._limits.quiet, utterance.opened + self._limits.longest)
         return utterance.fed_at + self._limits.alone
 
-    def _on_due(self, utterance: _Utterance, now: float) -> list[Outcome]:
+    def _on_due(self, utterance: Utterance, now: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         due = utterance.segmenter.timer()
         if due is not None and due <= now:
@@ -693,11 +550,11 @@ class Script:
         self._watch(utterance)
         return outcomes
 
-    def _expire(self, piece: _Piece) -> list[Outcome]:
-        outcomes: list[Outcome] = [Retract(frozenset((piece.id,)))] if piece.id else []
-        return outcomes + self._drop(piece, "expired") + self._retire(piece.utterance)
+    def _expire(self, line: Line) -> list[Outcome]:
+        outcomes: list[Outcome] = [Retract(frozenset((line.id,)))] if line.id else []
+        return outcomes + self._drop(line, "expired") + self._retire(line.utterance)
 
-    def _set_alarm(self, target: _Utterance | _Piece, due: float) -> None:
+    def _set_alarm(self, target: Utterance | Line, due: float) -> None:
         target.alarm = due
         self._alarm_count += 1
         heapq.heappush(self._alarms, (due, self._alarm_count, target))
@@ -707,9 +564,9 @@ class Script:
             self._tidy_at = 64 + 2 * len(self._alarms)
 
 
-def _dropped(utterance: _Utterance, text: str, why: DropReason) -> Outcome:
+def _dropped(utterance: Utterance, text: str, why: DropReason) -> Outcome:
     return Tell(utterance.sender, Dropped(utterance.name, text, why))
 
 
-def _done(utterance: _Utterance, part: _Part) -> Outcome:
+def _done(utterance: Utterance, part: Part) -> Outcome:
     return Done(utterance.sender, part.stream, part.seq)

@@ -1,0 +1,154 @@
+"""One utterance on its way through a script: what of it waits, what was handed out, and which numbered texts it answers for."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from pipeline.events import DropReason
+from pipeline.segmenter import Segmenter
+
+OPENING_CHARACTERS = 20_000
+"""Of an utterance's started text, kept to recognise it in a revision: twenty minutes of speech. Beyond it sentences are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a text is to be spoken."""
+
+    language: str
+    """BCP 47 tag."""
+    speaker: str = "booth"
+    voice: str = ""
+    """A name or an id; empty: the language's default."""
+    engine: str = ""
+    """Empty: whichever the chain chooses."""
+    strategy: str = "auto"
+    budget: float | None = None
+    """Seconds to the first audible sample; None: the node's setting."""
+    speed: float = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """A numbered text, as a stretch of its utterance's characters."""
+
+    stream: str
+    seq: int
+    start: int
+    end: int
+    owed: int = 0
+    """Lines that hold some of it and are not settled."""
+    is_covered: bool = False
+    """All of its characters lie in lines (or are white space between them)."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """A sentence on its way: waiting in its utterance, then handed out (it has an id), then started, then settled."""
+
+    utterance: Utterance
+    text: str
+    size: int
+    """Characters it accounts for: its own and the white space before it."""
+    wish: Wish
+    completed: float
+    expires: float | None
+    paragraph: bool
+    parts: list[Part]
+    id: str = ""
+    is_waiting: bool = False
+    is_started: bool = False
+    alarm: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class History:
+    """What was started under one name, in the order in which it was; shared by an utterance and what continues or revises it."""
+
+    openings: list[str] | None = field(default_factory=list)
+    """The sentences' texts; None when they grew too long to keep."""
+    count: int = 0
+    characters: int = 0
+    members: list[Utterance] = field(default_factory=list)
+    """Those that are live."""
+
+    def add(self, text: str) -> None:
+        self.count += 1
+        self.characters += len(text)
+        if self.characters > OPENING_CHARACTERS:
+            self.openings = None
+        if self.openings is not None:
+            self.openings.append(text)
+
+    def rest_of(self, text: str) -> str | None:
+        """A revision's wording without the sentences that were started; None if it does not begin with them."""
+        if self.openings is None:
+            return None
+        at = 0
+        for opening in self.openings:
+            while text[at : at + 1].isspace():
+                at += 1
+            if not text.startswith(opening, at):
+                return None
+            at += len(opening)
+            if opening[-1].isalnum() and text[at : at + 1].isalnum():
+                return None
+        return text[at:]
+
+
+@dataclass(slots=True, eq=False)
+class Utterance:
+    """What one sender wants said. ``is_live`` until everything of it is settled and no more can come."""
+
+    number: int
+    sender: str
+    name: str
+    priority: int
+    revision: int
+    wish: Wish
+    segmenter: Segmenter
+    history: History
+    opened: float
+    fed_at: float
+    expires: float | None = None
+    base: int = 0
+    """Characters accepted before those of the present segmenter (a revision begins a new one)."""
+    fed: int = 0
+    """Characters accepted, over all revisions."""
+    covered: int = 0
+    """How many of them lie in lines."""
+    parts: deque[Part] = field(default_factory=deque)
+    """Those not covered."""
+    waiting: deque[Line] = field(default_factory=deque)
+    out: int = 0
+    """Lines handed out and not settled."""
+    skip: int = 0
+    """Sentences still to be left out of a revision whose wording no longer matches what was started."""
+    is_live: bool = True
+    is_begun: bool = False
+    is_closed: bool = False
+    is_final: bool = False
+    """Closed by its sender, not for being quiet too long."""
+    is_deaf: bool = False
+    """Cancelled while it grew: what still comes of it, until it is final, is not said."""
+    has_content: bool = False
+    has_started: bool = False
+    is_interrupted: bool = False
+    cancelled: DropReason | None = None
+    position: float = 0.0
+    """Seconds heard."""
+    characters: int = 0
+    """Characters heard."""
+    alarm: float | None = None
+
+    def cover(self, end: int) -> list[Part]:
+        """The texts that share the characters up to ``end`` that no line had before."""
+        found = []
+        while self.parts and self.parts[0].end <= end:
+            found.append(self.parts.popleft())
+            found[-1].is_covered = True
+        if self.parts and self.parts[0].start < end:
+            found.append(self.parts[0])
+        self.covered = end
+        return found
