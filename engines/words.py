@@ -100,7 +100,9 @@ def _pair(spoken: list[list[str]], heard: list[str]) -> list[tuple[int, int, int
 
 
 def _steps(spoken: list[list[str]], word: int) -> list[tuple[int, int]]:
-    """(words, groups) that may belong together from this word on."""
+    """(words, groups) that may belong together from this word on; none after the last: what groups are left have no word."""
+    if word == len(spoken):
+        return []
     most = min(MOST_JOINED, len(spoken) - word)
     spread = min(len(spoken[word]), MOST_SPREAD)
     return [(taken, 1) for taken in range(1, most + 1)] + [(1, filled) for filled in range(2, spread + 2)]
