@@ -57,6 +57,17 @@ def test_a_text_becomes_sentences() -> None:
     assert script.is_idle and script.timer() is None
 
 
+def test_a_sender_is_owed_until_its_last_sentence_has_ended() -> None:
+    script = Script()
+    say(script, "One.", sender="a")
+    say(script, "Two", sender="b", utterance="u", final=False)
+    assert script.owes("a") and script.owes("b") and not script.owes("c")
+    [sentence] = hand_out(script)
+    assert script.owes("a")
+    finish(script, sentence)
+    assert script.owes("b") and not script.owes("a")
+
+
 def test_utterances_are_never_mixed() -> None:
     script = Script()
     say(script, "One. Tw", utterance="u", final=False)
