@@ -6,6 +6,7 @@ import pytest
 from engines.base import EngineUnavailable, Pace, Request, SynthesisFailed, UnknownVoice
 from engines.catalog import find_installed
 from engines.piper import PiperEngine, PiperSettings
+from engines.vits import decibels
 
 pytestmark = pytest.mark.voice
 VOICE = "en_US-joe-medium"
@@ -78,3 +79,10 @@ def test_a_voice_that_is_not_installed_names_its_remedy(tmp_path):
     engine = PiperEngine(PiperSettings(voices=("xx_XX-none-low",), folder=tmp_path))
     with pytest.raises(EngineUnavailable, match="voicebooth models install xx_XX-none-low"):
         engine.load()
+
+
+@pytest.mark.parametrize("window", [0.0, 0.7])
+def test_windows_equal_one_pass_over_the_same_noise(piper, window):
+    windowed, whole = piper.compare("The committee will now hear the report on the state of the harbour.", window)
+    assert len(windowed) == len(whole)
+    assert decibels(whole, windowed) >= 90
