@@ -1,0 +1,274 @@
+"""What participants send to the node: packets and text streams of a LiveKit room become messages."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+from livekit import rtc
+
+from pipeline.events import Event, Failure
+from pipeline.protocol import MESSAGE_BYTES, TEXT_CHARACTERS, AnyMessage, ProtocolError, Text, from_attributes, parse
+
+TEXT_TOPIC = "voicebooth.text"
+TRANSCRIPTION_TOPIC = "lk.transcription"
+ROLE = "voicebooth.role"  # the attribute by which nodes and upstream nodes are told apart from people
+BOOTH, UPSTREAM = "booth", "upstream"
+SERVER = "server"  # the sender of packets that come from the server's API and have no participant
+STREAMS = 256  # text streams read at once in a room: each costs a task, and a person's screen holds a handful of utterances
+ANNOUNCED = 3.5  # seconds: a LiveKit server announces participants who publish nothing every 3 s
+NAMELESS = 256  # numbered packets kept for that long
+TOLD = 1024  # participants who were told that they may not send; beyond that the telling starts over
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message, understood."""
+
+    sender: str
+    message: AnyMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that cannot be taken."""
+
+    sender: str
+    error: ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """A text stream that was broken off."""
+
+    sender: str
+    utterance: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """Nothing can be heard in the room now."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBack:
+    """The tracks can be heard again."""
+
+
+Letter = Said | Refused | Aborted | LinkLost | LinkBack
+
+
+def may_send(identity: str, attributes: Mapping[str, str], senders: Sequence[str]) -> bool:
+    """Whether this participant's text is spoken: by a pattern of ``senders``, or because it says that it is an upstream node."""
+    return attributes.get(ROLE) == UPSTREAM or any(fnmatch.fnmatchcase(identity, pattern) for pattern in senders)
+
+
+def is_for_us(attributes: Mapping[str, str], languages: Sequence[str]) -> bool:
+    """Whether a finished transcription is one to speak: final, in a language of this node, and not left untranslated."""
+    spoken = {language.split("-")[0].lower() for language in languages}
+    return (
+        attributes.get("lk.transcription_final") == "true"
+        and attributes.get("translated") != "false"
+        and attributes.get("language", "").split("-")[0].lower() in spoken
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class InboundSettings:
+    senders: tuple[str, ...] = ("*",)
+    """Identities whose text is spoken, with ``*`` for any characters; the attribute ``voicebooth.role=upstream`` always may."""
+    transcriptions: bool = False
+    """Whether text streams of topic ``lk.transcription`` are spoken, too."""
+
+
+class Inbound:
+    """Reads one connection to a room; every method runs on its loop.
+
+    ``post(letter)`` hands a letter to the node, False when the node has no room for it; ``tell(sender, event)`` answers.
+    """
+
+    def __init__(
+        self,
+        room: rtc.Room,
+        settings: InboundSettings,
+        languages: Sequence[str],
+        *,
+        post: Callable[[Letter], bool],
+        tell: Callable[[str, Event], None],
+    ) -> None:
+        self._room = room
+        self._settings = settings
+        self._languages = languages
+        self._post = post
+        self._tell = tell
+        self._told: set[str] = set()
+        self._reading: set[asyncio.Task[None]] = set()
+        self._nameless: list[Text] = []
+        self._newcomers: set[str] = set()
+        room.on("data_received", self._on_packet)
+        room.on("participant_connected", lambda participant: self._newcomers.add(participant.identity))
+        room.register_text_stream_handler(TEXT_TOPIC, self._on_text_stream)
+        if settings.transcriptions:
+            room.register_text_stream_handler(TRANSCRIPTION_TOPIC, self._on_transcription)
+
+    async def aclose(self) -> None:
+        """Streams that are still open count as broken off."""
+        for task in tuple(self._reading):
+            task.cancel()
+        await asyncio.gather(*self._reading, return_exceptions=True)
+
+    def _on_packet(self, packet: rtc.DataPacket) -> None:
+        if packet.topic != TEXT_TOPIC:
+            return
+        sender = packet.participant.identity if packet.participant is not None else SERVER
+        try:
+            message = parse(packet.data)
+        except ProtocolError as error:
+            if self._is_allowed(sender):
+                self._hand_over(Refused(sender, error))
+            return
+        if packet.participant is None and isinstance(message, Text) and message.seq is not None and len(self._nameless) < NAMELESS:
+            self._nameless.append(message)
+            if len(self._nameless) == 1:
+                self._newcomers.clear()
+                self._work(self._name_them())
+        elif self._is_allowed(sender):
+            self._hand_over(Said(sender, message))
+
+    async def _name_them(self) -> None:
+        """Numbered packets without a participant come from the server's API, or from somebody whom it has yet to announce.
+
+        Taken at once they would be one sender's now and another's later, and would be asked for, and said, twice.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + ANNOUNCED
+        while not self._newcomers and loop.time() < end:  # noqa: ASYNC110 - others are announced in the same breath
+            await asyncio.sleep(0.05)
+        sender = self._newcomers.pop() if len(self._newcomers) == 1 else SERVER
+        nameless, self._nameless = self._nameless, []
+        for message in nameless if self._is_allowed(sender) else ():
+            self._hand_over(Said(sender, message))
+
+    def _on_text_stream(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        if self._is_allowed(sender):
+            numbered = "seq" in (reader.info.attributes or {})
+            self._read(reader, sender, self._numbered(reader, sender) if numbered else self._deltas(reader, sender))
+        else:
+            reader.close()
+
+    def _on_transcription(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        participant = self._room.remote_participants.get(sender)
+        is_booth = participant is not None and participant.attributes.get(ROLE) == BOOTH
+        attributes = participant.attributes if participant is not None else {}
+        if is_booth or not may_send(sender, attributes, self._settings.senders):
+            reader.close()
+        else:
+            self._read(reader, sender, self._transcription(reader, sender))
+
+    def _read(self, reader: rtc.TextStreamReader, sender: str, reading: Coroutine[None, None, None]) -> None:
+        if len(self._reading) >= STREAMS:
+            reading.close()
+            reader.close()
+            self._tell(sender, Failure("overloaded", f"at most {STREAMS} text streams may be open in a room", retryable=True))
+            return
+        self._work(reading).add_done_callback(lambda _: reader.close())
+
+    def _work(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+        return task
+
+    async def _deltas(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        """Chunks are parts of one utterance; the end of the stream is the end of it."""
+        attributes = dict(reader.info.attributes or {})
+        utterance = attributes.setdefault("utterance", f"{sender}/{reader.info.stream_id}"[:128])
+        try:
+            async for chunk in reader:
+                for start in range(0, len(chunk), TEXT_CHARACTERS):
+                    if not self._say(sender, chunk[start : start + TEXT_CHARACTERS], attributes, is_final=False):
+                        return
+            self._say(sender, "", attributes, is_final=attributes.get("final") != "false")
+        except (rtc.StreamError, asyncio.CancelledError) as error:
+            self._post(Aborted(sender, utterance))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    def _say(self, sender: str, text: str, attributes: Mapping[str, str], *, is_final: bool) -> bool:
+        """False when nothing of this stream can be taken: its attributes are at fault, not these characters."""
+        try:
+            return self._hand_over(Said(sender, from_attributes(text, attributes, final=is_final)))
+        except ProtocolError as error:
+            self._hand_over(Refused(sender, error))
+            return error.event.code == "bad_text"
+
+    async def _numbered(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        """One text that is too long for a packet. Broken off it was never sent, and its sender is asked for it again."""
+        attributes = dict(reader.info.attributes or {})
+        try:
+            text = await _whole(reader)
+            message = from_attributes(text, attributes, final=attributes.get("final") != "false")
+        except ProtocolError as error:
+            self._hand_over(Refused(sender, error))
+        except rtc.StreamError:
+            return
+        else:
+            self._hand_over(Said(sender, message))
+
+    async def _transcription(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        """What a translator shows is said, judged when it is complete: some attributes come with the end only."""
+        try:
+            text = await _whole(reader)
+        except (ProtocolError, rtc.StreamError):
+            return  # it was no text to us until it was complete, and its sender does not know this protocol
+        attributes = reader.info.attributes or {}
+        if not is_for_us(attributes, self._languages):
+            return
+        fields = {"language": attributes["language"], "speaker": self._human(attributes, sender)}
+        for start in range(0, len(text), TEXT_CHARACTERS):
+            part = text[start : start + TEXT_CHARACTERS]
+            utterance = f"{sender}/{reader.info.stream_id}"[:128]
+            if not self._say(sender, part, {**fields, "utterance": utterance}, is_final=start + TEXT_CHARACTERS >= len(text)):
+                return
+
+    def _human(self, attributes: Mapping[str, str], sender: str) -> str:
+        """Whose words they are: who publishes the track that was transcribed; else the sender, which agents set to that person."""
+        track = attributes.get("lk.transcribed_track_id")
+        for participant in self._room.remote_participants.values():
+            if track and track in participant.track_publications:
+                return participant.identity
+        return sender
+
+    def _hand_over(self, letter: Said | Refused) -> bool:
+        if self._post(letter):
+            return True
+        numbered = letter.message if isinstance(letter, Said) and isinstance(letter.message, Text) else None
+        where = (numbered.stream, numbered.seq) if numbered else (None, None)
+        self._tell(letter.sender, Failure("overloaded", "too much is waiting in this node: send it again later", True, *where))
+        return False
+
+    def _is_allowed(self, sender: str) -> bool:
+        participant = self._room.remote_participants.get(sender)
+        if may_send(sender, participant.attributes if participant else {}, self._settings.senders):
+            return True
+        if sender not in self._told:
+            if len(self._told) >= TOLD:
+                self._told.clear()
+            if participant is not None:  # else its attributes, which may allow it, are not known yet
+                self._told.add(sender)
+            words = f"participant {sender!r} may not send text to this node"
+            self._tell(sender, Failure("forbidden", words, retryable=participant is None))
+        return False
+
+
+async def _whole(reader: rtc.TextStreamReader) -> str:
+    """Everything up to the end. Raises :exc:`ProtocolError` when it is too much."""
+    parts, size = [], 0
+    async for chunk in reader:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > MESSAGE_BYTES:
+            raise ProtocolError("too_large", f"a text stream that is read whole holds at most {MESSAGE_BYTES} characters")
+    return "".join(parts)

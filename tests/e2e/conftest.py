@@ -1,0 +1,157 @@
+"""A node with the tone engine, links to real rooms, and people in them; every word has a pitch by which it is known again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from livekit import rtc
+
+from agent.config import Settings
+from agent.devserver import DevServer
+from agent.inbound import TEXT_TOPIC
+from agent.node import Node
+from agent.room import RoomLink, RoomSettings, Ticket
+from bench.listener import Listener, token
+from engines.base import Pace, Request
+from engines.tone import ToneEngine
+
+_numbers = itertools.count()
+QUIET = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
+APART = 0.015  # seconds of silence between two words at the least; the engine leaves 40 ms
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+def pitches(samples: np.ndarray, rate: int) -> list[float]:
+    """The pitch of each word in a recording, in order, hertz."""
+    step = rate // 200
+    frames = samples[: len(samples) // step * step].reshape(-1, step).astype(np.float64) / 32767
+    loud = np.sqrt((frames**2).mean(axis=1)) > QUIET
+    found, start, last = [], None, 0
+    for at, is_loud in enumerate([*loud, *[False] * 8]):
+        if is_loud:
+            start, last = (at if start is None else start), at
+        elif start is not None and at - last >= APART * 200:
+            if last - start >= 8:  # 40 ms: half of the shortest word
+                word = samples[start * step : (last + 1) * step].astype(np.float64)
+                spectrum = np.abs(np.fft.rfft(word * np.hanning(len(word)), 1 << 16))
+                found.append(float(spectrum.argmax() * rate / (1 << 16)))
+            start = None
+    return found
+
+
+def score(text: str, language: str = "en") -> list[float]:
+    """The pitches that ``text`` should be heard as."""
+    engine = ToneEngine()
+    engine.load()
+    chunks = engine.synthesize(Request(text, language=language), Pace(0.02))
+    return pitches(np.concatenate([chunk.samples for chunk in chunks]), 24_000)
+
+
+def sounds_like(heard: list[float], *texts: str) -> bool:
+    """Whether exactly these words were heard, in this order."""
+    expected = [pitch for text in texts for pitch in score(text)]
+    return len(heard) == len(expected) and np.allclose(heard, expected, rtol=0.02)
+
+
+class Person:
+    """A participant that sends text, and keeps what it is told."""
+
+    def __init__(self, room: rtc.Room) -> None:
+        self.room = room
+        self.events: list[dict[str, Any]] = []
+        self._news = asyncio.Event()
+        room.on("data_received", self._on_data)
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        if packet.topic == "voicebooth.events":
+            self.events.append(json.loads(packet.data))
+            self._news.set()
+
+    async def send(self, **message: Any) -> None:
+        await self.send_raw(json.dumps({"type": "text", **message}).encode())
+
+    async def send_raw(self, raw: bytes) -> None:
+        await self.room.local_participant.publish_data(raw, topic=TEXT_TOPIC)
+
+    async def told(self, type: str, *, count: int = 1, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
+        """The ``count``-th event like that, once it has come."""
+        async with asyncio.timeout(timeout):
+            while True:
+                found = [e for e in self.events if e["type"] == type and all(e.get(k) == v for k, v in fields.items())]
+                if len(found) >= count:
+                    return found[count - 1]
+                self._news.clear()
+                await self._news.wait()
+
+
+class House:
+    """Everything that one test starts, ended with it."""
+
+    def __init__(self, server: DevServer, node: Node, stack: contextlib.AsyncExitStack) -> None:
+        self.server = server
+        self.node = node
+        self.name = f"room-{next(_numbers)}"
+        self._stack = stack
+
+    def ticket(self, room: str = "") -> Ticket:
+        return Ticket(self.server.url, room or self.name, self.server.api_key, self.server.api_secret)
+
+    async def booth(self, settings: RoomSettings | None = None, *, room: str = "") -> RoomLink:
+        """The node in the room, joined; it leaves when the test ends."""
+        link = RoomLink(self.node, self.ticket(room), self.node.settings.node.languages, settings or RoomSettings())
+        running = asyncio.create_task(link.run())
+
+        async def end() -> None:
+            link.leave()
+            await asyncio.wait({running}, timeout=5)
+            await self.node.close_stage(link.ticket.room)
+
+        self._stack.push_async_callback(end)
+        async with asyncio.timeout(10):
+            await link.joined.wait()
+        return link
+
+    async def person(self, identity: str = "upstream", *, room: str = "", options: rtc.RoomOptions | None = None, **grants: Any) -> Person:
+        connection = rtc.Room()
+        person = Person(connection)
+        jwt = token(room or self.name, identity, **grants)
+        await connection.connect(self.server.url, jwt, options or rtc.RoomOptions(auto_subscribe=False))
+        self._stack.push_async_callback(connection.disconnect)
+        await connection.local_participant.set_attributes({"about": "test"})  # else the server announces it up to 3 s later
+        return person
+
+    async def listener(self, *, room: str = "", **options: Any) -> Listener:
+        return await self._stack.enter_async_context(Listener(self.server.url, room or self.name, **options))
+
+
+MakeHouse = Callable[..., contextlib.AbstractAsyncContextManager[House]]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings.model_validate({"selection": {"fallback_chain": ["tone"]}, "node": {"languages": ["en", "fr"]}})
+
+
+@pytest.fixture
+async def node(settings: Settings) -> AsyncIterator[Node]:
+    async with Node(settings) as node:
+        await node.ready()
+        yield node
+
+
+@pytest.fixture
+async def house(livekit_server: DevServer, node: Node) -> AsyncIterator[House]:
+    async with contextlib.AsyncExitStack() as stack:
+        yield House(livekit_server, node, stack)
