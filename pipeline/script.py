@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.events import Dropped, DropReason, Event, SpeechFinished
@@ -96,9 +96,10 @@ class Script:
     a revision of it replaces all of it. What comes for one that was cancelled while it grew is dropped until it is final: it was
     on its way before the cancel.
 
-    Revisions. A higher revision carries the whole utterance in its new wording and replaces what was not started. What was
-    started is left out: the text's beginning, where it still reads the same; otherwise as many sentences as were started, and
-    their new wording is told as ``superseded``. It holds for an utterance that has ended, too, as long as it is remembered.
+    Revisions. A higher revision carries the whole utterance in its new wording and replaces what was not started; what was handed
+    out and reads the same is not taken back. What was started is left out: the text's beginning, where it still reads the same;
+    otherwise as many sentences as were started, and their new wording is told as ``superseded``. It holds for an utterance that
+    has ended, too, as long as it is remembered.
 
     Expiry. Whole sentences expire, from the ``expires_ms`` of the utterance's latest text that has one, until they are started;
     text that is no sentence yet does not.
@@ -301,16 +302,37 @@ class Script:
         return self._feed(utterance, text, text.text, wish, now)
 
     def _revise(self, utterance: Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
-        retracted = self._hand_back_after(utterance)
-        outcomes = self._drop_unstarted(utterance, "superseded", retracted)
+        kept = self._unchanged(utterance, text.text, wish)
+        rest = utterance.history.rest_of(text.text, [line.text for line in kept])
+        retracted: set[str] = set()
+        if rest is None or rest.strip() or not text.final:
+            retracted = self._hand_back_after(utterance)
+            if utterance.is_begun:
+                self._current = utterance
+        outcomes = self._drop_unstarted(utterance, "superseded", retracted, kept)
         utterance.revision = text.revision
         utterance.segmenter = Segmenter(wish.language, self._segmenter)
         utterance.base = utterance.fed
-        utterance.expires = None
+        utterance.expires = None if text.expires_ms is None else now + text.expires_ms / 1000
+        for line in kept:
+            line.expires, line.alarm = utterance.expires, None
+            if line.expires is not None:
+                self._set_alarm(line, line.expires)
         utterance.is_closed = utterance.is_final = False
-        if utterance.is_begun:
-            self._current = utterance
-        return outcomes + self._replace(utterance, text, wish, now)
+        return outcomes + self._replace(utterance, text, wish, now, kept)
+
+    def _unchanged(self, utterance: Utterance, text: str, wish: Wish) -> list[Line]:
+        """The sentences handed out and not started that a revision leaves as they are: what was made of them is not made again."""
+        if not utterance.out:
+            return []
+        lines = [line for line in self._out.values() if line.utterance is utterance and not line.is_started]
+        while lines:
+            rest = utterance.history.rest_of(text, [line.text for line in lines])
+            is_whole = rest is not None and (not lines[-1].text[-1].isalnum() or not rest.strip())
+            if is_whole and all(line.wish == wish for line in lines):
+                break
+            lines.pop()
+        return lines
 
     def _can_reopen(self, utterance: Utterance) -> bool:
         """Whether nothing that comes after it has been started."""
@@ -344,12 +366,12 @@ class Script:
             self._enqueue(other)
         return ids
 
-    def _replace(self, utterance: Utterance, text: Text, wish: Wish, now: float) -> list[Outcome]:
-        """Feed the first text of a revision, without what was started; what it revises and was not started is dropped."""
+    def _replace(self, utterance: Utterance, text: Text, wish: Wish, now: float, kept: Collection[Line] = ()) -> list[Outcome]:
+        """Feed the first text of a revision, without what was started or is kept; what else it revises is dropped."""
         history, outcomes = utterance.history, []
         for other in [other for other in history.members if other is not utterance]:
             outcomes += self._drop_unstarted(other, "superseded") + self._retire(other)
-        rest = history.rest_of(text.text)
+        rest = history.rest_of(text.text, [line.text for line in kept])
         utterance.skip = history.count if rest is None else 0
         utterance.has_content |= rest is not None and history.count > 0
         return outcomes + self._feed(utterance, text, text.text if rest is None else rest, wish, now)
@@ -364,11 +386,11 @@ class Script:
             part = Part(text.stream, text.seq, start, utterance.fed)
             utterance.parts.append(part)
             if len(words) < len(text.text):
-                self._owe_to_started(utterance, part)
+                self._owe_to_handed(utterance, part)
         outcomes = self._take(utterance, utterance.segmenter.feed(words, now), now)
         return outcomes + self._close(utterance, now) if text.final else outcomes
 
-    def _owe_to_started(self, utterance: Utterance, part: Part) -> None:
+    def _owe_to_handed(self, utterance: Utterance, part: Part) -> None:
         """A revision's beginning is heard when the sentences are that it was left out for."""
         for line in self._out.values():
             if line.utterance.history is utterance.history:
@@ -481,9 +503,12 @@ class Script:
             outcomes.insert(0, _dropped(utterance, pending, why))
         return outcomes
 
-    def _drop_unstarted(self, utterance: Utterance, why: DropReason, retracted: Iterable[str] = ()) -> list[Outcome]:
-        """Take back what was handed out, drop what was not started; ``retracted`` go back with it."""
-        handed = [line for line in self._out.values() if line.utterance is utterance and not line.is_started] if utterance.out else []
+    def _drop_unstarted(
+        self, utterance: Utterance, why: DropReason, retracted: Iterable[str] = (), kept: Collection[Line] = ()
+    ) -> list[Outcome]:
+        """Take back what was handed out, drop what was not started and is not kept; ``retracted`` go back with it."""
+        out = self._out.values() if utterance.out else ()
+        handed = [line for line in out if line.utterance is utterance and not line.is_started and line not in kept]
         ids = frozenset(retracted).union(line.id for line in handed)
         outcomes: list[Outcome] = [Retract(ids)] if ids else []
         for line in [*handed, *utterance.waiting]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.events import DropReason
@@ -81,12 +82,12 @@ class History:
         if self.openings is not None:
             self.openings.append(text)
 
-    def rest_of(self, text: str) -> str | None:
-        """A revision's wording without the sentences that were started; None if it does not begin with them."""
+    def rest_of(self, text: str, further: Sequence[str] = ()) -> str | None:
+        """A revision's wording without the sentences that were started, and ``further`` ones; None if it does not begin so."""
         if self.openings is None:
             return None
         at = 0
-        for opening in self.openings:
+        for opening in [*self.openings, *further]:
             while text[at : at + 1].isspace():
                 at += 1
             if not text.startswith(opening, at):

@@ -142,13 +142,13 @@ TYPES = st.sampled_from(["hello", "config", "text", "flush", "cancel", "ping", "
 NAMES = st.sampled_from([*Text.model_fields, *Config.model_fields, "t", "protocol"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.dictionaries(NAMES, JSON, max_size=5), TYPES)
 def test_any_json_is_a_message_or_an_error(message: dict[str, Any], kind: Any) -> None:
     check(json.dumps({**message, "type": kind}).encode())
