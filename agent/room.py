@@ -62,6 +62,8 @@ class Ticket:
     """The same for every link to a room: a server lets one participant of a name in, so that there are never two booths of it."""
     token: str = field(default="", repr=False)
     """Given by somebody else; used for the first join, and for all when there is no key."""
+    agent_name: str = ""
+    """Under which name the node was sent here, where that was by a name."""
 
     def admit(self, *, is_first: bool) -> str:
         """A token for one join."""
@@ -70,8 +72,9 @@ class Ticket:
         grants = api.VideoGrants(
             room_join=True, room=self.room, can_publish=True, can_subscribe=True, can_publish_data=True, can_update_own_metadata=True
         )
+        attributes = {ROLE: BOOTH, **({"lk.agent.name": self.agent_name} if self.agent_name else {})}
         unsigned = api.AccessToken(self.api_key, self.api_secret).with_identity(self.identity).with_name("voicebooth")
-        unsigned = unsigned.with_kind("agent").with_attributes({ROLE: BOOTH}).with_grants(grants)
+        unsigned = unsigned.with_kind("agent").with_attributes(attributes).with_grants(grants)
         with warnings.catch_warnings():
             # The development server's secret is LiveKit's to choose, and is six bytes long.
             warnings.simplefilter("ignore", InsecureKeyLengthWarning)

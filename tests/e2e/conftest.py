@@ -80,10 +80,19 @@ class Person:
             self._news.set()
 
     async def send(self, **message: Any) -> None:
+        """``text``, unless another ``type`` is named."""
         await self.send_raw(json.dumps({"type": "text", **message}).encode())
 
     async def send_raw(self, raw: bytes) -> None:
         await self.room.local_participant.publish_data(raw, topic=TEXT_TOPIC)
+
+    async def meet(self, timeout: float = 15.0) -> dict[str, Any]:
+        """Asks until there is a node that answers."""
+        async with asyncio.timeout(timeout):
+            while True:
+                await self.send(type="hello")
+                with contextlib.suppress(TimeoutError):
+                    return await self.told("ready", timeout=0.2)
 
     async def told(self, type: str, *, count: int = 1, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
         """The ``count``-th event like that, once it has come."""
