@@ -231,6 +231,10 @@ class Segmenter:
         spaced = re.search(r"\s", gap)
         if mark.isascii() and not spaced and view[following] < "\u2e80":
             return 0  # inside a number, an address, an abbreviation
+        if mark == "．" and view[following].isdigit() and not spaced:
+            return 0
+        if view.rfind("《", 0, after) > view.rfind("》", 0, after):
+            return 0  # inside a title
         if mark[-1] in _WIDE_STOPS and not spaced:
             closing = _CLOSING.match(view, after, following)
             quoted = closing and closing.group()

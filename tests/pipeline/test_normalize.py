@@ -39,7 +39,7 @@ TABLE = {
         03/04/2024 > the third of April, twenty twenty-four
     """,
     "de": """
-        Dr. Müller zahlt z. B. 5,20 € am 3. März 2024. > Doktor Müller zahlt zum Beispiel fünf Euro zwanzig am dritten März zweitausendvierundzwanzig.
+        Dr. Müller zahlt z. B. 5,20 € am 3. März. > Doktor Müller zahlt zum Beispiel fünf Euro zwanzig am dritten März.
         Der 3. März 1984 um 14:30 Uhr > Der dritte März neunzehnhundertvierundachtzig um vierzehn Uhr dreißig
         1.234,5 km, 3,14 und 1 Haus > eintausendzweihundertvierunddreißig Komma fünf Kilometer, drei Komma eins vier und ein Haus
         3 Mio. €, 50 %, 3–5 kg, 1 h > drei Millionen Euro, fünfzig Prozent, drei bis fünf Kilogramm, eine Stunde
@@ -130,9 +130,10 @@ def test_something_to_say(text: str) -> None:
 
 
 LANGUAGES = ["en", "en-US", "de", "fr", "fr-CH", "es", "it", "pt", "pt-BR", "nl", "ru", "ja", "hi", "ar", "am", "xx", "", "-", "en" * 50]
-PARTS = "1 12 1984 0 00 , . : / - – ( ) % $ € £ ¥ + # @ & * _ ** [a](b) ` \n ' \" a Dr. e.g. km kg m² °C XIV Louis St. No. março März March 3. st th º ½ ٣ ５ www. http:// .com 😀 \ud800".split(
-    " "
-)
+PARTS = (
+    "1 12 1984 0 00 , . : / - – ( ) % $ € £ ¥ + # @ & * _ ** [a](b) ` \n ' \" a Dr. e.g. km kg m² °C XIV Louis St. No. "
+    "março März March 3. st th º ½ ٣ ５ www. http:// .com 😀 \ud800"
+).split(" ")
 TEXTS = st.one_of(st.text(max_size=50), st.lists(st.sampled_from([*PARTS, " ", " "]), max_size=25).map("".join))
 
 
@@ -193,7 +194,7 @@ def test_time_grows_with_the_text_only(part: str) -> None:
         return min(_timed(text) for _ in range(2))
 
     normalize(part * 10, "en")
-    assert cost(4_000) < max(10 * cost(1_000), 0.02)
+    assert cost(4_000) < max(10 * cost(1_000), 0.05)  # seconds; the floor is for a busy machine
 
 
 def _timed(text: str) -> float:
