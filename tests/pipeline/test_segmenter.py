@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.segmenter import Piece, Segmenter, SegmenterSettings, first_clause
+from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
 
 LANGUAGES = ["en", "de", "fr", "ja", "zh", "hi", "ar", "xx"]
 
@@ -121,21 +121,6 @@ def test_a_long_sentence_is_not_cut_in_a_word_a_number_or_a_quotation() -> None:
     assert sentences("abcdefghij " * 20, comfortable=40) == ["abcdefghij abcdefghij abcdefghij"] * 6 + ["abcdefghij abcdefghij"]
     assert sentences('one two three four "five, six, seven eight nine" ten', comfortable=40)[0] == "one two three four"
     assert len(max(sentences("あ" * 900, "ja"), key=len)) <= 100
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "cut"),
-    [
-        ("Short, is it not?", 40, ""),
-        ("When we arrived, it was already dark outside.", 30, "When we arrived, "),
-        ("We paid 1,000 euros for the whole journey, and left.", 45, "We paid 1,000 euros for the whole journey, "),
-        ("We went home early and slept until noon.", 30, "We went home early "),
-        ("Nothing at all can be done about this one.", 30, ""),
-        ("昨日は雨でしたが、今日はとてもいい天気です。", 15, "昨日は雨でしたが、"),
-    ],
-)
-def test_first_clause(text: str, limit: int, cut: str) -> None:
-    assert text[: first_clause(text, limit, "en")] == cut
 
 
 def test_settings_are_checked() -> None:
