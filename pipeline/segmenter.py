@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from sentencex import segment  # type: ignore[attr-defined]  # a compiled module without stubs
 
@@ -56,6 +57,9 @@ class SegmenterSettings:
             raise ValueError("quiet must not be negative, and the comfortable lengths at least 20 characters")
 
 
+Ending = Literal["clause", "sentence", "paragraph"]
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One sentence, or a part of a long one. All pieces together cover what was fed."""
@@ -66,8 +70,8 @@ class Piece:
     """Index of its first character in all that was fed."""
     end: int
     """Index after its last character; white space belongs to the piece before it."""
-    paragraph: bool
-    """A paragraph ends after it."""
+    ending: Ending
+    """What ends after it: a long sentence may be cut at a clause."""
     speakable: bool
     """False when it holds nothing to say."""
 
@@ -124,28 +128,30 @@ class Segmenter:
         pieces = []
         while self._at < len(self._text):
             view = self._text[self._at : self._at + self._longest]
+            ending: Ending = "sentence"
             cut = self._find_end(view, final=final and len(view) < self._longest)
             if not cut and len(view) == self._longest:
-                cut = last_clause(view, self._comfortable, self._language)
+                ending, cut = "clause", last_clause(view, self._comfortable, self._language)
             if not cut:
                 break
-            pieces.append(self._take(view[:cut]))
+            pieces.append(self._take(view[:cut], ending))
         self._text, self._at = self._text[self._at :], 0
         return pieces
 
     def _take_rest(self) -> Piece:
-        piece = self._take(self._text)
+        piece = self._take(self._text, "sentence")
         self._text, self._at = "", 0
         return piece
 
-    def _take(self, text: str) -> Piece:
+    def _take(self, text: str, ending: Ending) -> Piece:
         stripped = text.strip()
         gap = text[len(text.rstrip()) :]
-        paragraph = bool(_BLANK_LINE.search(gap)) or ("\n" in gap and _HEADING.match(stripped) is not None)
-        piece = Piece(stripped, self._start, self._start + len(text), paragraph, is_speakable(stripped))
+        if _BLANK_LINE.search(gap) or ("\n" in gap and _HEADING.match(stripped)):
+            ending = "paragraph"
+        piece = Piece(stripped, self._start, self._start + len(text), ending, is_speakable(stripped))
         self._start, self._at, self._looked = piece.end, self._at + len(text), 0
         mark = text.rfind('"')
-        if paragraph:
+        if ending == "paragraph":
             self._quote = ""
         elif mark >= 0:
             opens = (not mark or not text[mark - 1].isalnum()) and text[mark + 1 : mark + 2].isalnum()

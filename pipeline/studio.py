@@ -34,6 +34,9 @@ class Timing(Protocol):
     def window(self) -> float:
         """Seconds of sound that the next step may make; 0 when the listener waits."""
 
+    def pause(self) -> float:
+        """Seconds of silence that belong after this sentence."""
+
     async def room(self) -> None:
         """Returns when more sound may be made: look-ahead is bounded."""
 
@@ -122,12 +125,11 @@ class Studio:
     2. No engine is left running: when a sentence is abandoned, its generator is closed between two steps.
     """
 
-    def __init__(self, engines: Iterable[Engine], chain: Chain, lanes: Lanes, *, rate: int = 24_000, pause: float = 0.3) -> None:
-        """``rate``: hertz of every track. ``pause``: seconds of silence that may end a sentence, see :class:`Framer`."""
+    def __init__(self, engines: Iterable[Engine], chain: Chain, lanes: Lanes, *, rate: int = 24_000) -> None:
+        """``rate``: hertz of every track."""
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._chain = chain
-        self._pause = pause
         self.lanes = lanes
         self.rate = rate
 
@@ -206,7 +208,7 @@ class Studio:
     ) -> AsyncGenerator[Sounded | Ended, None]:
         """What is left of the text, by one engine. Raises :exc:`EngineError`."""
         engine, voice = self._engines[candidate.engine], candidate.voice
-        framer = Framer(voice.sample_rate, self.rate, pause=self._pause)
+        framer = Framer(voice.sample_rate, self.rate, pause=timing.pause())
         request = Request("", voice.id, wish.language, wish.speed)
         made, said = 0, 0  # samples at the engine's rate; samples written by this engine, at the track's
         waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end

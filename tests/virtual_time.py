@@ -91,7 +91,7 @@ class Room:
         self.events, self.captions, self.sound, self.pumps = [], [], {}, []
         engines = engines or [ToneEngine()]
         chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget))
-        self.studio = Studio(engines, chain, InlineLanes(cost), pause=(settings or StageSettings()).speaker.sentence_pause)
+        self.studio = Studio(engines, chain, InlineLanes(cost))
         self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
 
     async def __aenter__(self):

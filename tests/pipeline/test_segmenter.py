@@ -48,7 +48,12 @@ def test_sentences_of_a_language(language: str, marked: str) -> None:
 def test_pieces_cover_the_text_and_tell_paragraphs() -> None:
     text = "  One. Two.\n\n# Three\nFour.\n\n"
     found = pieces(text)
-    assert [(p.text, p.paragraph) for p in found] == [("One.", False), ("Two.", True), ("# Three", True), ("Four.", True)]
+    assert [(p.text, p.ending) for p in found] == [
+        ("One.", "sentence"),
+        ("Two.", "paragraph"),
+        ("# Three", "paragraph"),
+        ("Four.", "paragraph"),
+    ]
     assert "".join(text[p.start : p.end] for p in found) == text
 
 

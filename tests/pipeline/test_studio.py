@@ -21,6 +21,9 @@ class Waiting:
     def window(self):
         return 0.0
 
+    def pause(self):
+        return 0.3
+
     async def room(self):
         return
 
@@ -51,7 +54,7 @@ class Asked(ToneEngine):
 
 def studio(*engines, lanes=None):
     chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines)))
-    return Studio(engines, chain, lanes or InlineLanes(), pause=0.3)
+    return Studio(engines, chain, lanes or InlineLanes())
 
 
 async def collect(studio, text, wish=None, timing=None):
