@@ -21,7 +21,8 @@ import yaml
 from agent.config import cache_folder, child_environment
 
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
-CONFIG = Path(__file__).parent.parent / "livekit.yaml"
+_PAGE = Path(__file__).parent.parent / "livekit.yaml"
+CONFIG = _PAGE if _PAGE.exists() else None  # an installed package has none: LiveKit's own defaults are the same
 DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml; media over UDP has 7882
 BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
 READY_WAIT = 15.0  # seconds: it takes 50 ms on an idle machine

@@ -22,6 +22,7 @@ Assignments = Annotated[
 ]
 CANNOT = 1
 """Exit status of a command that could not do what it should."""
+UNSEEN_WIDTH = 240  # characters: what goes into a file or another program is not wrapped
 UNUSABLE = 2
 """Exit status of a command that was asked in a way that cannot be."""
 
@@ -88,6 +89,12 @@ def log_quietly(settings: Settings) -> None:
     log.configure(settings.log.model_copy(update={"level": level}))
 
 
+def speaks(spoken: str, wanted: str) -> bool:
+    """Whether a voice of that language is one of those asked for: ``fr`` asks for ``fr-CA``, too."""
+    spoken, wanted = spoken.lower(), wanted.lower().replace("_", "-")
+    return spoken == wanted or spoken.startswith(wanted + "-")
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns for people; plain text when nobody looks."""
     from rich.console import Console
@@ -98,4 +105,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         shown.add_column(name, overflow="fold")
     for row in rows:
         shown.add_row(*map(str, row))
-    Console(highlight=False, markup=False).print(shown)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = UNSEEN_WIDTH
+    console.print(shown)

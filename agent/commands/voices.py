@@ -37,7 +37,7 @@ def voices(
             except EngineError as error:
                 problems.append(f"engine {name}: {error}")
                 continue
-            here += [voice for voice in ready.voices() if not language or _speaks(voice.language, language)]
+            here += [voice for voice in ready.voices() if not language or options.speaks(voice.language, language)]
         for problem in problems:
             typer.echo(f"voicebooth: {problem}", err=True)
         if as_json:
@@ -48,8 +48,3 @@ def voices(
             )
         if not here:
             raise typer.Exit(options.CANNOT)
-
-
-def _speaks(spoken: str, wanted: str) -> bool:
-    spoken, wanted = spoken.lower().replace("_", "-"), wanted.lower().replace("_", "-")
-    return spoken == wanted or spoken.startswith(wanted + "-")

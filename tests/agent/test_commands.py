@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from agent.cli import app
 from agent.config import child_environment
 from agent.devserver import DevServer
+from engines.catalog import Catalog
 
 TONE = ("--set", "selection.fallback_chain=tone")
 
@@ -110,6 +111,48 @@ def test_doctor_ends_with_1_when_something_is_wrong(monkeypatch: pytest.MonkeyPa
     assert "ok     engine tone" in answer.stdout
     assert "WRONG  server: ws://127.0.0.1:1 cannot be reached" in answer.stdout
     assert "mend it: " in answer.stdout
+
+
+def models(folder: Path, *arguments: str) -> Result:
+    return voicebooth("models", *arguments, "--set", f"models.root={folder}", "--set", "models.offline=true")
+
+
+def test_models_lists_what_is_here_and_what_could_be(tmp_path: Path) -> None:
+    (tmp_path / "xx_XX-mine-medium.onnx").touch()
+    here = models(tmp_path, "list").stdout
+    assert "xx_XX-mine-medium" in here
+    assert "fr_FR" not in here
+    french = models(tmp_path, "list", "--language", "fr").stdout
+    assert any(line.startswith("fr_FR-siwis-medium") and line.endswith("to install") for line in french.splitlines())
+    assert len(models(tmp_path, "list", "--all").stdout) > 5 * len(french)
+
+
+def test_models_verify_finds_damage(tmp_path: Path) -> None:
+    (tmp_path / "fr_FR-siwis-medium.onnx").write_bytes(b"not a voice")
+    found = models(tmp_path, "verify")
+    assert found.exit_code == 1
+    assert "voicebooth: " in found.stderr
+    assert "fr_FR-siwis-medium" in found.stderr
+
+
+def test_models_installs_and_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bring(self: Catalog, id: str, progress: Callable[[int, int], None]) -> Path:
+        progress(1, 2)
+        (self.folder / f"{id}.onnx").touch()
+        return self.folder / f"{id}.onnx"
+
+    monkeypatch.setattr(Catalog, "install", bring)
+    path = tmp_path / "fr_FR-siwis-medium.onnx"
+    assert models(tmp_path, "install", path.stem).stdout == f"{path.stem}: {path}\n"
+    assert models(tmp_path, "remove", path.stem).exit_code == 0
+    assert not path.exists()
+
+
+def test_models_says_what_cannot_be_had(tmp_path: Path) -> None:
+    offline = models(tmp_path, "install", "fr_FR-siwis-medium")
+    assert (offline.exit_code, "offline" in offline.stderr) == (1, True)
+    unknown = models(tmp_path, "remove", "parrot")
+    assert (unknown.exit_code, "parrot" in unknown.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

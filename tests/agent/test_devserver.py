@@ -88,6 +88,7 @@ def test_it_is_started_for_this_machine_only(tmp_path: Path) -> None:
 
 
 def test_the_page_in_the_tree_is_for_this_machine_only() -> None:
+    assert devserver.CONFIG
     page = yaml.safe_load(devserver.CONFIG.read_text())
     settings = DevServer(Path("none"), port=page["port"]).settings()
     assert settings == page
