@@ -25,7 +25,7 @@ MUTED = 4.0  # seconds after the last sound in which a track has gone to sleep
 LATEST = 60.0  # seconds after the last text in which everything must have been said
 SPREAD = 0.25  # of the time between two texts of a room: how far each may lie from its place
 EVERY = 0.5  # seconds between two looks at the node
-READY_WORDS = "ready"
+READY_WORDS = "ready   node"  # what `voicebooth run` prints when rooms can be sent to it
 
 
 @dataclass(frozen=True, slots=True)
