@@ -202,6 +202,8 @@ class RoomLink:
 
         room.on("disconnected", on_disconnected)
         room.on("reconnecting", self._on_reconnecting)
+        room.on("local_track_subscribed", self._on_track_subscribed)
+        room.on("local_track_republished", self._on_track_republished)
         room.on("reconnected", lambda: self._start(self._on_reconnected(captions)))
         try:
             if not await (self._join(room) if is_first else self._rejoin(room)):
@@ -284,6 +286,7 @@ class RoomLink:
         """The library has published the tracks again under new ids where that was needed."""
         log.info("room %s: the connection is back", self.ticket.room)
         await captions.forget()
+        await asyncio.gather(*(track.audience() for track in self._tracks.values()))
         self._post(LinkBack(), urgent=True)
 
     def _post(self, letter: Letter, *, urgent: bool = False) -> bool:
@@ -315,6 +318,16 @@ class RoomLink:
                 await track.aclose()
                 log.warning("room %s: track %s was not published (try %d): %s", self.ticket.room, key.name, attempt, error)
         self.send(None, Failure("track_failed", f"the track {key.name} could not be published", retryable=True))
+
+    def _on_track_subscribed(self, local: rtc.LocalTrack) -> None:
+        for track in self._tracks.values():
+            if track.sid == local.sid:
+                track.on_subscribed()
+
+    def _on_track_republished(self, publication: rtc.LocalTrackPublication) -> None:
+        for track in self._tracks.values():
+            if track.publication is publication:
+                track.on_republished()
 
     def _has_audience(self) -> bool:
         """Whether somebody may come to hear a new track: after a lost connection, whoever was there before is waited for."""

@@ -24,7 +24,7 @@ from engines.tone import ToneEngine
 
 _numbers = itertools.count()
 QUIET = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
-APART = 0.015  # seconds of silence between two words at the least; the engine leaves 40 ms
+APART = 0.025  # seconds of silence between two words at the least: the engine leaves 40 ms, a lost packet 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
