@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 ENGINE = "piper"
 SMALLEST = 24  # frames of the first window: 0.28 s at the usual 86 frames a second, which is longer than the next one takes to make
-LARGEST = 96  # frames of the largest window, 1.1 s: seams cost less than a tenth there, and a step stays near 50 ms on two cores
+LARGEST = 128  # frames of the largest window, 1.5 s: seams cost a twentieth there; who wants shorter steps asks for smaller windows
 MOST_THREADS = 4  # per session: windows are too small to feed more
 LONGEST = 700  # phoneme ids spoken in one go, some 25 s: the encoder's attention grows with the square
 KNEE = 0.85  # of full scale: above it samples are bent, not cut
