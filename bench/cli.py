@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -112,7 +113,8 @@ def demo(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status."""
+    """Runs a command; its exit status. SIGTERM ends it as Ctrl-C does: whatever it has started is ended first."""
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="voicebooth bench")
     except SystemExit as end:

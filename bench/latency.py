@@ -8,13 +8,13 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.config import Settings
 from bench.hearing import Recording, Span, onset, pauses, spans, starved
 from bench.listener import Note
 from bench.passages import LENGTHS, Passage, of_length, passage
 from bench.processes import counted, server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import HOLD, NODE, SPEECH, Heard, Scene, milliseconds, rest, scene
-from pipeline.speaker import SpeakerSettings
 
 PEERS = ("whole", "adapter")
 DIRECT = "direct"
@@ -123,7 +123,7 @@ def judge(asked: Passage, begun: Sequence[tuple[Note, str]], dropped: int, recor
     said = [text.strip() for _, text in begun]
     in_order = next((n for n, (want, got) in enumerate(zip(asked.sentences, said, strict=False)) if want != got), len(said))
     lost = sum(sentence not in said for sentence in asked.sentences)
-    settings = SpeakerSettings()
+    settings = Settings().speech
     meant = [settings.paragraph_pause if n in asked.ends else settings.sentence_pause for n in range(len(asked.sentences) - 1)]
     gaps = gaps_before([note.arrival for note, _ in begun], spans(recording))[1:]
     off = [abs(gap - want) for gap, want in zip(gaps, meant, strict=False) if gap is not None]

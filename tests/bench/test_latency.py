@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agent.config import Settings
 from bench.hearing import FRAME, FRAME_SAMPLES, Recording, spans
 from bench.latency import TRANSPORT, gaps_before, judge
 from bench.listener import Note
 from bench.passages import Passage
-from pipeline.speaker import SpeakerSettings
 
 PASSAGE = Passage((("One here.", "Two here."), ("Three here.",)))
-SETTINGS = SpeakerSettings()
+SETTINGS = Settings().speech
 
 
 def recording(*parts: tuple[float, bool]) -> Recording:
