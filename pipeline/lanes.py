@@ -98,10 +98,6 @@ class _Group:
         self.count = count
         self.given_up = 0
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
     def load(self, now: float) -> float:
         return self._load.fraction(self.count, now=now)
 
@@ -185,6 +181,7 @@ class Lanes:
         self._compute = _Group("lane", count, settings)
         self._network = _Group("network-lane", settings.network_count, settings)
         self._allowance = settings.allowance
+        self._live: set[Steps] = set()
 
     @property
     def given_up(self) -> int:
@@ -192,9 +189,9 @@ class Lanes:
         return self._compute.given_up + self._network.given_up
 
     @property
-    def is_contended(self) -> bool:
-        """True when a step that computes would have to wait."""
-        return self._compute.waiting > 0
+    def is_shared(self) -> bool:
+        """True while more than one sentence is being made: each step keeps another one waiting."""
+        return len(self._live) > 1
 
     def load(self) -> float:
         """The part of the computing lanes' time that is taken, 0 to 1, over the last five seconds."""
@@ -214,7 +211,11 @@ class Lanes:
             raise
 
     def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False) -> Steps:
-        return Steps(self._network if network else self._compute, chunks, pace, self._allowance)
+        if network:
+            return Steps(self._network, chunks, pace, self._allowance)
+        steps = Steps(self._compute, chunks, pace, self._allowance, on_close=self._live.discard)
+        self._live.add(steps)
+        return steps
 
     def close(self) -> None:
         """Ends idle lanes; one that runs a step ends after it."""
@@ -225,7 +226,16 @@ class Lanes:
 class Steps:
     """One sentence's generator, stepped on the lanes; never two steps of it at once."""
 
-    def __init__(self, group: _Group, chunks: Generator[Chunk, None, None], pace: Pace, allowance: float) -> None:
+    def __init__(
+        self,
+        group: _Group,
+        chunks: Generator[Chunk, None, None],
+        pace: Pace,
+        allowance: float,
+        *,
+        on_close: Callable[[Steps], None] = lambda steps: None,
+    ) -> None:
+        self._on_close = on_close
         self._group = group
         self._chunks = chunks
         self._pace = pace
@@ -253,6 +263,7 @@ class Steps:
 
     def close(self) -> None:
         """Free what the sentence holds, in a lane, as soon as its running step has ended. Does not wait."""
+        self._on_close(self)
         step = self._running
         if step is not None and not step.is_waiting:
             step.after = self._close  # a generator cannot be closed while it runs

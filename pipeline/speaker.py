@@ -25,8 +25,8 @@ from pipeline.turn import Fact, Turn
 log = logging.getLogger(__name__)
 
 CHARACTER = 0.065  # seconds of speech a character: what people speak at, for telling how far behind the node is
-LARGEST_WINDOW = 2.0  # seconds of sound in one step when nobody else waits: windows that grow cost less in all
-SHARED_WINDOW = 0.5  # seconds of sound in one step when others wait: about 50 ms of work
+LARGEST_WINDOW = 2.0  # seconds of sound in one step when nothing else is made: windows that grow cost less in all
+SHARED_WINDOWS = 0.25, 0.5  # seconds of sound in one step when others are made, too: enough to wait for two of theirs; 50 ms of work
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
 
 
@@ -384,9 +384,14 @@ class _Timing:
     def due(self) -> float:
         return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)
 
+    def in_hand(self) -> float:
+        return self._speaker.buffer.in_hand
+
     def window(self) -> float:
         in_hand = self._speaker.buffer.in_hand
-        return min(in_hand, SHARED_WINDOW if self._speaker._studio.lanes.is_contended else LARGEST_WINDOW)
+        if self._speaker._studio.lanes.is_shared:
+            return min(max(in_hand, SHARED_WINDOWS[0]), SHARED_WINDOWS[1])
+        return min(in_hand, LARGEST_WINDOW)
 
     def pause(self) -> float:
         return self._speaker.pause_after(self._sentence)

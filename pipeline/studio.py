@@ -31,6 +31,9 @@ class Timing(Protocol):
     def due(self) -> float:
         """When the next sound is needed: seconds of the loop's clock."""
 
+    def in_hand(self) -> float:
+        """Seconds of sound that the listener has not heard yet."""
+
     def window(self) -> float:
         """Seconds of sound that the next step may make; 0 when the listener waits."""
 
@@ -212,7 +215,7 @@ class Studio:
         request = Request("", voice.id, wish.language, wish.speed)
         made, said = 0, 0  # samples at the engine's rate; samples written by this engine, at the track's
         waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
-        for start, part in _parts(text, progress.rest, wish.language, in_hand=timing.window() > 0):
+        for start, part in _parts(text, progress.rest, wish.language, in_hand=timing.in_hand() > 0):
             pace = Pace()
             steps = self.lanes.steps(engine.synthesize(replace(request, text=part), pace), pace, network=engine.network)
             begun = made

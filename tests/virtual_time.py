@@ -63,7 +63,7 @@ class InlineSteps:
 class InlineLanes:
     """Each step takes ``cost`` seconds of virtual time."""
 
-    is_contended = False
+    is_shared = False
 
     def __init__(self, cost=0.02):
         self.cost = cost

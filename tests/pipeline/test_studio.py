@@ -18,8 +18,11 @@ class Waiting:
     def due(self):
         return 0.0
 
-    def window(self):
+    def in_hand(self):
         return 0.0
+
+    def window(self):
+        return self.in_hand()
 
     def pause(self):
         return 0.3
@@ -29,7 +32,7 @@ class Waiting:
 
 
 class Provided(Waiting):
-    def window(self):
+    def in_hand(self):
         return 2.0
 
 
