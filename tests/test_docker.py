@@ -47,3 +47,14 @@ def test_a_container_is_given_the_time_to_drain() -> None:
 
 def test_the_server_is_the_one_that_is_tested_with() -> None:
     assert COMPOSE["services"]["livekit"]["image"].rpartition(":")[2] == MODULE.rpartition("@")[2]
+
+
+def test_every_package_is_named_to_the_build() -> None:
+    listed = PROJECT["tool"]["setuptools"].get("packages", [])
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for room in ("agent", "bench", "engines", "pipeline")
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    included = listed["find"]["include"] if isinstance(listed, dict) else listed
+    assert not [name for name in found if name not in included and f"{name.split('.')[0]}*" not in included]

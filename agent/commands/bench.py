@@ -12,6 +12,8 @@ def bench(context: typer.Context) -> None:
     with options.one_line():
         try:
             from bench import cli
+
+            status = cli.main(context.args)
         except ModuleNotFoundError as error:
             raise options.Refusal(f"the bench needs {error.name}: pip install 'voicebooth[bench,piper,voices]'") from None
-        raise SystemExit(cli.main(context.args))
+        raise SystemExit(status)
