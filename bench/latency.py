@@ -31,13 +31,13 @@ PEER_NAMES = {"whole": "piper-tts, whole sentence", "adapter": "livekit-agents S
 class Plan:
     """How much is measured."""
 
-    repeats: int = 12
+    repeats: int = 8
     """Texts per length and system."""
     passages: int = 3
     """Passages per system."""
     cancels: int = 20
     """Interruptions."""
-    tones: tuple[int, int, int] = (40, 12, 6)
+    tones: tuple[int, int, int] = (30, 10, 4)
     """Tones after each of the pauses."""
     seed: int = 1
 
