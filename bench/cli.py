@@ -114,6 +114,7 @@ def demo(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; its exit status. SIGTERM ends it as Ctrl-C does: whatever it has started is ended first."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="voicebooth bench")
