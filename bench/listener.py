@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jwt import InsecureKeyLengthWarning
 from livekit import api, rtc
+from livekit.rtc.data_stream import StreamError
 
 from bench.hearing import AUDIBLE, FRAME, FRAME_SAMPLES, RATE, Recording, loudness, onset, silenced
 from engines.base import NO_SAMPLES, Samples
@@ -272,7 +273,10 @@ class Listener:
         self._start(self._read(reader))
 
     async def _read(self, reader: rtc.TextStreamReader) -> None:
-        text = await reader.read_all()
+        try:
+            text = await reader.read_all()
+        except StreamError:
+            return  # cut off with the connection: not a complete caption
         self.lines.append(Line(time.monotonic(), text, dict(reader.info.attributes or {})))
 
     def _start(self, work: Any) -> None:
