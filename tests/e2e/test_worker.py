@@ -12,6 +12,13 @@ from agent.worker import Worker, WorkerSettings
 from tests.e2e.conftest import House, pitches, sounds_like
 
 
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library writes what it is given into the environment, where other tests would find it."""
+    for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+        monkeypatch.setenv(name, "")
+
+
 @contextlib.asynccontextmanager
 async def working(house: House, *, agent_name: str = "") -> AsyncIterator[Worker]:
     server = house.server
