@@ -208,12 +208,13 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
 
 
 def before_livekit_agents() -> None:
-    """Call this before the first import of ``livekit.agents``.
+    """Call this before the first import of ``livekit.agents``. Values that the operator has set stay.
 
-    Its first job would load end-of-turn weights, about 240 MB, that a node which only speaks never uses; the variable is read
-    when the module is imported, and a value that the operator has set stays.
+    Its first job would load end-of-turn weights, about 240 MB, that a node which only speaks never uses. And each job would watch
+    its loop 50 times a second from a thread of its own, which costs an idle room more than its connection does.
     """
-    os.environ.setdefault("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "0")
+    for name in ("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS"):
+        os.environ.setdefault(name, "0")
 
 
 def child_environment(**changes: str) -> dict[str, str]:

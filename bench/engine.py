@@ -138,7 +138,7 @@ def _figures(made: Sequence[Made], alike: Sequence[Likeness]) -> tuple[Figure, .
         )
         for length in LENGTHS
     ]
-    for name, cost, most in (("seconds", "whole", WORK), ("core-seconds", "cpu", None)):
+    for name, cost, most in (("core-seconds", "cpu", WORK), ("seconds", "whole", None)):
         totals = [
             sum(getattr(one, cost) for one in made if one.system == s) / sum(one.audio for one in made if one.system == s)
             for s in ("engine", "piper-tts")

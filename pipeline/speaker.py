@@ -25,8 +25,10 @@ from pipeline.turn import Fact, Turn
 log = logging.getLogger(__name__)
 
 CHARACTER = 0.065  # seconds of speech a character: what people speak at, for telling how far behind the node is
-LARGEST_WINDOW = 2.0  # seconds of sound in one step when nothing else is made: windows that grow cost less in all
-SHARED_WINDOWS = 0.25, 0.5  # seconds of sound in one step when others are made, too: enough to wait for two of theirs; 50 ms of work
+FIRST_WINDOW = 0.25  # seconds of sound in a sentence's first step while others are made, too: lasts until they have had a step each
+SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
+SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
+LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
 
 
@@ -183,7 +185,7 @@ class Speaker:
     async def _say(self, turn: Turn) -> None:
         sentence = turn.sentence
         spoken = normalize(sentence.text, sentence.wish.language)
-        timing = _Timing(self, sentence)
+        timing = _Timing(self, turn)
         async with aclosing(self._studio.speak(spoken.text, sentence.wish, timing)) as sounds:
             async for sound in sounds:
                 match sound:
@@ -374,12 +376,12 @@ class Speaker:
 class _Timing:
     """What the studio asks about the listener of one sentence."""
 
-    def __init__(self, speaker: Speaker, sentence: Sentence) -> None:
+    def __init__(self, speaker: Speaker, turn: Turn) -> None:
         self._speaker = speaker
-        self._sentence = sentence
+        self._turn = turn
         self._loop = asyncio.get_running_loop()
-        wished = sentence.wish.budget
-        self._first = sentence.completed + (speaker._studio.budget if wished is None else wished)
+        wished = turn.sentence.wish.budget
+        self._first = turn.sentence.completed + (speaker._studio.budget if wished is None else wished)
 
     def due(self) -> float:
         return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)
@@ -388,13 +390,13 @@ class _Timing:
         return self._speaker.buffer.in_hand
 
     def window(self) -> float:
-        in_hand = self._speaker.buffer.in_hand
-        if self._speaker._studio.lanes.is_shared:
-            return min(max(in_hand, SHARED_WINDOWS[0]), SHARED_WINDOWS[1])
-        return min(in_hand, LARGEST_WINDOW)
+        in_hand, is_shared = self._speaker.buffer.in_hand, self._speaker._studio.lanes.is_shared
+        if not self._turn.samples and not in_hand:
+            return FIRST_WINDOW if is_shared else 0.0
+        return min(max(in_hand, SMALLEST_WINDOW if is_shared else 0.0), SHARED_WINDOW if is_shared else LARGEST_WINDOW)
 
     def pause(self) -> float:
-        return self._speaker.pause_after(self._sentence)
+        return self._speaker.pause_after(self._turn.sentence)
 
     async def room(self) -> None:
         await self._speaker._wait(lambda: self._speaker.buffer.in_hand < self._speaker._settings.look_ahead)

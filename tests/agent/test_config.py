@@ -144,13 +144,14 @@ def test_a_module_s_own_dataclass_is_checked_like_a_section() -> None:
         Outer.model_validate({"pauses": {"sentence": 6}})
 
 
-def test_end_of_turn_weights_stay_out_unless_the_operator_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", raising=False)
+@pytest.mark.parametrize("name", ["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS"])
+def test_what_a_speaking_node_never_uses_stays_out_unless_the_operator_wants_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name, raising=False)
     config.before_livekit_agents()
-    assert os.environ["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] == "0"
-    monkeypatch.setenv("LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE", "1")
+    assert os.environ[name] == "0"
+    monkeypatch.setenv(name, "1")
     config.before_livekit_agents()
-    assert os.environ["LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE"] == "1"
+    assert os.environ[name] == "1"
 
 
 def test_a_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
