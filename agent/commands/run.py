@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import shutil
+import sys
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -167,6 +171,15 @@ def _whereto(settings: Settings) -> str:
     return f"rooms of {settings.livekit.url} that ask for {name}" if name else f"every room of {settings.livekit.url}"
 
 
+def _started_as() -> str:
+    """What was typed to start this program, so that the same words start it again."""
+    program = sys.argv[0]
+    if program.endswith(".py"):
+        return f"{shlex.quote(sys.executable)} -m agent.cli"
+    name = Path(program).name
+    return name if shutil.which(name) == program else shlex.quote(program)
+
+
 def _suggest(server: DevServer) -> None:
     """What to try next."""
     from livekit import api
@@ -175,6 +188,6 @@ def _suggest(server: DevServer) -> None:
 
     grants = api.VideoGrants(room_join=True, room="lobby")
     token = api.AccessToken(server.api_key, server.api_secret).with_identity("listener").with_grants(grants).to_jwt()
-    tell("try", '.venv/bin/voicebooth say --room lobby "Good morning, and welcome."')
+    tell("try", f'{_started_as()} say --room lobby "Good morning, and welcome."')
     tell("listen", f"{PAGE}?liveKitUrl={server.url}&token={token}")
     tell("end", "Ctrl-C")

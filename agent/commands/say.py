@@ -61,7 +61,7 @@ def say(
         if room:
             from agent.commands.say_room import say_in_room
 
-            asyncio.run(say_in_room(found, room, words, language=language, voice=voice, speed=speed))
+            asyncio.run(say_in_room(found, room, words, language=language, voice=voice, engine=engine, speed=speed))
         else:
             if engine and engine not in found.selection.fallback_chain:
                 found = options.read(settings, assignments, selection__fallback_chain=(engine, *found.selection.fallback_chain))

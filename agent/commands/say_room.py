@@ -20,7 +20,9 @@ READY_WAIT = 15.0  # seconds for a node to be sent into a new room and to answer
 PATIENCE, CHARACTER = 60.0, 0.2  # seconds for whatever is said there already, and for each character of ours: twice what speech takes
 
 
-async def say_in_room(settings: Settings, room: str, text: str, *, language: str | None, voice: str | None, speed: float | None) -> None:
+async def say_in_room(
+    settings: Settings, room: str, text: str, *, language: str | None, voice: str | None, engine: str | None, speed: float | None
+) -> None:
     """Raises :exc:`Refusal` when nobody answers, or something was not said."""
     url = settings.livekit.url or f"ws://127.0.0.1:{DEV_PORTS[0]}"
     wait = PATIENCE + CHARACTER * len(text)
@@ -33,8 +35,9 @@ async def say_in_room(settings: Settings, room: str, text: str, *, language: str
     try:
         async with Upstream(link, on_event=teller.on_event) as up:
             await up.wait_ready(READY_WAIT)
-            if speed is not None:
-                await up.configure(speed=speed)
+            wishes = {"engine": engine, "speed": speed}
+            if chosen := {name: wish for name, wish in wishes.items() if wish is not None}:
+                await up.configure(**chosen)
             await up.say(text, language=language, voice=voice, timeout=wait)
             await up.drain(wait)
     except NoBooth:
