@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ _PAGE = Path(__file__).parent.parent / "livekit.yaml"
 CONFIG = _PAGE if _PAGE.exists() else None  # an installed package has none: LiveKit's own defaults are the same
 DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml; media over UDP has 7882
 BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
+FETCHES_ITSELF = 21  # Go 1.21 is the first that fetches the toolchain a module asks for; Debian 12 has 1.19
+VERSION_WAIT = 10.0  # seconds for Go to name its version: it takes 10 ms
 READY_WAIT = 15.0  # seconds: it takes 50 ms on an idle machine
 PROBE_WAIT = 1.0  # seconds for one answer to "are you there"
 PROBE_PAUSE = 0.02  # seconds between two of those questions
@@ -261,10 +264,21 @@ def _build(target: Path, tell: Callable[[str], None]) -> Path:
         except subprocess.TimeoutExpired:
             raise ServerMissing(f"building the LiveKit server took more than {BUILD_WAIT / 60:.0f} minutes: {REMEDY}") from None
         if made.returncode:
-            lines = made.stderr.strip().splitlines() or ["no reason given"]
-            raise ServerMissing(f"the LiveKit server could not be built ({lines[-1].strip()}): {REMEDY}")
+            raise ServerMissing(f"the LiveKit server could not be built ({_why_not_built(go, made.stderr)}): {REMEDY}")
         os.replace(Path(folder) / "server", target)
     return target
+
+
+def _why_not_built(go: str, words: str) -> str:
+    """An old Go fails with words about the module's files that name anything but its age."""
+    try:
+        version = subprocess.run([go, "version"], capture_output=True, text=True, timeout=VERSION_WAIT, check=False).stdout
+    except subprocess.TimeoutExpired:
+        version = ""
+    found = re.search(r"\bgo1\.(\d+)", version)
+    if found and int(found[1]) < FETCHES_ITSELF:
+        return f"Go 1.{found[1]} is too old"
+    return (words.strip().splitlines() or ["no reason given"])[-1].strip()
 
 
 def _last_words(output: IO[bytes]) -> str:

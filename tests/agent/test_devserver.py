@@ -63,6 +63,14 @@ def test_a_build_that_fails_says_why_and_what_mends_it(bare: Path) -> None:
     assert not (bare / "cache/voicebooth/bin/livekit-server").exists()
 
 
+@pytest.mark.parametrize(("version", "told"), [("go1.19.8", "Go 1.19 is too old"), ("go1.22.1", "odd go.mod")])
+def test_a_go_that_is_too_old_is_named(version: str, told: str, bare: Path) -> None:
+    program(bare / "bin/go", f'test "$1" = version && echo "go version {version} linux/amd64" && exit; echo odd go.mod >&2; exit 1')
+    with pytest.raises(ServerMissing, match=rf"could not be built \({told}\).*LIVEKIT_URL") as caught:
+        find_server()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_build_has_an_end(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(bare / "bin/go", "")
 
