@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -91,8 +91,9 @@ class Busy:
     memory: float
     """Megabytes, the largest."""
     speech: float
-    """Room-seconds of speech."""
+    """Room-seconds of speech within the time over which ``cores`` is counted."""
     seconds: float
+    """That time."""
 
 
 def schedule(plan: Plan) -> tuple[Arrival, ...]:
@@ -186,11 +187,11 @@ async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: S
             late = max(late, -left)
             group.create_task(say(arrival))
         await asyncio.sleep(max(start + plan.seconds - time.monotonic(), 0.0))
-    after = process.usage()
+    after, end = process.usage(), time.monotonic()
     lost = await _outstanding(senders, sent)
     notes = [note for sender in senders for note in sender.log.notes if note.arrival >= start]
     started = [note.event for note in notes if note.event["type"] == "speech_started"]
-    finished = [note.event for note in notes if note.event["type"] == "speech_finished"]
+    finished = [(note.arrival, note.event["position_ms"] / 1000) for note in notes if note.event["type"] == "speech_finished"]
     heard = [await ears[room].onset(after=at, timeout=0.1) - at for room, _, at in sent if room < len(ears) and _was_quiet(ears[room], at)]
     waits = tuple(wait for ear in ears for wait in starved(ear.recording(after=start)))
     return Busy(
@@ -205,9 +206,14 @@ async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: S
         late=late,
         cores=after.cores(before),
         memory=max(memory, after.resident),
-        speech=sum(event["position_ms"] for event in finished) / 1000,
+        speech=_heard_until(end, finished),
         seconds=after.at - before.at,
     )
+
+
+def _heard_until(end: float, finished: Iterable[tuple[float, float]]) -> float:
+    """Seconds of speech heard by ``end``, of what ended at a time and was so many seconds long: the part after ``end`` is not counted."""
+    return sum(max(length - max(at - end, 0.0), 0.0) for at, length in finished)
 
 
 async def _outstanding(senders: Sequence[Sender], sent: Sequence[tuple[int, str, float]]) -> int:

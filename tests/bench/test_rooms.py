@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.processes import Usage
-from bench.rooms import Idle, Plan, _slope, schedule
+from bench.rooms import Idle, Plan, _heard_until, _slope, schedule
 
 
 @given(st.integers(1, 20), st.floats(0.05, 1.0), st.floats(30.0, 120.0), st.integers(0, 5))
@@ -22,6 +22,10 @@ def test_a_schedule_lies_within_its_time_and_asks_for_its_duty(rooms: int, duty:
 
 def test_another_seed_is_another_schedule() -> None:
     assert schedule(Plan(seed=1)) != schedule(Plan(seed=2))
+
+
+def test_speech_is_counted_until_the_end_only() -> None:
+    assert _heard_until(10.0, [(9.0, 2.0), (10.0, 3.0), (11.0, 4.0), (15.0, 1.0)]) == pytest.approx(2.0 + 3.0 + 3.0)
 
 
 def test_a_further_room_costs_the_difference() -> None:
