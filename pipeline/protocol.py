@@ -147,7 +147,7 @@ def from_attributes(text: str, attributes: Mapping[str, str], *, final: bool) ->
         if name in fields:
             try:
                 fields[name] = json.loads(fields[name])
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass  # the check below names the field and the type it wants
     message = parse(json.dumps({**fields, "type": "text", "text": text, "final": final}).encode())
     assert isinstance(message, Text)

@@ -28,6 +28,9 @@ class ScriptLimits:
     """Seconds without a delta after which it is closed in any case."""
     longest: float = 120.0
     """Seconds after which an utterance that still grows is closed, while others wait."""
+    parts: int = 1_000
+    """Numbered texts that may share one sentence. A sentence has a few hundred characters; more texts are empty or repeated, and are
+    ``dropped`` (``overflow``), for each is remembered until the sentence has been heard."""
     remembered: int = 256
     """Utterances whose revision is remembered after their end, so that a late older one is not said."""
 
@@ -153,7 +156,8 @@ class Script:
             return self._refuse(sender, text, known.cancelled or "cancelled")
         is_newer = known is not None and text.revision > known.revision
         grows = known is not None and not known.is_closed
-        if self._waiting + len(text.text) > self._limits.characters:
+        is_full = known is not None and self._is_full(known, text, grows=grows and not is_newer)
+        if is_full or self._waiting + len(text.text) > self._limits.characters:
             outcomes = self._refuse(sender, text, "overflow")
             return outcomes + self._close(known, now) if known and grows and text.final and not is_newer else outcomes
         if known is not None and is_newer and self._can_reopen(known):
@@ -268,6 +272,12 @@ class Script:
 
     # Text
 
+    def _is_full(self, utterance: Utterance, text: Text, *, grows: bool) -> bool:
+        """Whether as many numbered texts as may be share a sentence already. One that ends it is no more than one more."""
+        if grows and not text.final and len(utterance.parts) >= self._limits.parts:
+            return True
+        return any(len(line.parts) > self._limits.parts and line.utterance.history is utterance.history for line in self._out.values())
+
     def _refuse(self, sender: str, text: Text, why: DropReason) -> list[Outcome]:
         outcomes: list[Outcome] = [Tell(sender, Dropped(text.utterance or "", text.text, why))]
         if text.stream is not None and text.seq is not None:
@@ -377,7 +387,9 @@ class Script:
         return outcomes + self._feed(utterance, text, text.text if rest is None else rest, wish, now)
 
     def _feed(self, utterance: Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
-        utterance.wish, utterance.fed_at = wish, now
+        utterance.wish = wish
+        if text.text:  # nothing is no sign of life: others wait
+            utterance.fed_at = now
         if text.expires_ms is not None:
             utterance.expires = now + text.expires_ms / 1000
         start, utterance.fed = utterance.fed, utterance.fed + len(words)

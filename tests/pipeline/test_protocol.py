@@ -125,7 +125,8 @@ def test_attributes_are_strings() -> None:
 
 
 @pytest.mark.parametrize(
-    "attributes", [{"seq": "four", "stream": "s"}, {"speed": ""}, {"priority": "[]"}, {"speaker": ""}, {"seq": "9" * 5000}]
+    "attributes",
+    [{"seq": "four", "stream": "s"}, {"speed": ""}, {"priority": "[]"}, {"speaker": ""}, {"seq": "9" * 5000}, {"seq": "[" * 100_000}],
 )
 def test_attributes_are_checked(attributes: dict[str, str]) -> None:
     with pytest.raises(ProtocolError) as caught:

@@ -772,3 +772,34 @@ def test_every_word_is_heard_once_and_in_order_or_is_told(actions: list[tuple[An
         assert booth.heard[word] + booth.told[word] >= 1, "lost"
         if count == 1:
             assert booth.heard[word] + booth.told[word] == 1, "heard and told"
+
+
+def test_texts_without_words_are_neither_kept_for_ever_nor_a_sign_of_life() -> None:
+    script = Script(ScriptLimits(parts=3, alone=60.0))
+    say(script, "Not yet", utterance="u", stream="s", seq=0, final=False)
+    for seq in (1, 2):
+        assert say(script, "", utterance="u", stream="s", seq=seq, final=False, now=50.0) == []
+    for seq in (3, 4):
+        assert say(script, "", utterance="u", stream="s", seq=seq, final=False, now=50.0) == [dropped("", "overflow"), Done("a", "s", seq)]
+    assert script.on_timer(61.0) == []
+    [sentence] = hand_out(script, 61.0)
+    assert sentence.text == "Not yet"
+    assert finish(script, sentence)[:3] == [Done("a", "s", seq) for seq in range(3)]
+
+
+def test_a_full_sentence_is_still_ended_by_its_sender() -> None:
+    script = Script(ScriptLimits(parts=2))
+    for seq, text in enumerate(["Not", " yet"]):
+        say(script, text, utterance="u", stream="s", seq=seq, final=False)
+    assert say(script, "", utterance="u", stream="s", seq=2) == []
+    assert texts(hand_out(script)) == ["Not yet"]
+
+
+def test_revisions_of_what_is_being_said_are_not_kept_for_ever() -> None:
+    script = Script(ScriptLimits(parts=3))
+    refused = 0
+    say(script, "Hello there.", utterance="u", stream="s", seq=0)
+    script.on_started(hand_out(script)[0].id, now=0.0)
+    for n in range(1, 20):
+        refused += dropped("Hello there.", "overflow") in say(script, "Hello there.", utterance="u", stream="s", seq=n, revision=n)
+    assert refused >= 15
