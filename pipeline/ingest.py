@@ -128,6 +128,11 @@ class Ingest:
         self._limits = limits
         self._streams: OrderedDict[str, _Stream] = OrderedDict()  # the one that was quiet longest comes first
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is kept, and nothing owed."""
+        return all(stream.is_idle for stream in self._streams.values())
+
     def on_text(self, text: Text, *, now: float) -> list[Delivered | Event]:
         if text.stream is None or text.seq is None:
             return [Delivered(text)]

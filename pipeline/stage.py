@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from pipeline.chain import find_voice, primary
-from pipeline.events import Backlog, Complete, Event, Failure, Pong, Ready
+from pipeline.events import Backlog, Complete, Dropped, Event, Failure, Pong, Ready
 from pipeline.ingest import Delivered, Ingest, IngestLimits
 from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import VERSION, AnyMessage, Cancel, Config, End, Flush, Hello, Ping, ProtocolError, Text
@@ -26,7 +26,7 @@ __all__ = ["Caption", "Outlet", "Stage", "StageSettings", "TrackKey"]
 
 log = logging.getLogger(__name__)
 
-SENDERS = 256  # whose order and progress are remembered; the one that was quiet longest is forgotten first
+SENDERS = 256  # whose order and progress are remembered; of those that have nothing waiting the quietest is forgotten first
 BACKLOG_EVERY = 1.0  # seconds between two `backlog` events at the least
 BACKLOG_STEP = 0.5  # seconds of speech: a smaller change is not told
 IDLE_LOOK = 0.1  # seconds between two looks whether a drain is over
@@ -95,6 +95,7 @@ class Stage:
         self._loop = asyncio.get_running_loop()
         self._senders: OrderedDict[str, _Sender] = OrderedDict()
         self._speakers: dict[TrackKey, Speaker] = {}
+        self._unheard: set[TrackKey] = set()  # tracks that could not be published: nobody takes what is said there
         self._running: list[asyncio.Task[None]] = []
         self._is_draining = False
         self._is_frozen = False
@@ -110,11 +111,17 @@ class Stage:
     def attach(self, outlet: Outlet) -> None:
         """A new link to the same place: its tracks are opened again, and it goes on where it was."""
         self.outlet = outlet
+        self._unheard.clear()
         for key, speaker in self._speakers.items():
             outlet.open_track(key, speaker.buffer)
 
     def on_message(self, sender: str, message: AnyMessage) -> None:
         known = self._sender(sender)
+        if known is None:
+            numbered = (message.stream, message.seq) if isinstance(message, Text) else (None, None)
+            words = f"{SENDERS} senders have text waiting here: send it again later"
+            self.outlet.send(sender, Failure("too_many_senders", words, True, *numbered))
+            return
         match message:
             case Text():
                 self._on_text(sender, known, message)
@@ -138,13 +145,24 @@ class Stage:
         known = self._sender(sender)
         self.outlet.send(sender, error.event)
         stream, seq = error.event.stream, error.event.seq
-        if stream is not None and seq is not None:
+        if known is not None and stream is not None and seq is not None:
             self._deliver(sender, known, known.ingest.on_refused(stream, seq, now=self._loop.time()))
             self._on_done(sender, stream, seq)
 
     def on_aborted(self, sender: str, utterance: str) -> None:
         """A text stream was broken off."""
         self._apply(lambda script, now: script.on_aborted(sender, utterance, now=now))
+
+    def on_track_failed(self, key: TrackKey) -> None:
+        """It cannot be published: what waits for it, and what comes, is not heard."""
+        speaker = self._speakers.get(key)
+        if speaker is not None:
+            self._unheard.add(key)
+            speaker.close("unheard")
+
+    def on_track_opened(self, key: TrackKey) -> None:
+        """It could be published after all."""
+        self._unheard.discard(key)
 
     def freeze(self) -> None:
         """The connection is lost: nothing is heard, nothing is lost."""
@@ -248,6 +266,11 @@ class Stage:
             if text.stream is not None and text.seq is not None:
                 self._on_done(sender, text.stream, text.seq)
             return
+        if speaker.key in self._unheard:
+            self.outlet.send(sender, Dropped(text.utterance or "", text.text, "unheard"))
+            if text.stream is not None and text.seq is not None:
+                self._on_done(sender, text.stream, text.seq)
+            return
         speaker.apply(lambda script, now: script.on_text(sender, text, wish, now=now))
         self._watch_backlog()
 
@@ -279,14 +302,22 @@ class Stage:
 
     # Senders and speakers
 
-    def _sender(self, name: str) -> _Sender:
+    def _sender(self, name: str) -> _Sender | None:
+        """None when there are as many as may be, and text of each is waiting."""
         known = self._senders.get(name)
         if known is None:
+            if len(self._senders) >= SENDERS:
+                quiet = next((other for other in self._senders if self._is_quiet(other)), None)
+                if quiet is None:
+                    return None
+                self._senders.pop(quiet).close()
             known = self._senders[name] = _Sender(self._settings.ingest)
-            if len(self._senders) > SENDERS:
-                self._senders.popitem(last=False)[1].close()
         self._senders.move_to_end(name)
         return known
+
+    def _is_quiet(self, name: str) -> bool:
+        known = self._senders[name]
+        return known.ingest.is_idle and not known.is_ending and not any(speaker.owes(name) for speaker in self._speakers.values())
 
     def _speaker(self, key: TrackKey) -> Speaker | None:
         """The speaker of that track; None when there are as many as may be."""

@@ -17,7 +17,7 @@ from pipeline.events import (
     Spoken,
 )
 from pipeline.protocol import Cancel, Config, End, Hello, Ping, ProtocolError, Text
-from pipeline.stage import StageSettings
+from pipeline.stage import StageSettings, TrackKey
 from tests.virtual_time import Room, run
 
 
@@ -226,3 +226,48 @@ async def test_a_new_door_to_a_living_stage_gets_its_tracks(room):
 
     room.stage.attach(Door())
     assert [name for name, _ in opened] == ["booth-en"]
+
+
+@in_room()
+async def test_what_a_track_that_cannot_be_had_was_to_say_is_told_as_unheard(room):
+    key = TrackKey("booth", "en")
+    for pump in room.pumps:
+        pump.cancel()
+    room.stage.on_message("up", Text(text="Nobody hears this. Nor this. Nor that.", stream="s", seq=0))
+    await asyncio.sleep(1)
+    room.stage.on_track_failed(key)
+    room.stage.on_message("up", Text(text="Later.", language="en-US", stream="s", seq=1))
+    assert [event.text for event in room.told(Dropped)] == ["Nobody hears this.", "Nor this.", "Nor that.", "Later."]
+    assert {event.why for event in room.told(Dropped)} == {"unheard"}
+    assert room.told(Spoken)[-1].seq == 1
+    await room.quiet()
+    room.stage.attach(room)
+    room.stage.on_message("up", Text(text="Heard again.", stream="s", seq=2))
+    await room.quiet()
+    assert room.heard()
+    room.stage.on_track_failed(key)
+    room.stage.on_track_opened(key)
+    room.stage.on_message("up", Text(text="And again.", stream="s", seq=3))
+    await room.quiet()
+    assert len(room.heard()) == 2
+    assert len(room.told(Dropped)) == 4
+
+
+@in_room()
+async def test_a_sender_whose_text_waits_is_not_forgotten_for_a_newcomer(room):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.stage.SENDERS", 2)
+        room.stage.on_message("a", Text(text="Second.", stream="s", seq=1))
+        room.stage.on_message("b", Text(text="Not yet", utterance="u", final=False))
+        room.stage.on_message("c", Text(text="Third.", stream="s", seq=0))
+        room.stage.on_refused("c", ProtocolError("bad_text", "no", stream="s", seq=1))
+        first, second = room.told(Failure, "c")
+        assert (first.code, first.retryable, first.stream, first.seq) == ("too_many_senders", True, "s", 0)
+        assert second.code == "bad_text"
+        room.stage.on_message("a", Text(text="First.", stream="s", seq=0))
+        room.stage.on_message("b", Text(text=".", utterance="u"))
+        await room.quiet()
+        assert [event.text for event in room.told(SentenceChosen)] == ["Not yet.", "First.", "Second."]
+        room.stage.on_message("c", Text(text="Third.", stream="s", seq=0))
+        await room.quiet()
+        assert [event.seq for event in room.told(Spoken, "c")] == [0]
