@@ -6,11 +6,14 @@ import asyncio
 import fnmatch
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from livekit import rtc
 
+from agent.failures import tell_failure
 from pipeline.events import Event, Failure
 from pipeline.protocol import MESSAGE_BYTES, TEXT_CHARACTERS, AnyMessage, ProtocolError, Text, from_attributes, parse
+from pipeline.speaker import TrackKey
 
 TEXT_TOPIC = "voicebooth.text"
 TRANSCRIPTION_TOPIC = "lk.transcription"
@@ -49,6 +52,20 @@ class Aborted:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackFailed:
+    """A track that cannot be published."""
+
+    key: TrackKey
+
+
+@dataclass(frozen=True, slots=True)
+class TrackOpened:
+    """One of those, published after all."""
+
+    key: TrackKey
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLost:
     """Nothing can be heard in the room now."""
 
@@ -58,7 +75,13 @@ class LinkBack:
     """The tracks can be heard again."""
 
 
-Letter = Said | Refused | Aborted | LinkLost | LinkBack
+Letter = Said | Refused | Aborted | TrackFailed | TrackOpened | LinkLost | LinkBack
+
+
+class Post(Protocol):
+    """Hands a letter to the node; False when the node has no room for it. ``urgent`` ones always fit."""
+
+    def __call__(self, letter: Letter, *, urgent: bool = False) -> bool: ...
 
 
 def may_send(identity: str, attributes: Mapping[str, str], senders: Sequence[str]) -> bool:
@@ -87,7 +110,7 @@ class InboundSettings:
 class Inbound:
     """Reads one connection to a room; every method runs on its loop.
 
-    ``post(letter)`` hands a letter to the node, False when the node has no room for it; ``tell(sender, event)`` answers.
+    ``tell(sender, event)`` answers.
     """
 
     def __init__(
@@ -96,7 +119,7 @@ class Inbound:
         settings: InboundSettings,
         languages: Sequence[str],
         *,
-        post: Callable[[Letter], bool],
+        post: Post,
         tell: Callable[[str, Event], None],
     ) -> None:
         self._room = room
@@ -200,22 +223,32 @@ class Inbound:
         task = asyncio.get_running_loop().create_task(work)
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
+        task.add_done_callback(tell_failure)
         return task
 
     async def _deltas(self, reader: rtc.TextStreamReader, sender: str) -> None:
         """Chunks are parts of one utterance; the end of the stream is the end of it."""
         attributes = dict(reader.info.attributes or {})
         utterance = attributes.setdefault("utterance", f"{sender}/{reader.info.stream_id}"[:128])
+        has_begun = False
         try:
             async for chunk in reader:
                 for start in range(0, len(chunk), TEXT_CHARACTERS):
                     if not self._say(sender, chunk[start : start + TEXT_CHARACTERS], attributes, is_final=False):
+                        self._break_off(sender, utterance, has_begun=has_begun)
                         return
-            self._say(sender, "", attributes, is_final=attributes.get("final") != "false")
+                    has_begun = True
+            if not self._say(sender, "", attributes, is_final=attributes.get("final") != "false"):
+                self._break_off(sender, utterance, has_begun=has_begun)
         except (rtc.StreamError, asyncio.CancelledError) as error:
-            self._post(Aborted(sender, utterance))
+            self._break_off(sender, utterance, has_begun=has_begun)
             if isinstance(error, asyncio.CancelledError):
                 raise
+
+    def _break_off(self, sender: str, utterance: str, *, has_begun: bool) -> None:
+        """The node must not wait for the rest. It has room for this: it has taken something of each such stream."""
+        if has_begun:
+            self._post(Aborted(sender, utterance), urgent=True)
 
     def _say(self, sender: str, text: str, attributes: Mapping[str, str], *, is_final: bool) -> bool:
         """False when nothing of this stream can be taken: its attributes are at fault, not these characters."""
@@ -252,6 +285,7 @@ class Inbound:
             part = text[start : start + TEXT_CHARACTERS]
             utterance = f"{sender}/{reader.info.stream_id}"[:128]
             if not self._say(sender, part, {**fields, "utterance": utterance}, is_final=start + TEXT_CHARACTERS >= len(text)):
+                self._break_off(sender, utterance, has_begun=start > 0)
                 return
 
     def _human(self, attributes: Mapping[str, str], sender: str) -> str:

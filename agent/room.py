@@ -15,7 +15,22 @@ from jwt.warnings import InsecureKeyLengthWarning
 from livekit import api, rtc
 from livekit.rtc.participant import PublishTrackError
 
-from agent.inbound import BOOTH, ROLE, UPSTREAM, Aborted, Inbound, InboundSettings, Letter, LinkBack, LinkLost, Refused, Said
+from agent.failures import tell_failure
+from agent.inbound import (
+    BOOTH,
+    ROLE,
+    UPSTREAM,
+    Aborted,
+    Inbound,
+    InboundSettings,
+    Letter,
+    LinkBack,
+    LinkLost,
+    Refused,
+    Said,
+    TrackFailed,
+    TrackOpened,
+)
 from agent.mailbox import Mailbox
 from agent.outbound import Addressed, Captions, send_event
 from agent.track import Track, TrackSettings
@@ -122,6 +137,7 @@ class RoomLink:
         self._stage: Stage | None = None
         self._buffers: dict[TrackKey, PlayoutBuffer] = {}
         self._tracks: dict[TrackKey, Track] = {}
+        self._failed: set[TrackKey] = set()
         self._inbox: Mailbox[Letter] = Mailbox(LETTERS, host.loop, self._deliver)
         self._openings: Mailbox[tuple[TrackKey, PlayoutBuffer]] = Mailbox(0, loop, self._on_openings)
         self._events: Mailbox[Addressed] = Mailbox(EVENTS, loop, lambda: self._has_events.set())
@@ -158,6 +174,10 @@ class RoomLink:
                     stage.on_refused(sender, error)
                 case Aborted(sender, utterance):
                     stage.on_aborted(sender, utterance)
+                case TrackFailed(key) if stage.outlet is self:
+                    stage.on_track_failed(key)
+                case TrackOpened(key) if stage.outlet is self:
+                    stage.on_track_opened(key)
                 case LinkLost() if stage.outlet is self:  # a newer link to the same stage is not frozen by the end of an older one
                     stage.freeze()
                 case LinkBack() if stage.outlet is self:
@@ -312,11 +332,16 @@ class RoomLink:
             self._tracks[key] = track
             try:
                 await track.publish(room.local_participant)
+                if key in self._failed:
+                    self._failed.discard(key)
+                    self._post(TrackOpened(key), urgent=True)
                 return
             except (PublishTrackError, TimeoutError) as error:
                 del self._tracks[key]
                 await track.aclose()
                 log.warning("room %s: track %s was not published (try %d): %s", self.ticket.room, key.name, attempt, error)
+        self._failed.add(key)
+        self._post(TrackFailed(key), urgent=True)
         self.send(None, Failure("track_failed", f"the track {key.name} could not be published", retryable=True))
 
     def _on_track_subscribed(self, local: rtc.LocalTrack) -> None:
@@ -376,6 +401,7 @@ class RoomLink:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(tell_failure)
 
 
 def _is_attended(room: rtc.Room) -> bool:

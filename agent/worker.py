@@ -13,6 +13,7 @@ from typing import Protocol
 from livekit.rtc._ffi_client import FfiClient
 
 from agent.config import before_livekit_agents
+from agent.failures import tell_failure
 from agent.inbound import BOOTH, ROLE
 from agent.room import Host, JoinFailed, RoomLink, RoomSettings, Ticket
 
@@ -152,6 +153,7 @@ class Worker:
         link = RoomLink(self._host, ticket, self._languages, self._room)
         self._links[name] = (asyncio.get_running_loop(), link)
         staying = asyncio.create_task(self._stay(job, link), name=f"room {name}")
+        staying.add_done_callback(tell_failure)
 
         async def leave(reason: str) -> None:
             link.leave()
@@ -160,15 +162,16 @@ class Worker:
         job.add_shutdown_callback(leave)
 
     async def _stay(self, job: JobContext, link: RoomLink) -> None:
-        room = link.ticket.room
+        room, ended = link.ticket.room, "failed"
         try:
             ended = await link.run()
         except JoinFailed as error:
             ended = str(error)
         finally:
-            self._host.loop.call_soon_threadsafe(self._on_ended, room, link)
-        log.info("room %s: ended: %s", room, ended)
-        job.shutdown(ended)
+            log.info("room %s: ended: %s", room, ended)
+            job.shutdown(ended)
+            with contextlib.suppress(RuntimeError):  # the node's loop has ended already
+                self._host.loop.call_soon_threadsafe(self._on_ended, room, link)
 
     def _on_ended(self, room: str, link: RoomLink) -> None:
         if self._links.get(room, (None, None))[1] is link:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -9,7 +10,9 @@ from livekit import rtc
 
 from agent.inbound import LinkBack, LinkLost, Said
 from agent.room import ENDINGS, JoinFailed, RoomLink, RoomSettings, Ticket
+from agent.track import Track
 from pipeline.events import Ack
+from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import Ping
 from pipeline.stage import TrackKey
 
@@ -21,6 +24,12 @@ class FakeStage:
 
     def on_message(self, sender: str, message: Any) -> None:
         self.log.append((sender, message))
+
+    def on_track_failed(self, key: TrackKey) -> None:
+        self.log.append(("failed", key))
+
+    def on_track_opened(self, key: TrackKey) -> None:
+        self.log.append(("opened", key))
 
     def freeze(self) -> None:
         self.log.append("freeze")
@@ -101,3 +110,24 @@ async def test_a_room_that_cannot_be_joined_is_named():
         patch.setattr(rtc.Room, "connect", refuse)
         with pytest.raises(JoinFailed, match=r"lobby.*127\.0\.0\.1:1"):
             await link.run()
+
+
+async def test_a_track_that_cannot_be_published_is_known_to_the_stage_until_it_can():
+    host, key = FakeHost(), TrackKey("booth", "en")
+    link = RoomLink(host, Ticket("ws://x", "lobby"), ("en",), RoomSettings())
+    link._stage = host.stage("lobby", link)
+    is_refused = True
+
+    async def publish(self: Track, own: Any) -> None:
+        if is_refused:
+            raise TimeoutError
+
+    room: Any = SimpleNamespace(local_participant=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Track, "publish", publish)
+        await link._publish(room, key, PlayoutBuffer(24_000, on_cue=lambda *_: None))
+        is_refused = False
+        await link._publish(room, key, PlayoutBuffer(24_000, on_cue=lambda *_: None))
+        await asyncio.sleep(0)
+        await asyncio.gather(*(track.aclose() for track in link._tracks.values()))
+    assert host.made is not None and host.made.log == [("failed", key), ("opened", key)]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agent.room import RoomSettings
+from agent.room import RoomSettings, Ticket
 from agent.worker import Worker, WorkerFailed, WorkerSettings
 
 
@@ -77,3 +78,17 @@ async def test_a_worker_without_a_server_s_address_says_so():
     worker = Worker(FakeHost(), WorkerSettings("", "key", "a" * 32), ("en",), RoomSettings())
     with pytest.raises(WorkerFailed):
         await worker.run()
+
+
+async def test_a_job_ends_with_its_link_even_when_that_fails():
+    class Broken:
+        ticket = Ticket("ws://x", "lobby")
+
+        async def run(self) -> str:
+            raise LookupError("nowhere")
+
+    reasons: list[str] = []
+    worker = make()
+    with pytest.raises(LookupError):
+        await worker._stay(SimpleNamespace(shutdown=reasons.append), Broken())  # type: ignore[arg-type]
+    assert reasons == ["failed"]
