@@ -127,7 +127,8 @@ class Upstream:
 
     1. Every text is numbered, kept until the node has spoken it, and sent again when the node, or the way to it, was lost.
     2. At most ``keep`` texts are kept; :meth:`say` waits while there are as many.
-    3. One node: the first that answers, or the participant named ``booth``.
+    3. One node: the first that answers and says that it is one (the attribute ``voicebooth.role``), or the participant ``booth``.
+    4. A node that does not know this sender is told first what was configured.
 
     Cancelling any method is safe: a text is either numbered and will be spoken, or was never said.
     """
@@ -143,6 +144,7 @@ class Upstream:
         self._keep = keep
         self._on_event = on_event
         self._ledger = Ledger(_new_stream())
+        self._configured: dict[str, Any] = {}
         self._has_space = asyncio.Event()
         self._has_space.set()
         self._outgoing = asyncio.Lock()
@@ -222,6 +224,7 @@ class Upstream:
 
     async def configure(self, **fields: Any) -> None:
         """Defaults for what follows: ``language``, ``voice``, ``engine``, ``strategy``, ``budget_ms``, ``speed``."""
+        self._configured |= {name: value for name, value in fields.items() if value is not None}
         await self._control({"type": "config", **fields})
 
     async def cancel(self, utterance: str | None = None) -> None:
@@ -295,6 +298,8 @@ class Upstream:
         if not isinstance(event, dict) or (self.booth and sender != self.booth):
             return
         if event.get("type") == "ready":
+            if not self._may_be_booth(sender):
+                return
             self._on_ready(event, sender)
         elif sender == self.booth:
             self._apply(event)
@@ -305,13 +310,23 @@ class Upstream:
         if self._on_event is not None:
             self._on_event(event)
 
+    def _may_be_booth(self, sender: str) -> bool:
+        """Anybody may write to us; whoever the server has not announced yet is believed."""
+        participant = self._room.remote_participants.get(sender)
+        return self._named or participant is None or participant.attributes.get(ROLE) == "booth"
+
     def _on_ready(self, event: Event, sender: str) -> None:
         self.booth = sender
         self._asking.clear()
-        again = self._ledger.on_ready(event.get("last", {}), _new_stream())
+        last = event.get("last", {})
+        is_known = self._ledger.stream in last
+        again = self._ledger.on_ready(last, _new_stream())
         self._room_for_more()
         if again:
             log.info("sending %d texts again to %s", len(again), sender)
+        if self._configured and not is_known:
+            again.insert(0, {"type": "config", **self._configured})
+        if again:
             self._start(self._transmit(again))  # before whoever waits for `ready`: a cancel must not overtake the text it means
         self.ready.set()
 

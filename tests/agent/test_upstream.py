@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 import random
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.upstream import TEXT_CHARACTERS, Ledger, _parts
+from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, Upstream, _parts
 
 
 def texts(messages: list[dict[str, object]]) -> list[object]:
@@ -117,3 +121,75 @@ def test_every_text_is_heard_in_order_whatever_is_lost(seed: int, count: int):
     assert set(heard) == {str(number) for number in range(count)}
     firsts = list(dict.fromkeys(heard))
     assert firsts == sorted(firsts, key=int)
+
+
+class FakeRoom:
+    """Keeps what is sent; nobody answers by itself."""
+
+    name = "lobby"
+
+    def __init__(self, **roles: str) -> None:
+        self.remote_participants = {name: SimpleNamespace(attributes={"voicebooth.role": role}) for name, role in roles.items()}
+        self.local_participant = self
+        self.sent: list[dict[str, Any]] = []
+
+    def on(self, *_: Any) -> None: ...
+
+    off = register_text_stream_handler = unregister_text_stream_handler = on
+
+    async def set_attributes(self, attributes: dict[str, str]) -> None: ...
+
+    async def publish_data(self, payload: bytes, **_: Any) -> None:
+        self.sent.append(json.loads(payload))
+
+    def answer(self, up: Upstream, sender: str, **event: Any) -> None:
+        packet: Any = SimpleNamespace(
+            topic=EVENTS_TOPIC, participant=SimpleNamespace(identity=sender), data=json.dumps({"type": "ready", **event}).encode()
+        )
+        up._on_packet(packet)
+
+    async def messages(self) -> list[dict[str, Any]]:
+        """What was sent besides questions, since the last look."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        found = [message for message in self.sent if message["type"] != "hello"]
+        self.sent.clear()
+        return found
+
+
+def joined(**roles: str) -> Any:
+    return FakeRoom(**roles)
+
+
+async def test_a_new_node_is_told_what_was_configured_before_the_texts():
+    room = joined(first="booth", second="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "first", last={})
+        await up.configure(language="fr", speed=1.2)
+        await up.configure(language="de", speed=None)
+        await up.say("Guten Tag.")
+        assert [message["type"] for message in await room.messages()] == ["config", "config", "text"]
+        room.answer(up, "first", last={up._ledger.stream: {"held": 0, "spoken": -1}})
+        assert await room.messages() == []
+        up._ask()
+        room.answer(up, "second", last={})
+        config, text = await room.messages()
+        assert config == {"type": "config", "language": "de", "speed": 1.2}
+        assert (text["text"], text["seq"]) == ("Guten Tag.", 0)
+
+
+async def test_only_a_booth_is_believed_that_it_is_one():
+    room = joined(guest="", other="upstream", node="booth")
+    async with Upstream(room) as up:
+        for sender in ("guest", "other"):
+            room.answer(up, sender, last={})
+            assert not up.ready.is_set()
+        room.answer(up, "node", last={})
+        assert up.ready.is_set() and up.booth == "node"
+
+
+async def test_whoever_is_named_or_not_yet_announced_is_believed():
+    for room, up in ((room, Upstream(room, booth=booth)) for room, booth in ((joined(guest=""), "guest"), (joined(), ""))):
+        async with up:
+            room.answer(up, "guest", last={})
+            assert up.ready.is_set()
