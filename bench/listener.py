@@ -263,6 +263,8 @@ class Listener:
         stream = rtc.AudioStream(track, capacity=DECODED_AHEAD, sample_rate=RATE, num_channels=1, frame_size_ms=round(FRAME * 1000))
         try:
             async for event in stream:
+                if ear.track is not track:  # published anew; the old one's silence would be mixed into it
+                    break
                 samples = np.frombuffer(event.frame.data, dtype=np.int16).copy()
                 if len(samples) == FRAME_SAMPLES:
                     ear.feed(samples, time.monotonic())
