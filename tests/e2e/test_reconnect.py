@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from agent.config import Settings
-from agent.node import Node
-from agent.room import RoomLink, RoomSettings
 from agent.upstream import Upstream
 from bench.listener import Listener, token
+from tests.agent.test_commands import Running
 from tests.e2e.conftest import House, pitches, score, sounds_like
 
+WORDS = ("alpha", "charlie", "delta", "echo")  # each with a pitch of its own
 BACK = 30.0  # seconds for everybody to be back: the library itself waits up to 10 s between two tries
 
 
@@ -43,17 +42,17 @@ async def until(condition: Any, timeout: float = BACK) -> None:
             await asyncio.sleep(0.05)
 
 
-def contains(heard: list[float], text: str) -> bool:
-    """Whether the words of ``text`` were heard one after the other."""
-    words = score(text)
-    return any(sounds_like(heard[at : at + len(words)], text) for at in range(len(heard) - len(words) + 1))
+def times(heard: list[float], text: str) -> int:
+    """How often the words of ``text`` were heard one after the other."""
+    words = len(score(text))
+    return sum(sounds_like(heard[at : at + words], text) for at in range(len(heard) - words + 1))
 
 
 async def test_after_a_server_restart_what_was_not_spoken_is_spoken_once(own_house: House):
     house = own_house
     link = await house.booth()
     events: list[dict[str, Any]] = []
-    texts = [f"This is sentence number {word}." for word in ("one", "two", "three", "four")]
+    texts = [f"This is sentence number {word}." for word in WORDS]
     first = await enter(house, "upstream")
     async with Upstream(first, on_event=events.append) as up:
         await up.wait_ready()
@@ -69,8 +68,10 @@ async def test_after_a_server_restart_what_was_not_spoken_is_spoken_once(own_hou
         await up.drain(BACK)
         await asyncio.sleep(0.3)
         heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
-        assert contains(heard, texts[-1])
-        assert len(told(events, "speech_finished")) == len(texts)
+        assert [times(heard, text) for text in texts[1:]] == [1, 1, 1]
+        assert times(heard, texts[0]) <= 1  # it was cut; this listener may have come after its new beginning
+        finished = [event["utterance"] for event in told(events, "speech_finished") if not event["interrupted"]]
+        assert len(finished) == len(set(finished)) == len(texts)
         assert listener.lines[-1].text == texts[-1]
         assert listener.lines[-1].attributes["lk.transcribed_track_id"] == listener.ears["booth-en"].track.sid
         await room.disconnect()
@@ -87,7 +88,7 @@ async def again(house: House) -> Listener:
                 await asyncio.sleep(0.2)
 
 
-async def test_a_pause_of_the_server_loses_no_sentence(own_house: House):
+async def test_after_a_pause_of_the_server_every_sentence_is_told_once_and_the_next_one_heard(own_house: House):
     house = own_house
     await house.booth()
     listener = await house.listener()
@@ -103,8 +104,17 @@ async def test_a_pause_of_the_server_loses_no_sentence(own_house: House):
     os.kill(house.server.pid, signal.SIGCONT)
     await person.told("spoken", stream="s", seq=2, timeout=BACK)
     await asyncio.sleep(2.0)  # a listener's jitter buffer may be as far behind as the pause was long
+    await person.send(text="Everything is well again.", stream="s", seq=3)
+    await person.told("spoken", stream="s", seq=3)
+    await asyncio.sleep(0.5)
+    texts.append("Everything is well again.")
+    # Sound on its way during the pause is squeezed or lost at the listener. What was told is not, nor is what was said afterwards.
+    assert [event["text"].strip() for event in told(person.events, "sentence")] == texts
+    finished = [event["id"] for event in told(person.events, "sentence_finished")]
+    assert finished == [event["id"] for event in told(person.events, "sentence")]
+    assert [line.text.strip() for line in listener.lines] == texts
     heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
-    assert contains(heard, texts[-1])
+    assert times(heard, texts[-1]) == 1
 
 
 @pytest.mark.parametrize("scenario", ["resume", "full"])
@@ -112,7 +122,8 @@ async def test_a_connection_that_the_library_mends_goes_on_with_the_sentence_tha
     link = await house.booth()
     listener = await house.listener()
     person = await house.person()
-    text = "A sentence of ten words is interrupted in its middle."
+    # The first word is a long one: a jitter buffer that starts anew may swallow half of a word as short as "a".
+    text = "Sentences that have ten words are interrupted in their middle."
     await person.send(text=text)
     ear = await listener.ear("booth-en")
     await ear.onset(after=0.0)
@@ -122,32 +133,29 @@ async def test_a_connection_that_the_library_mends_goes_on_with_the_sentence_tha
     await link._room.simulate_scenario(kind)
     await person.told("speech_finished", timeout=BACK)
     await asyncio.sleep(0.3)
-    assert contains(pitches(listener.ears["booth-en"].recording().samples, 48_000), text)
+    assert times(pitches(listener.ears["booth-en"].recording().samples, 48_000), text) == 1
     assert len(told(person.events, "speech_finished")) == 1
     assert listener.lines[-1].text == text
 
 
-async def test_when_the_node_dies_upstream_says_the_rest_to_the_next_one(house: House, settings: Settings):
+async def test_when_the_node_dies_upstream_says_the_rest_to_the_next_one(house: House):
     events: list[dict[str, Any]] = []
     listener = await house.listener()
-    texts = [f"Remember number {word}." for word in ("one", "two", "three", "four")]
+    texts = [f"Remember number {word}." for word in WORDS]
     room = await enter(house, "upstream")
-    async with Upstream(room, on_event=events.append) as up:
-        async with Node(settings) as doomed:
-            await doomed.ready()
-            link = RoomLink(doomed, house.ticket(), ("en",), RoomSettings())
-            running = asyncio.create_task(link.run())
+    with Running(house.server, "join", house.server.url, house.name) as doomed:
+        async with Upstream(room, on_event=events.append) as up:
             await up.wait_ready()
             for text in texts:
-                await up.say(text)
+                await up.say(text, language="en")
             await until(lambda: told(events, "spoken"))
-            link.leave()
-            await running
-        await house.booth()
-        await up.drain(BACK)
-        await asyncio.sleep(0.3)
+            spoken = told(events, "spoken")[-1]["seq"] + 1
+            doomed.process.kill()
+            await house.booth()
+            await up.drain(BACK)
+            await asyncio.sleep(0.3)
+    assert spoken < len(texts)
     heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
-    for text in texts:
-        assert contains(heard, text)
+    assert [times(heard, text) for text in texts] == [1] * len(texts)
     assert sounds_like(heard[-len(score(texts[-1])) :], texts[-1])
     await room.disconnect()
