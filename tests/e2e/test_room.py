@@ -172,7 +172,7 @@ async def test_the_first_word_on_a_new_track_waits_for_its_listener(house: House
 async def test_who_may_not_send_is_told_once_and_not_spoken(house: House):
     await house.booth(RoomSettings(inbound=InboundSettings(senders=("translator-*",))))
     listener = await house.listener()
-    stranger, translator = await house.person("stranger"), await house.person("translator-1")
+    stranger, translator = await house.person("stranger", is_met=False), await house.person("translator-1")
     for _ in range(3):
         await stranger.send(text="Not for your ears.")
     await stranger.told("error", code="forbidden")
