@@ -9,7 +9,7 @@ from pipeline.chain import Chain, ChainSettings
 from pipeline.lanes import Lanes, LaneSettings
 from pipeline.script import Wish
 from pipeline.studio import COMFORT, Chosen, Ended, Sounded, Studio
-from tests.virtual_time import InlineLanes, run
+from tests.virtual_time import run, virtual_lanes
 
 
 class Waiting:
@@ -51,7 +51,7 @@ class Asked(ToneEngine):
 
 def studio(*engines, lanes=None):
     chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines)))
-    return Studio(engines, chain, lanes or InlineLanes(), pause=0.3)
+    return Studio(engines, chain, lanes or virtual_lanes(), pause=0.3)
 
 
 async def collect(studio, text, wish=None, timing=None):
