@@ -124,7 +124,7 @@ class Node:
         self._loading.cancel()
         for name in list(self._stages):
             await self.close_stage(name)
-        self.studio.lanes.close()
+        self.studio.close()
 
     async def say(
         self, text: str, *, language: str | None = None, voice: str | None = None, engine: str | None = None, speed: float | None = None

@@ -133,8 +133,10 @@ class Scripted(Engine):
         languages: tuple[str, ...] = ("en",),
         network: bool = False,
         work: Callable[[float], object] = time.sleep,
+        rehearsals: int = 3,
     ) -> None:
-        """``faults``: by the number of the sentence, the first real one being 0 (loading warms up before it). ``work``: spends time."""
+        """``faults``: by the number of the sentence, from 0. ``work``: spends time. ``rehearsals``: sentences at first that are spoken
+        well and not counted: those with which a node warms its engines up."""
         self.name = name  # type: ignore[misc]  # each of them has a name of its own
         self.network = network  # type: ignore[misc]
         self.script = script or Script()
@@ -145,7 +147,7 @@ class Scripted(Engine):
         self._languages = languages
         self._work = work
         self._random = random.Random(self.script.seed)
-        self._is_warm = False
+        self._rehearsals = rehearsals
         self._lock = threading.Lock()
 
     @property
@@ -156,17 +158,16 @@ class Scripted(Engine):
         """Nothing to load."""
 
     def unload(self) -> None:
-        self._is_warm = False
+        """Nothing to give back."""
 
     def voices(self) -> tuple[Voice, ...]:
         return tuple(Voice(f"{self.name}-{language}", self.name, language, SAMPLE_RATE) for language in self._languages)
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         with self._lock:
-            sentence = self.begun - 1
+            sentence = self.begun - self._rehearsals
             self.begun += 1
-        fault = self.faults.get(sentence) if self._is_warm else None
-        self._is_warm = True
+        fault = self.faults.get(sentence) if sentence >= 0 else None
         try:
             yield from self._say(request.text, fault)
         finally:

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 TARGET = 0.95  # of all sentences, for which a forecast should hold
-KEPT = 100  # sentences that are remembered: a p95 has five above it, and a change of load is learned within minutes
+KEPT = 60  # sentences that are remembered: a p95 has three above it, and a load that has gone is forgotten within minutes
 ENOUGH = 20  # sentences before their own quantile is believed: the smallest number of which a p95 is not the largest but one
 COLD = 1.5  # times the expected, until there are enough: what the first sentences after a warm-up were seen to need
 PULL = 0.02  # by how much each miss or hit moves the quantile that is taken; one miss in twenty leaves it where it is
 FORGET = 0.97  # weight of the sentence before against this one in the line: about the last thirty count
+MARGIN = 1.25  # times what should not be exceeded: then it is overdue
+SLACK = 0.030  # seconds more, for what is so short that the system's own delays are longer
+GROWS = 0.8  # of the work before the first sound that is taken to grow with the text, until it is known: fronts read all of it
 LATELY = 0.1  # weight of the newest sentence in what a second of speech costs
 
 
 class Line:
-    """Seconds of work as a straight line over a size, by least squares in which the past fades.
+    """Seconds of work as a straight line over a size, by least squares in which the past fades."""
 
-    The spread that it needs for a slope is lent at first: lengths that were never seen are not guessed wildly.
-    """
-
-    def __init__(self, size: float, seconds: float, *, slope_share: float) -> None:
-        """Begins through one point; ``slope_share``: how much of it grows with the size."""
-        weight = 2.0
-        self._n, self._x, self._y = weight, weight * size, weight * seconds
-        self._xx = weight * (size * size + (size / 2) ** 2)
-        self._xy = weight * (size * seconds + slope_share * seconds / size * (size / 2) ** 2)
+    def __init__(self, points: Sequence[tuple[float, float]], *, slope_share: float) -> None:
+        """Begins through (size, seconds), one or more. ``slope_share``: how much grows with the size, where there is one only."""
+        if len(points) == 1:
+            size, seconds = points[0]
+            points = [(0.5 * size, (1 - 0.5 * slope_share) * seconds), (1.5 * size, (1 + 0.5 * slope_share) * seconds)]
+        self._n = self._x = self._y = self._xx = self._xy = 0.0
+        for size, seconds in points:
+            self.add(size, seconds)
 
     def add(self, size: float, seconds: float) -> None:
         self._n = self._n * FORGET + 1
@@ -62,6 +65,11 @@ class Excess:
     def now(self) -> float:
         return self._now
 
+    @property
+    def overdue(self) -> float:
+        """Times the expected, beyond which something is wrong."""
+        return self._now * MARGIN if len(self._ratios) >= ENOUGH else self._now
+
     def add(self, ratio: float) -> None:
         held = ratio <= self._now
         self._ratios.append(ratio)
@@ -77,13 +85,12 @@ class Excess:
 class Forecast:
     """Learns one voice of one engine, from what its own sentences took. Pure."""
 
-    def __init__(self, *, first: float, characters: int, cost: float) -> None:
-        """What the warm-up measured: ``first`` seconds of work until sound, for so many ``characters``; ``cost`` as below."""
-        share = 0.8  # of the work before the first sound that grows with the text, until it is known: fronts read all of it
-        self._first = Line(max(1.0, characters), first, slope_share=share)
+    def __init__(self, firsts: Sequence[tuple[int, float]], *, cost: float) -> None:
+        """What the warm-up measured: (characters, seconds of work until sound) of one sentence or more; ``cost`` as below."""
+        self._first = Line(firsts, slope_share=GROWS)
         self._alone = Excess()
         self._urgent = Excess()
-        self._step = Line(0.5, max(first, cost / 2), slope_share=0.5)
+        self._step = Line([(0.5, max(firsts[0][1], cost / 2))], slope_share=0.5)
         self._steps = Excess()
         self.cost = cost
         """Seconds of a lane for each second of its speech, lately."""
@@ -97,9 +104,13 @@ class Forecast:
         """Seconds of work until its first audible sample that should not be exceeded."""
         return self._first.at(characters) * self._alone.now
 
-    def step(self, window: float) -> float:
-        """Seconds of work of one step that should not be exceeded, when it may make so many seconds of sound."""
-        return self._step.at(window) * self._steps.now
+    def patience(self, characters: int) -> float:
+        """Seconds of work after which its first audible sample is overdue."""
+        return self._first.at(characters) * self._alone.overdue + SLACK
+
+    def step_patience(self, window: float) -> float:
+        """Seconds after which a later step is overdue that may make so many seconds of sound."""
+        return self._step.at(window) * self._steps.overdue + SLACK
 
     def on_first(self, characters: int, *, work: float, wait: float | None = None, took: float = 0.0) -> None:
         """Its first audible sample has come after so much ``work``.

@@ -106,7 +106,7 @@ class _Group:
 
     def __init__(self, kind: str, count: int, settings: LaneSettings, open_lane: Callable[[str], Lane]) -> None:
         self._kind = kind
-        self._spares = settings.given_up
+        self._most_spares = settings.given_up
         self._open_lane = open_lane
         self._idle = [open_lane(f"{kind}-{index}") for index in range(count)]
         self._waiting: Schedule[_Step] = Schedule()
@@ -121,6 +121,11 @@ class _Group:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def spares(self) -> int:
+        """Lanes that may hang before there are fewer of them."""
+        return self._most_spares - self.hanging
 
     @property
     def is_idle(self) -> bool:
@@ -193,7 +198,7 @@ class _Group:
         """Its step has ended."""
         if lane.is_given_up:
             self.hanging -= 1
-            if self.hanging >= self._spares and not self._is_closed:
+            if self.hanging >= self._most_spares and not self._is_closed:
                 self.count += 1
                 lane.is_given_up = False
         if lane.is_given_up or self._is_closed:
@@ -209,7 +214,7 @@ class _Group:
         lane.is_given_up = True
         self.given_up += 1
         self.hanging += 1
-        if self.hanging <= self._spares:
+        if self.hanging <= self._most_spares:
             self._idle.append(self._open_lane(f"{self._kind}-spare-{self.given_up}"))
         else:
             self.count -= 1
@@ -239,6 +244,11 @@ class Lanes:
     def given_up(self) -> int:
         """Lanes that were left to steps that hang."""
         return self._compute.given_up + self._network.given_up
+
+    @property
+    def spares(self) -> int:
+        """Lanes that may hang, of one kind or the other, before there are fewer of them."""
+        return min(self._compute.spares, self._network.spares)
 
     @property
     def is_contended(self) -> bool:
@@ -275,8 +285,8 @@ class Lanes:
             group.withdraw(step)
             raise
 
-    def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False) -> Steps:
-        return Steps(self._network if network else self._compute, chunks, pace, self._allowance)
+    def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False, allowance: float | None = None) -> Steps:
+        return Steps(self._network if network else self._compute, chunks, pace, allowance or self._allowance)
 
     def close(self) -> None:
         """Ends idle lanes; one that runs a step ends after it."""
@@ -334,7 +344,7 @@ class Steps:
             return
         step.after = self._close  # a generator cannot be closed while it runs
         step.future.cancel()
-        if overdue:
+        if overdue and self._group.spares > 0:
             self._group.give_up(step)
 
     def _close(self) -> None:

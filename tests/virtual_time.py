@@ -90,14 +90,16 @@ def virtual_lanes(cost=0.02, *, count=64, work=None, **settings):
 class Room:
     """A stage with a listener on every track, and everything that its senders were told."""
 
-    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25, lanes=None):
+    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25, lanes=None, strategy="auto"):
         self.loop = asyncio.get_running_loop()
         self.began = self.loop.time()
         self.report = Report()
         self.events, self.captions, self.sound, self.pumps = [], [], {}, []
         engines = engines or [ToneEngine()]
-        chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget))
-        self.studio = Studio(engines, chain, lanes or virtual_lanes(cost), pause=(settings or StageSettings()).speaker.sentence_pause)
+        chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget, strategy=strategy))
+        self.studio = Studio(
+            engines, chain, lanes or virtual_lanes(cost), pause=(settings or StageSettings()).speaker.sentence_pause, level=None
+        )
         self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
 
     async def __aenter__(self):
@@ -110,6 +112,7 @@ class Room:
         for pump in self.pumps:
             pump.cancel()
         await asyncio.gather(*self.pumps, return_exceptions=True)
+        self.studio.close()
 
     # What a door does
 

@@ -9,7 +9,7 @@ TEXT = "w1 w2, w3 w4."
 
 def say(script=None, fault=None, text=TEXT):
     spent = []
-    engine = Scripted("engine", script or Script(step=0.05), faults={0: fault} if fault else None, work=spent.append)
+    engine = Scripted("engine", script or Script(step=0.05), faults={0: fault} if fault else None, work=spent.append, rehearsals=1)
     list(engine.synthesize(Request("Warm."), Pace()))
     spent.clear()
     chunks, error = [], None

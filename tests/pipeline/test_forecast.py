@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from pipeline.forecast import COLD, Excess, Forecast, Line
+from pipeline.forecast import COLD, MARGIN, SLACK, Excess, Forecast, Line
 
 SEEDS = range(8)
 HOLDS = pytest.approx(0.945, abs=0.045)  # 90 to 99 %
@@ -20,7 +20,7 @@ def work_of(dice, characters, load=1.0):
 
 
 def cold():
-    return Forecast(first=0.030, characters=16, cost=0.2)
+    return Forecast([(16, 0.030), (88, 0.070)], cost=0.2)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -75,11 +75,18 @@ def test_it_is_not_bought_by_forecasting_far_too_much():
 
 
 def test_a_cold_engine_is_expected_at_its_warm_up_and_somewhat_later_for_more_text():
-    forecast = Forecast(first=0.1, characters=16, cost=0.5)
+    forecast = Forecast([(16, 0.1)], cost=0.5)
     assert forecast.first(16) == pytest.approx(0.1 * COLD)
     assert 0.3 < forecast.first(80) < 1.0
     assert forecast.first(16, wait=0.2) == pytest.approx(0.3 * COLD)
+    assert forecast.patience(16) == pytest.approx(0.1 * COLD + SLACK)
     assert forecast.cost == 0.5
+
+
+def test_a_warm_up_of_two_lengths_tells_the_others():
+    forecast = Forecast([(16, 0.05), (88, 0.10)], cost=0.5)
+    assert forecast.first(52) == pytest.approx(0.075 * COLD)
+    assert forecast.first(160) == pytest.approx(0.15 * COLD)
 
 
 def test_lengths_are_learned():
@@ -103,8 +110,8 @@ def test_steps_are_expected_by_what_they_may_make():
     forecast = cold()
     for window in [0.1, 0.5, 2.0] * 40:
         forecast.on_step(window, 0.02 + 0.1 * window)
-    assert forecast.step(0.5) == pytest.approx(0.07, rel=0.15)
-    assert forecast.step(2.0) == pytest.approx(0.22, rel=0.15)
+    assert forecast.step_patience(0.5) == pytest.approx(0.07 * MARGIN + SLACK, rel=0.15)
+    assert forecast.step_patience(2.0) == pytest.approx(0.22 * MARGIN + SLACK, rel=0.15)
 
 
 def test_the_cost_of_speech_follows_slowly():
@@ -116,11 +123,11 @@ def test_the_cost_of_speech_follows_slowly():
 
 
 def test_a_line_never_falls_and_never_reaches_nothing():
-    line = Line(10, 0.1, slope_share=0.5)
+    line = Line([(10, 0.1)], slope_share=0.5)
     for size, seconds in [(10, 0.3), (20, 0.2), (40, 0.1)] * 20:
         line.add(size, seconds)
     assert line.at(1) == line.at(1000) == pytest.approx(0.2, rel=0.2)
-    steep = Line(100, 1.0, slope_share=1.0)
+    steep = Line([(100, 1.0)], slope_share=1.0)
     assert steep.at(0) > 0
 
 

@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import aclosing
 
 import numpy as np
@@ -5,17 +6,25 @@ import pytest
 
 from engines.base import EngineUnavailable, SynthesisFailed
 from engines.tone import ToneEngine
-from pipeline.chain import Chain, ChainSettings
+from pipeline.chain import Chain, ChainSettings, Track
 from pipeline.lanes import Lanes, LaneSettings
+from pipeline.performance import Chosen, Ended
 from pipeline.script import Wish
-from pipeline.studio import COMFORT, Chosen, Ended, Sounded, Studio
+from pipeline.studio import Studio
+from pipeline.take import COMFORT, Sounded
 from tests.virtual_time import run, virtual_lanes
 
 
 class Waiting:
     """A listener with nothing in hand, who takes everything at once."""
 
+    def __init__(self):
+        self.track = Track()
+
     def due(self):
+        return asyncio.get_running_loop().time() + self.in_hand()
+
+    def in_hand(self):
         return 0.0
 
     def window(self):
@@ -26,6 +35,9 @@ class Waiting:
 
 
 class Provided(Waiting):
+    def in_hand(self):
+        return 2.0
+
     def window(self):
         return 2.0
 
