@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from pipeline.events import Dropped, SentenceFinished, SpeechStarted, Switched
 from pipeline.protocol import Text
 from tests.virtual_time import Room, Work, run, virtual_lanes
 
-EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "60"))
 WORD = 0.2  # seconds
 QUICK, BETTER = Script(word=WORD, front=0.02, step=0.02), Script(word=WORD, front=0.05, step=0.05)
 AFTERWARDS = 4000.0  # seconds of virtual time: even what hangs has ended then
@@ -52,19 +52,22 @@ class Hall:
                     pump.cancel()
                 for engine in self.engines:
                     engine.faults = {}
-                await asyncio.sleep(AFTERWARDS if self.hung() else 1.0)
+                async with asyncio.timeout(AFTERWARDS):
+                    while self.is_running():  # noqa: ASYNC110 - what hangs ends when its time is over
+                        await asyncio.sleep(60.0)
                 return room
 
         self.room = run(go())
         return self.room
 
-    def hung(self):
+    def is_running(self):
         return any(engine.begun != engine.closed for engine in self.engines)
 
     def words(self):
         """(level, seconds) of everything that was heard, in order; fades belong to the word that they are part of."""
         sound = np.concatenate(self.room.sound["booth-en"])
-        runs = [(level, len(list(run))) for level, run in groupby(sound.tolist())]
+        edges = np.flatnonzero(np.diff(sound, prepend=sound[0] - 1, append=sound[-1] - 1))
+        runs = zip(sound[edges[:-1]].tolist(), np.diff(edges).tolist(), strict=True)
         return [(level, count / 24_000) for level, count in runs if count > 240 and level]
 
     def gaps(self):
@@ -198,11 +201,11 @@ def test_a_hedge_takes_a_lane_that_is_idle_only():
     slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
     spread = {"budget": 0.16}
     for lanes, expected in ((2, True), (1, False)):
-        hall = Hall(("better", slow, {n: Late(seconds=0.06) for n in range(0, 60, 3)}), ("quick", QUICK, None), lanes=lanes, **spread)
-        sentences = passage([3] * 60)
+        hall = Hall(("better", slow, {n: Late(seconds=0.06) for n in range(0, 30, 3)}), ("quick", QUICK, None), lanes=lanes, **spread)
+        sentences = passage([3] * 30)
         hall.say(sentences, apart=1.0)
         check(hall, sentences)
-        both = hall.engines[0].begun + hall.engines[1].begun - 6 - 60
+        both = hall.engines[0].begun + hall.engines[1].begun - 6 - 30
         assert (both > 0) == expected or not expected
 
 
@@ -225,7 +228,7 @@ def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     check(hall, sentences)
 
 
-@settings(max_examples=max(10, EXAMPLES // 5), deadline=None)
+@settings(max_examples=max(10, EXAMPLES // 3), deadline=None)
 @given(seed=DICE)
 def test_with_one_sound_engine_nothing_is_dropped(seed):
     dice = random.Random(seed)
