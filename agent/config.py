@@ -21,7 +21,6 @@ from pipeline.lanes import LaneSettings
 from pipeline.script import ScriptLimits
 from pipeline.segmenter import SegmenterSettings
 from pipeline.speaker import SpeakerSettings
-from pipeline.speaker import SpeakerSettings
 
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
@@ -81,6 +80,10 @@ class LiveKitSettings(Section):
     """The secret that belongs to the key."""
     agent_name: str = ""
     """Name for explicit dispatch. Empty: the node is sent to every room."""
+    identity: Annotated[str, Field(min_length=1, max_length=128)] = "voicebooth"
+    """Who the node is in its rooms. The same on every node of a deployment, so that a room never has two of it."""
+    load_threshold: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Part of the lanes' time that may be taken before further rooms are refused."""
     senders: Names = ("*",)
     """Identities whose text is spoken; ``*`` for all. Participants with the attribute ``voicebooth.role=upstream`` always may."""
     transcriptions: bool = False
@@ -138,7 +141,6 @@ class Settings(Section):
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
     tone: ToneSettings = ToneSettings()
-    speech: SpeakerSettings = SpeakerSettings()
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     script: ScriptLimits = ScriptLimits()

@@ -21,7 +21,8 @@ import yaml
 from agent.config import cache_folder, child_environment
 
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
-CONFIG = Path(__file__).parent.parent / "livekit.yaml"
+_PAGE = Path(__file__).parent.parent / "livekit.yaml"
+CONFIG = _PAGE if _PAGE.exists() else None  # an installed package has none: LiveKit's own defaults are the same
 DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml; media over UDP has 7882
 BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
 READY_WAIT = 15.0  # seconds: it takes 50 ms on an idle machine
@@ -69,6 +70,7 @@ class DevServer:
     1. ``start`` returns when it answers, or raises :exc:`ServerFailed`.
     2. ``stop`` ends it within 1.5 seconds, whoever is still in a room. ``kill`` ends it as a crash would.
     3. ``restart``, and ``start`` after ``stop`` or ``kill``, keep the ports.
+    4. On Linux it ends with the thread that started it, so that a process that is killed leaves none behind.
     """
 
     api_key = "devkey"
@@ -171,8 +173,10 @@ class DevServer:
     def _spawn(self, output: IO[bytes]) -> None:
         # An environment of its own: variables such as UDP_PORT or LIVEKIT_KEYS would overrule the settings.
         # A session of its own: Ctrl-C in the terminal is for us, who end it in order.
+        # And it shall not outlive us, should we be killed; util-linux has the program for that, other systems do without.
+        leash = shutil.which("setpriv")
         self._process = subprocess.Popen(
-            [self._binary],
+            [leash, "--pdeathsig", "KILL", self._binary] if leash else [self._binary],
             env={"LIVEKIT_CONFIG": yaml.safe_dump(self.settings())},
             stdin=subprocess.DEVNULL,
             stdout=output,

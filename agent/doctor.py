@@ -86,11 +86,11 @@ def examine(engine: Engine) -> list[Finding]:
 def _try(engine: Engine, voice: Voice, text: str) -> Finding:
     subject = f"voice {voice.id} ({voice.language})"
     begun = time.perf_counter()
-    first = 0.0
+    first = None
     parts: list[Samples] = [NO_SAMPLES]
     try:
         for chunk in engine.synthesize(Request(text, voice.id, voice.language), Pace()):
-            if len(chunk.samples) and len(parts) == 1:
+            if len(chunk.samples) and first is None:
                 first = time.perf_counter() - begun
             parts.append(chunk.samples)
     except EngineError as error:
@@ -99,7 +99,7 @@ def _try(engine: Engine, voice: Voice, text: str) -> Finding:
     wrong = flaws(samples, voice.sample_rate, text)
     if wrong:
         return Finding(subject, False, "; ".join(wrong), f"voicebooth models verify {voice.id}, then remove and install it again")
-    return Finding(subject, True, f"{len(samples) / voice.sample_rate:.1f} s of speech, first sound after {first * 1000:.0f} ms")
+    return Finding(subject, True, f"{len(samples) / voice.sample_rate:.1f} s of speech, first sound after {(first or 0) * 1000:.0f} ms")
 
 
 def languages(settings: Settings, engines: Sequence[Engine]) -> list[Finding]:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from agent.config import LogSettings
 
-TALKATIVE = ("livekit", "livekit.agents", "asyncio", "httpx", "urllib3")
-"""Loggers of libraries, which tell their own story at INFO."""
+TALKATIVE = {"livekit": logging.CRITICAL, "livekit.agents": logging.WARNING, "asyncio": logging.WARNING}
+"""Loggers of libraries, and the least that is wanted of them: what matters of a connection our own rooms tell."""
 OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest came as ``extra``."""
 
@@ -44,5 +44,5 @@ def configure(settings: LogSettings) -> None:
         logging.Formatter("%(asctime)s %(levelname)-7s %(name)s  %(message)s", "%H:%M:%S") if for_people else JsonFormatter()
     )
     logging.basicConfig(level=settings.level, handlers=[handler], force=True)
-    for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if settings.level == "DEBUG" else logging.WARNING)
+    for name, least in TALKATIVE.items():
+        logging.getLogger(name).setLevel(logging.NOTSET if settings.level == "DEBUG" else least)

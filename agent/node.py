@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncGenerator
+from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
 from typing import Self
@@ -15,14 +16,19 @@ from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from pipeline.chain import Chain, ChainSettings
 from pipeline.lanes import Lanes
+from pipeline.normalize import normalize
 from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 from pipeline.report import Report
+from pipeline.segmenter import Segmenter
 from pipeline.stage import Outlet, Stage, StageSettings
 from pipeline.studio import Studio
 
 log = logging.getLogger(__name__)
 
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
+
+
+TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
 
 
 def find_engine(name: str, settings: Settings) -> Engine:
@@ -68,8 +74,8 @@ class Node:
                 budget=settings.selection.ttft_threshold_ms / 1000,
             )
         )
-        self.studio = Studio(engines, chain, Lanes(settings.lanes), pause=settings.speech.sentence_pause)
-        self._loading = asyncio.create_task(self.studio.load(), name="load engines")
+        self.studio = Studio(engines, chain, Lanes(settings.lanes))
+        self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -84,6 +90,12 @@ class Node:
         if not self.studio.offers:
             reasons = "; ".join(f"{status.name}: {status.reason}" for status in self.studio.status) or "none is configured"
             raise EngineUnavailable(f"no engine can speak here: {reasons}", remedy="see `voicebooth doctor`")
+
+    async def _load(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.studio.load())
+            for language in self.settings.node.languages:
+                tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, allowance=TEXT_RULES))
 
     def load(self) -> float:
         """What part of the node is taken, 0 to 1: of the lanes' time, for that is what runs out first."""
@@ -158,3 +170,9 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
         )
+
+
+def _warm_up_text(language: str) -> None:
+    """Rules and number words are read at first use; that must not be a listener's first sentence."""
+    for piece in Segmenter(language).feed("It is 1. It was 2.", 0.0):
+        normalize(piece.text, language)

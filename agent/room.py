@@ -62,6 +62,8 @@ class Ticket:
     """The same for every link to a room: a server lets one participant of a name in, so that there are never two booths of it."""
     token: str = field(default="", repr=False)
     """Given by somebody else; used for the first join, and for all when there is no key."""
+    agent_name: str = ""
+    """Under which name the node was sent here, where that was by a name."""
 
     def admit(self, *, is_first: bool) -> str:
         """A token for one join."""
@@ -70,8 +72,9 @@ class Ticket:
         grants = api.VideoGrants(
             room_join=True, room=self.room, can_publish=True, can_subscribe=True, can_publish_data=True, can_update_own_metadata=True
         )
+        attributes = {ROLE: BOOTH, **({"lk.agent.name": self.agent_name} if self.agent_name else {})}
         unsigned = api.AccessToken(self.api_key, self.api_secret).with_identity(self.identity).with_name("voicebooth")
-        unsigned = unsigned.with_kind("agent").with_attributes({ROLE: BOOTH}).with_grants(grants)
+        unsigned = unsigned.with_kind("agent").with_attributes(attributes).with_grants(grants)
         with warnings.catch_warnings():
             # The development server's secret is LiveKit's to choose, and is six bytes long.
             warnings.simplefilter("ignore", InsecureKeyLengthWarning)
@@ -199,6 +202,8 @@ class RoomLink:
 
         room.on("disconnected", on_disconnected)
         room.on("reconnecting", self._on_reconnecting)
+        room.on("local_track_subscribed", self._on_track_subscribed)
+        room.on("local_track_republished", self._on_track_republished)
         room.on("reconnected", lambda: self._start(self._on_reconnected(captions)))
         try:
             if not await (self._join(room) if is_first else self._rejoin(room)):
@@ -281,6 +286,7 @@ class RoomLink:
         """The library has published the tracks again under new ids where that was needed."""
         log.info("room %s: the connection is back", self.ticket.room)
         await captions.forget()
+        await asyncio.gather(*(track.audience() for track in self._tracks.values()))
         self._post(LinkBack(), urgent=True)
 
     def _post(self, letter: Letter, *, urgent: bool = False) -> bool:
@@ -312,6 +318,16 @@ class RoomLink:
                 await track.aclose()
                 log.warning("room %s: track %s was not published (try %d): %s", self.ticket.room, key.name, attempt, error)
         self.send(None, Failure("track_failed", f"the track {key.name} could not be published", retryable=True))
+
+    def _on_track_subscribed(self, local: rtc.LocalTrack) -> None:
+        for track in self._tracks.values():
+            if track.sid == local.sid:
+                track.on_subscribed()
+
+    def _on_track_republished(self, publication: rtc.LocalTrackPublication) -> None:
+        for track in self._tracks.values():
+            if track.publication is publication:
+                track.on_republished()
 
     def _has_audience(self) -> bool:
         """Whether somebody may come to hear a new track: after a lost connection, whoever was there before is waited for."""

@@ -81,6 +81,7 @@ class Track:
         self._capture = Capture(buffer.sample_rate)
         self._silence = bytes(2 * self._capture.samples)
         self._track = rtc.LocalAudioTrack.create_audio_track(name, self._capture.source)
+        self._subscribed = asyncio.Event()
         self._roused = asyncio.Event()
         self._is_awake = False
         self._wanted = -float("inf")  # when somebody last said that sound would come
@@ -102,7 +103,7 @@ class Track:
             self.publication = await participant.publish_track(self._track, options)
         self._track.mute()
         self._buffer.on_ready = self.rouse
-        self._pump = self._loop.create_task(self._run(self.publication), name=f"track {self.name}")
+        self._pump = self._loop.create_task(self._run(), name=f"track {self.name}")
         if self._buffer.in_hand:
             self.rouse()
 
@@ -124,15 +125,26 @@ class Track:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and the room with it
                 self._loop.call_soon_threadsafe(self._roused.set)
 
-    async def _run(self, publication: rtc.LocalTrackPublication) -> None:
-        is_first = True
+    def on_subscribed(self) -> None:
+        """Somebody hears this track."""
+        self._subscribed.set()
+
+    def on_republished(self) -> None:
+        """The connection was made anew, and the track with it: nobody hears it yet."""
+        self._subscribed.clear()
+
+    async def audience(self) -> None:
+        """Returns when somebody hears this track, when nobody could, or when that has been waited for long enough."""
+        if self._has_audience():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.first_word_wait):
+                    await self._subscribed.wait()
+
+    async def _run(self) -> None:
+        await self._roused.wait()
+        await self.audience()
         while True:
             await self._roused.wait()
-            if is_first and self._has_audience():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._settings.first_word_wait):
-                        await publication.wait_for_subscription()
-            is_first = False
             self._track.unmute()
             ended = await self._speak()
             self._track.mute()

@@ -1,3 +1,7 @@
-from bench.cli import app
+"""``python -m bench``, the same as ``voicebooth bench``."""
 
-app()
+import sys
+
+from bench.cli import main
+
+sys.exit(main())

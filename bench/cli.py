@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from bench import results
 
 app = typer.Typer(
     name="voicebooth bench",
-    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about twenty minutes.",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about half an hour.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -112,7 +113,9 @@ def demo(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; its exit status."""
+    """Runs a command; its exit status. SIGTERM ends it as Ctrl-C does: whatever it has started is ended first."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background has it ignored
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="voicebooth bench")
     except SystemExit as end:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.upstream import NoBooth, Upstream
 from bench.hearing import Recording, onset, spans, write_wav
 from bench.latency import gaps_before
 from bench.listener import EventLog, Listener
@@ -19,6 +21,7 @@ from bench.sender import Sender
 LAG = 120.0  # seconds beyond the passage's own length in which it must have been said
 CHARACTER = 0.09  # seconds: nobody speaks slower
 TAIL = 0.5  # seconds of silence recorded after the last word
+LAST_WORDS = 2000  # characters of the node's output
 SHOWN = 72  # characters of a sentence in the table
 
 
@@ -42,19 +45,12 @@ async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url
     room = f"demo-{os.getpid()}"
     async with server(url) as address, running(node_in_room(address, room, engine=engine)) as node:
         print(f"a node and a listener are in room {room} on {address}; {len(asked.text)} characters are sent", flush=True)
-        async with Listener(address, room) as listener, Sender(address, room) as sender:
-            try:
-                await sender.ready(timeout=START)
-            except TimeoutError:
-                print(f"the node did not come into the room:\n{node.output()[-2000:]}")
-                return False
-            ear = await listener.ear(TRACK)
-            await asyncio.sleep(SETTLE)
-            sent = await sender.say(asked.text, language="en")
-            await sender.log.wait("speech_finished", utterance=sent.utterance, timeout=LAG + CHARACTER * len(asked.text))
-            await asyncio.sleep(TAIL)
-            recording = ear.recording(after=sent.at)
-    found = rows(sender.log, sent.utterance, recording)
+        try:
+            log, utterance, recording = await _speak(address, room, asked)
+        except (NoBooth, TimeoutError) as error:
+            print(f"{error or 'it was not said in time'}; the node's last words:\n{node.output()[-LAST_WORDS:]}")
+            return False
+    found = rows(log, utterance, recording)
     write_wav(out, recording.samples)
     print(table(found))
     missing = unspoken(asked, found)
@@ -62,6 +58,19 @@ async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url
         print(f"not spoken: {text}")
     print(f"{len(found)} sentences spoken, {recording.seconds:.0f} s heard, in {out}")
     return not missing
+
+
+async def _speak(url: str, room: str, asked: Passage) -> tuple[EventLog, str, Recording]:
+    """Sends the passage as a translation node does; what the node told, and what was heard."""
+    async with Listener(url, room) as listener, Sender(url, room) as sender, Upstream(sender.room) as upstream:
+        await upstream.wait_ready(START)
+        ear = await listener.ear(TRACK)
+        await asyncio.sleep(SETTLE)
+        at = time.monotonic()
+        utterance = await upstream.say(asked.text, language="en")
+        await upstream.drain(LAG + CHARACTER * len(asked.text))
+        await asyncio.sleep(TAIL)
+        return sender.log, utterance, ear.recording(after=at)
 
 
 def rows(log: EventLog, utterance: str, recording: Recording) -> list[Row]:

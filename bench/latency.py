@@ -8,20 +8,20 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.config import Settings
 from bench.hearing import Recording, Span, onset, pauses, spans, starved
 from bench.listener import Note
 from bench.passages import LENGTHS, Passage, of_length, passage
 from bench.processes import counted, server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import HOLD, NODE, SPEECH, Heard, Scene, milliseconds, rest, scene
-from pipeline.speaker import SpeakerSettings
 
 PEERS = ("whole", "adapter")
 DIRECT = "direct"
 TONES = "we speak now"  # what the tones say: short, and with a first word that is audible at once
 PAUSES = (0.0, 3.0, 30.0)  # seconds of silence before a text
-TRANSPORT = 0.060  # seconds from the node's event to the sound at the listener: what LiveKit takes on one machine
-NEAR = 0.150  # seconds off that at which a sound is still taken for the event's
+TRANSPORT = 0.090  # seconds from the node's event to the sound at the listener: what LiveKit takes on one machine
+NEAR = 0.250  # seconds off that at which a sound is still taken for the event's
 SHORT_HOLD = 0.3  # seconds of silence that an interruption is followed by at once; a voice pauses for less
 AFTERMATH = (1.5, 2.0)  # seconds for which nothing old may come back
 PEER_NAMES = {"whole": "piper-tts, whole sentence", "adapter": "livekit-agents StreamAdapter", "direct": "straight into a track"}
@@ -31,13 +31,13 @@ PEER_NAMES = {"whole": "piper-tts, whole sentence", "adapter": "livekit-agents S
 class Plan:
     """How much is measured."""
 
-    repeats: int = 12
+    repeats: int = 8
     """Texts per length and system."""
     passages: int = 3
     """Passages per system."""
     cancels: int = 20
     """Interruptions."""
-    tones: tuple[int, int, int] = (40, 12, 6)
+    tones: tuple[int, int, int] = (30, 10, 4)
     """Tones after each of the pauses."""
     seed: int = 1
 
@@ -109,15 +109,13 @@ async def _passages(stage: Scene, plan: Plan, chosen: random.Random) -> list[Hea
 
 
 async def _twenty(stage: Scene, asked: Passage) -> Told:
-    before = await stage.ears[NODE].concealed()
     heard = await stage.say(NODE, asked.text, hold=2.0)
-    concealed = await stage.ears[NODE].concealed() - before
     log = stage.sender.log
     await log.wait("speech_finished", utterance=heard.utterance)
     starts = [note for note in log.of("speech_started") if note.event["utterance"] == heard.utterance]
     chosen = {note.event["id"]: note.event["text"] for note in log.of("sentence") if note.event["utterance"] == heard.utterance}
     dropped = sum(note.event["utterance"] == heard.utterance for note in log.of("dropped"))
-    return judge(asked, [(note, chosen.get(note.event["id"], "")) for note in starts], dropped, heard.recording, concealed)
+    return judge(asked, [(note, chosen.get(note.event["id"], "")) for note in starts], dropped, heard.recording, heard.reception.concealed)
 
 
 def judge(asked: Passage, begun: Sequence[tuple[Note, str]], dropped: int, recording: Recording, concealed: float) -> Told:
@@ -125,7 +123,7 @@ def judge(asked: Passage, begun: Sequence[tuple[Note, str]], dropped: int, recor
     said = [text.strip() for _, text in begun]
     in_order = next((n for n, (want, got) in enumerate(zip(asked.sentences, said, strict=False)) if want != got), len(said))
     lost = sum(sentence not in said for sentence in asked.sentences)
-    settings = SpeakerSettings()
+    settings = Settings().speech
     meant = [settings.paragraph_pause if n in asked.ends else settings.sentence_pause for n in range(len(asked.sentences) - 1)]
     gaps = gaps_before([note.arrival for note, _ in begun], spans(recording))[1:]
     off = [abs(gap - want) for gap, want in zip(gaps, meant, strict=False) if gap is not None]
@@ -167,16 +165,16 @@ async def _cancels(stage: Scene, plan: Plan, chosen: random.Random) -> tuple[lis
     return silences, ghosts
 
 
-async def _tones(stage: Scene, plan: Plan, chosen: random.Random) -> dict[tuple[str, float], list[float]]:
+async def _tones(stage: Scene, plan: Plan, chosen: random.Random) -> dict[tuple[str, float], list[Heard]]:
     """Seconds to the first sound of a tone, by system and by the silence before it."""
-    found: dict[tuple[str, float], list[float]] = {}
+    found: dict[tuple[str, float], list[Heard]] = {}
     for pause, count in zip(PAUSES, plan.tones, strict=True):
         for _ in range(count):
             await asyncio.sleep(max(pause - HOLD, 0.0))
             for system in chosen.sample((NODE, DIRECT), 2):
                 await rest(chosen, 0.05, 0.15)
                 heard = await stage.say(system, TONES, hold=HOLD)
-                found.setdefault((system, pause), []).append(heard.ttfa)
+                found.setdefault((system, pause), []).append(heard)
     return found
 
 
@@ -190,7 +188,7 @@ def _by_length_figures(heard: Sequence[Heard]) -> Iterable[Figure]:
                 yield Figure(name, ratio(ours, theirs), "", most=must)
 
 
-def _tone_figures(tones: dict[tuple[str, float], list[float]]) -> Iterable[Figure]:
+def _tone_figures(tones: dict[tuple[str, float], list[Heard]]) -> Iterable[Figure]:
     delays = {pause: _above(tones, pause, 0.95) for pause in PAUSES}
     yield Figure(
         "node's own delay: tone above the same sound pushed straight into a track, p95", milliseconds(delays[0.0]), "ms", most=15.0
@@ -258,14 +256,23 @@ def _gap_table(heard: Sequence[Heard]) -> Table:
     return Table(title, ("system", "p50", "p95", "longest", "longest wait for a frame"), tuple(rows))
 
 
-def _tone_table(tones: dict[tuple[str, float], list[float]]) -> Table:
-    rows = tuple(
-        (f"{pause:.0f}", PEER_NAMES.get(system, system), *(milliseconds(quantile(tones.get((system, pause), []), q)) for q in (0.5, 0.95)))
-        for pause in PAUSES
-        for system in (NODE, DIRECT)
-    )
-    title = "Milliseconds from text to the first audible sound of a tone, at the listener, after seconds of silence"
-    return Table(title, ("silence", "system", "p50", "p95"), rows)
+def _tone_table(tones: dict[tuple[str, float], list[Heard]]) -> Table:
+    rows = []
+    for pause in PAUSES:
+        for system in (NODE, DIRECT):
+            mine = tones.get((system, pause), [])
+            rows.append(
+                (
+                    f"{pause:.0f}",
+                    PEER_NAMES.get(system, system),
+                    *(milliseconds(quantile([one.ttfa for one in mine], q)) for q in (0.5, 0.95)),
+                    *(milliseconds(quantile([one.node_ttft for one in mine if one.node_ttft is not None], q)) for q in (0.5, 0.95)),
+                    milliseconds(quantile([one.reception.buffered for one in mine], 0.5)),
+                )
+            )
+    title = "Milliseconds from text to the first audible sample of a tone, after seconds of silence"
+    columns = ("silence", "system", "listener p50", "listener p95", "node p50", "node p95", "in the listener's jitter buffer p50")
+    return Table(title, columns, tuple(rows))
 
 
 def _twenty_table(told: Told) -> Table:
@@ -277,7 +284,7 @@ def _ttfa(heard: Sequence[Heard], system: str, length: int) -> list[float]:
     return [one.ttfa for one in heard if (one.system, one.characters) == (system, length)]
 
 
-def _above(tones: dict[tuple[str, float], list[float]], pause: float, q: float) -> float | None:
+def _above(tones: dict[tuple[str, float], list[Heard]], pause: float, q: float) -> float | None:
     """Seconds by which the node's quantile lies above that of the sound that goes straight into a track."""
-    ours, theirs = (quantile(tones.get((system, pause), []), q) for system in (NODE, DIRECT))
+    ours, theirs = (quantile([one.ttfa for one in tones.get((system, pause), [])], q) for system in (NODE, DIRECT))
     return None if ours is None or theirs is None else ours - theirs

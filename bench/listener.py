@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jwt import InsecureKeyLengthWarning
 from livekit import api, rtc
+from livekit.rtc.data_stream import StreamError
 
 from bench.hearing import AUDIBLE, FRAME, FRAME_SAMPLES, RATE, Recording, loudness, onset, silenced
 from engines.base import NO_SAMPLES, Samples
@@ -146,15 +147,35 @@ class Ear:
     def _since(self, after: float) -> list[float]:
         return list(takewhile(lambda arrival: arrival >= after, reversed(self._loud)))[::-1]
 
-    async def concealed(self) -> float:
-        """Seconds that the decoder had to invent since the subscription, because nothing had arrived in time."""
-        if self.track is None:
-            return 0.0
-        for stats in await self.track.get_stats():
-            if stats.WhichOneof("stats") == "inbound_rtp":
-                inbound = stats.inbound_rtp.inbound
-                return float(inbound.concealed_samples - inbound.silent_concealed_samples) / RATE
-        return 0.0
+    async def reception(self) -> Reception:
+        """How it has arrived since the subscription."""
+        if self.track is not None:
+            for stats in await self.track.get_stats():
+                if stats.WhichOneof("stats") == "inbound_rtp":
+                    found = stats.inbound_rtp.inbound
+                    concealed = found.concealed_samples - found.silent_concealed_samples
+                    return Reception(concealed / RATE, found.jitter_buffer_delay, found.jitter_buffer_emitted_count / RATE)
+        return Reception(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """What the decoder's own statistics say, summed over a subscription."""
+
+    concealed: float
+    """Seconds of sound that it had to invent, because nothing had arrived in time."""
+    delayed: float
+    """Seconds that samples waited in the jitter buffer, times :attr:`emitted`."""
+    emitted: float
+    """Seconds of sound that left it."""
+
+    def since(self, before: Reception) -> Reception:
+        return Reception(self.concealed - before.concealed, self.delayed - before.delayed, self.emitted - before.emitted)
+
+    @property
+    def buffered(self) -> float:
+        """Seconds that a sample waited in the jitter buffer, on average."""
+        return self.delayed / self.emitted / RATE if self.emitted > 0 else 0.0
 
 
 def everything(participant: str, track: str) -> bool:
@@ -252,7 +273,10 @@ class Listener:
         self._start(self._read(reader))
 
     async def _read(self, reader: rtc.TextStreamReader) -> None:
-        text = await reader.read_all()
+        try:
+            text = await reader.read_all()
+        except StreamError:
+            return  # cut off with the connection: not a complete caption
         self.lines.append(Line(time.monotonic(), text, dict(reader.info.attributes or {})))
 
     def _start(self, work: Any) -> None:

@@ -25,7 +25,7 @@ MUTED = 4.0  # seconds after the last sound in which a track has gone to sleep
 LATEST = 60.0  # seconds after the last text in which everything must have been said
 SPREAD = 0.25  # of the time between two texts of a room: how far each may lie from its place
 EVERY = 0.5  # seconds between two looks at the node
-READY_WORDS = "ready"
+READY_WORDS = "ready   node"  # what `voicebooth run` prints when rooms can be sent to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ async def _warm(senders: Sequence[Sender]) -> None:
 
 async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: Sequence[Ear]) -> Busy:
     arrivals = schedule(plan)
-    hidden = sum([await ear.concealed() for ear in ears])
+    hidden = sum([(await ear.reception()).concealed for ear in ears])
     before, start, late, memory = process.usage(), time.monotonic(), 0.0, 0.0
     sent: list[tuple[int, str, float]] = []
 
@@ -200,7 +200,7 @@ async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: S
         listener=tuple(heard),
         lost=lost,
         problems=sum(note.event["type"] in ("dropped", "error") for note in notes),
-        concealed=sum([await ear.concealed() for ear in ears]) - hidden,
+        concealed=sum([(await ear.reception()).concealed for ear in ears]) - hidden,
         starved=waits,
         late=late,
         cores=after.cores(before),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.hearing import Recording
-from bench.listener import Ear, Listener
+from bench.listener import Ear, Listener, Reception
 from bench.processes import Process, node_in_room, peers, running
 from bench.sender import Sender, Sent
 
@@ -38,6 +38,8 @@ class Heard:
     """Seconds from its first to its last audible frame."""
     cpu: float
     """Core-seconds that the system's process used meanwhile."""
+    reception: Reception
+    """How its sound arrived."""
     utterance: str
     recording: Recording
 
@@ -70,7 +72,7 @@ class Scene:
     async def say(self, system: str, *texts: str, hold: float = HOLD) -> Heard:
         """Waits for the end of all of it, handed over one after the other. Raises ``TimeoutError`` when nothing is heard."""
         ear, process = self.ears[system], self.processes[system]
-        before = process.usage()
+        before, arrived = process.usage(), await ear.reception()
         sent = [await self.send(system, text) for text in texts]
         at = sent[0].at
         began = await ear.onset(after=at, timeout=FIRST)
@@ -80,8 +82,9 @@ class Scene:
             note = await self.sender.log.wait("speech_started", after=at, utterance=sent[0].utterance)
             ttft = note.event["ttft_ms"] / 1000
         used = process.usage().cpu - before.cpu
-        recording = ear.recording(after=at)
-        return Heard(system, sum(map(len, texts)), began - at, ttft, ended - began, used, sent[0].utterance, recording)
+        reception = (await ear.reception()).since(arrived)
+        characters = sum(map(len, texts))
+        return Heard(system, characters, began - at, ttft, ended - began, used, reception, sent[0].utterance, ear.recording(after=at))
 
 
 @asynccontextmanager

@@ -11,6 +11,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 
+CRUMB = 3  # reaches: when no more than that is left of the whole it is made at once, for its seam alone would cost two
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One part of a chain of convolutions over time."""
@@ -57,13 +60,19 @@ class Chain:
             return self._source[..., start:end]
         stage, ready, kept = self._stages[number], self._ready[number], self._kept[number]
         if end > ready:
+            whole = self._columns[number + 1]
+            until = whole if whole - end <= CRUMB * stage.reach * stage.factor else end
             first = max(0, ready // stage.factor - stage.reach)
-            last = min(self._columns[number], -(-end // stage.factor) + stage.reach)
-            made = self._runs[number](np.ascontiguousarray(self._pull(number - 1, first, last)))
-            fresh = made[..., ready - first * stage.factor : end - first * stage.factor]
+            last = min(self._columns[number], -(-until // stage.factor) + stage.reach)
+            made = self._run(number, np.ascontiguousarray(self._pull(number - 1, first, last)), first)
+            fresh = made[..., ready - first * stage.factor : until - first * stage.factor]
             kept = fresh if kept is None else np.concatenate([kept, fresh], axis=-1)
-            ready = end
+            ready = until
         assert kept is not None
         base = ready - kept.shape[-1]
         self._ready[number], self._kept[number] = ready, kept[..., start - base :]
         return kept[..., start - base : end - base]
+
+    def _run(self, number: int, columns: Floats, first: int) -> Floats:
+        """One stage over these columns, whose first one has this index: for chains whose stages take more that goes along in time."""
+        return self._runs[number](columns)

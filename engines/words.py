@@ -15,6 +15,7 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff" 
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 _VOWELS = frozenset("aeiouyøœæɐɑɒɔəɘɚɛɜɝɞɤɨɪɯɵʉʊʌʏɶᵻε")
 _GLIDES = frozenset("jwʲʷɹɾrt")  # change or vanish where words meet
+BAND = 24  # groups that a pairing may stray from an even one: keeps the search for a text that agrees nowhere linear
 UNMATCHED = 4  # cost of a pairing whose consonants differ, against one for each sound more or fewer
 
 
@@ -81,7 +82,7 @@ def _pair(spoken: list[list[str]], heard: list[str]) -> list[tuple[int, int, int
             continue
         for taken, filled in _steps(spoken, word):
             to = (word + taken, group + filled)
-            if to[0] > end[0] or to[1] > end[1]:
+            if to[0] > end[0] or to[1] > end[1] or abs(to[1] * end[0] - to[0] * end[1]) > BAND * end[0]:
                 continue
             said = "".join("".join(item) for item in spoken[word : to[0]])
             difference = _difference(said, "".join(heard[group : to[1]]))

@@ -119,10 +119,6 @@ class _Group:
         """Lanes given up whose step has not ended yet."""
 
     @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    @property
     def spares(self) -> int:
         """Lanes that may hang before there are fewer of them."""
         return self._most_spares - self.hanging
@@ -239,6 +235,7 @@ class Lanes:
         self._compute = _Group("lane", count, settings, open_lane)
         self._network = _Group("network-lane", settings.network_count, settings, open_lane)
         self._allowance = settings.allowance
+        self._live: set[Steps] = set()
 
     @property
     def given_up(self) -> int:
@@ -251,9 +248,9 @@ class Lanes:
         return min(self._compute.spares, self._network.spares)
 
     @property
-    def is_contended(self) -> bool:
-        """True when a step that computes would have to wait."""
-        return self._compute.waiting > 0
+    def is_shared(self) -> bool:
+        """True while more than one sentence is being made: each step keeps another one waiting."""
+        return len(self._live) > 1
 
     @property
     def count(self) -> int:
@@ -286,7 +283,11 @@ class Lanes:
             raise
 
     def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False, allowance: float | None = None) -> Steps:
-        return Steps(self._network if network else self._compute, chunks, pace, allowance or self._allowance)
+        if network:
+            return Steps(self._network, chunks, pace, allowance or self._allowance)
+        steps = Steps(self._compute, chunks, pace, allowance or self._allowance, on_close=self._live.discard)
+        self._live.add(steps)
+        return steps
 
     def close(self) -> None:
         """Ends idle lanes; one that runs a step ends after it."""
@@ -297,7 +298,16 @@ class Lanes:
 class Steps:
     """One sentence's generator, stepped on the lanes; never two steps of it at once."""
 
-    def __init__(self, group: _Group, chunks: Generator[Chunk, None, None], pace: Pace, allowance: float) -> None:
+    def __init__(
+        self,
+        group: _Group,
+        chunks: Generator[Chunk, None, None],
+        pace: Pace,
+        allowance: float,
+        *,
+        on_close: Callable[[Steps], None] = lambda steps: None,
+    ) -> None:
+        self._on_close = on_close
         self._group = group
         self._chunks = chunks
         self._pace = pace
@@ -336,6 +346,7 @@ class Steps:
 
         ``overdue``: its step has been in its lane for too long; others get a lane in its place at once.
         """
+        self._on_close(self)
         step = self._step
         if step is not None and step.is_waiting:
             self._group.withdraw(step)

@@ -39,6 +39,9 @@ class Timing(Protocol):
     def window(self) -> float:
         """Seconds of sound that the next step may make; 0 when the listener waits."""
 
+    def pause(self) -> float:
+        """Seconds of silence that belong after this sentence."""
+
     async def room(self) -> None:
         """Returns when more sound may be made: look-ahead is bounded."""
 
@@ -86,8 +89,6 @@ class Means:
     lanes: Lanes
     rate: int
     """Hertz of every track."""
-    pause: float
-    """Seconds of silence that may end a sentence."""
     gain: Callable[[Candidate], float | None]
     """Factor that makes a voice as loud as the others; None while nobody knows."""
     on_measured: Callable[[Candidate, Take], None]
@@ -222,9 +223,9 @@ class Performance:
             rest=rest,
             language=self._wish.language,
             speed=self._wish.speed,
-            in_hand=self._timing.window() > 0,
+            in_hand=self._timing.in_hand() > 0,
             rate=self._means.rate,
-            pause=self._means.pause,
+            pause=self._timing.pause(),
             fades_in=self._progress.written > 0,
         )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.events import Dropped, DropReason, Event, SpeechFinished
 from pipeline.protocol import Text
-from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
+from pipeline.segmenter import Ending, Piece, Segmenter, SegmenterSettings
 from pipeline.utterance import History, Line, Part, Utterance
 from pipeline.utterance import Wish as Wish  # those who write for a script find it here
 
@@ -46,8 +46,8 @@ class Sentence:
     """When the node held the whole of it, in seconds."""
     expires: float | None
     """When it is not worth starting any more, in seconds."""
-    paragraph: bool
-    """A paragraph ends here."""
+    ending: Ending
+    """What ends here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class Script:
             wish=line.wish,
             completed=line.completed,
             expires=line.expires,
-            paragraph=line.paragraph,
+            ending=line.ending,
         )
 
     def on_started(self, id: str, *, now: float) -> list[Outcome]:
@@ -409,7 +409,7 @@ class Script:
             for part in parts:
                 part.owed += 1
             utterance.has_content = True
-            line = Line(utterance, found.text, size, utterance.wish, now, utterance.expires, found.paragraph, parts)
+            line = Line(utterance, found.text, size, utterance.wish, now, utterance.expires, found.ending, parts)
             if not found.speakable:
                 outcomes += self._drop(line, "nothing_to_say")
             elif utterance.skip:

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from sentencex import segment  # type: ignore[attr-defined]  # a compiled module without stubs
 
+from pipeline.clauses import CLOSERS, first_clause, last_clause, primary
 from pipeline.normalize import is_speakable
 from pipeline.normalize.speakable import SPEAKABLE
+
+__all__ = ["Piece", "Segmenter", "SegmenterSettings", "first_clause"]
 
 WIDE_LANGUAGES = frozenset({"zh", "ja", "ko", "yue", "wuu"})
 """Written in syllables or words a character: a line of them takes three times as long to say."""
 NEXT_WORD = 30  # characters: sentencex looks no further behind a full stop
 LAST_MARKS = 20  # characters of punctuation and white space that may follow a last word: quotes, brackets, an emoji
-FIRST_CLAUSE = 8  # characters: less than that is over before the rest can be made
 SLACK = 4  # a sentence may be longer than comfortable by one part in so many before it is cut
 
 _WIDE_STOPS = "。！？｡"
 _TERMINATORS = ".!?…．‼‽⁇⁈⁉।॥؟۔؞։።፧፨။។᠃" + _WIDE_STOPS
 """Latin, Devanagari, Arabic, Armenian, Ethiopic, Burmese, Khmer, Mongolian; Chinese and Japanese."""
-_CLOSERS = "\"'”’»›」』）】》〉)]}*_`"
 _OPENERS = "\"'“‘„‚«‹「『（【《〈([{¿¡*_`#-–—•"
 _BRACKETS = {")": "(", "]": "[", "）": "（"}
 _EVENT = re.compile(f"[{_TERMINATORS}]+|\n")
 _BLANK_LINE = re.compile(r"\n[ \t\r]*\n|\u2029")
-_CLOSING = re.compile(f"[{re.escape(_CLOSERS)}]*")
+_CLOSING = re.compile(f"[{re.escape(CLOSERS)}]*")
 _LEADING_OPENERS = re.compile(rf"(?:(?<=\s)[{re.escape(_OPENERS)}]+\s+)+$")
 _HEADING = re.compile(r"[ \t]{0,3}#{1,6}[ \t]")
 _LIST_MARK = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
@@ -39,30 +41,6 @@ _UNSURE_WORD = re.compile(r"(?:\d|(?:^|[\s.(\[\"'“«])[^\W\d_])$")
 _OPEN_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}$")
 _LAST_WORD = re.compile(r"[^\W_](?=[\W_]*$)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_QUOTED = re.compile(
-    r'"[^"]*(?:"|$)|“[^”]*(?:”|$)|«[^»]*(?:»|$)|„[^“”]*(?:[“”]|$)|「[^」]*(?:」|$)|『[^』]*(?:』|$)'
-    r"|\([^)]*(?:\)|$)|（[^）]*(?:）|$)"
-)
-_STRONG = re.compile(rf"[;:\u2014\u2013\u061b][{re.escape(_CLOSERS)}]*\s+|\s[-\u2013\u2014]\s+|[；：]|\u2014\u2014")
-_COMMA = re.compile(rf"[,\u060c][{re.escape(_CLOSERS)}]*\s+|[、，]")
-_SPACE = re.compile(r"\s+")
-_UNBROKEN = re.compile(r"(?<=[^\W\da-zA-Z_])(?=[^\W\da-zA-Z_])|(?<=[^\w\s])(?=\w)")
-_CONJUNCTIONS = {
-    language: re.compile(rf"(?<=\s)(?=(?:{words})\s)", re.IGNORECASE)
-    for language, words in {
-        "en": "and|but|or|because|although|though|while|which|who|when|where|if|so|since|unless|until|that",
-        "de": "und|aber|oder|sondern|denn|weil|obwohl|während|wenn|dass|damit|bis|bevor|nachdem",
-        "fr": "et|mais|ou|donc|car|parce|puisque|quand|lorsque|qui|que|dont|où|si|tandis|alors",
-        "es": "y|e|pero|o|u|sino|porque|aunque|mientras|cuando|donde|que|si|pues",
-        "it": "e|ed|ma|o|oppure|perché|anche|mentre|quando|dove|che|se|quindi",
-        "pt": "e|mas|ou|porque|embora|enquanto|quando|onde|que|se|pois|portanto",
-        "nl": "en|maar|of|want|omdat|hoewel|terwijl|wanneer|als|dat|die|zodat",
-        "ru": "и|а|но|или|потому|хотя|когда|если|чтобы|что|который|которая|которые|где|пока",
-        "pl": "i|a|ale|lub|albo|ponieważ|chociaż|kiedy|gdy|jeśli|żeby|że|który|która|które|gdzie",
-        "hi": "और|लेकिन|या|क्योंकि|जब|अगर|कि|जो|तो",
-        "ar": "ولكن|لكن|أو|لأن|عندما|إذا|حيث|بينما|التي|الذي|ثم",
-    }.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +57,9 @@ class SegmenterSettings:
             raise ValueError("quiet must not be negative, and the comfortable lengths at least 20 characters")
 
 
+Ending = Literal["clause", "sentence", "paragraph"]
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """One sentence, or a part of a long one. All pieces together cover what was fed."""
@@ -89,38 +70,17 @@ class Piece:
     """Index of its first character in all that was fed."""
     end: int
     """Index after its last character; white space belongs to the piece before it."""
-    paragraph: bool
-    """A paragraph ends after it."""
+    ending: Ending
+    """What ends after it: a long sentence may be cut at a clause."""
     speakable: bool
     """False when it holds nothing to say."""
-
-
-def first_clause(text: str, limit: int, language: str = "") -> int:
-    """Where a text longer than ``limit`` may be cut so that its beginning can be spoken first; 0 when nowhere before ``limit``."""
-    if len(text) <= limit:
-        return 0
-    found = [
-        match.end()
-        for pattern in (_STRONG, _COMMA)
-        for match in pattern.finditer(text, 0, limit)
-        if match.end() < limit or not match.group()[-1].isspace()
-    ]
-    conjunction = _CONJUNCTIONS.get(_primary(language))
-    cuts = (sorted(found), [match.end() for match in conjunction.finditer(text, 0, limit)] if conjunction else [])
-    quoted = [match.span() for match in _QUOTED.finditer(text)]
-    for candidates in cuts:
-        for cut in candidates:
-            enough = is_speakable(text[:cut]) and cut >= FIRST_CLAUSE and len(text) - cut >= FIRST_CLAUSE
-            if enough and not any(start < cut < end for start, end in quoted):
-                return cut
-    return 0
 
 
 class Segmenter:
     """Takes one utterance's text as it comes, gives sentences. Holds a sentence and a quarter at the most."""
 
     def __init__(self, language: str, settings: SegmenterSettings = SegmenterSettings()) -> None:
-        self._language = _primary(language)
+        self._language = primary(language)
         self._quiet = settings.quiet
         self._comfortable = settings.comfortable_wide if self._language in WIDE_LANGUAGES else settings.comfortable
         self._longest = self._comfortable + self._comfortable // SLACK
@@ -168,28 +128,30 @@ class Segmenter:
         pieces = []
         while self._at < len(self._text):
             view = self._text[self._at : self._at + self._longest]
+            ending: Ending = "sentence"
             cut = self._find_end(view, final=final and len(view) < self._longest)
             if not cut and len(view) == self._longest:
-                cut = self._find_clause(view)
+                ending, cut = "clause", last_clause(view, self._comfortable, self._language)
             if not cut:
                 break
-            pieces.append(self._take(view[:cut]))
+            pieces.append(self._take(view[:cut], ending))
         self._text, self._at = self._text[self._at :], 0
         return pieces
 
     def _take_rest(self) -> Piece:
-        piece = self._take(self._text)
+        piece = self._take(self._text, "sentence")
         self._text, self._at = "", 0
         return piece
 
-    def _take(self, text: str) -> Piece:
+    def _take(self, text: str, ending: Ending) -> Piece:
         stripped = text.strip()
         gap = text[len(text.rstrip()) :]
-        paragraph = bool(_BLANK_LINE.search(gap)) or ("\n" in gap and _HEADING.match(stripped) is not None)
-        piece = Piece(stripped, self._start, self._start + len(text), paragraph, is_speakable(stripped))
+        if _BLANK_LINE.search(gap) or ("\n" in gap and _HEADING.match(stripped)):
+            ending = "paragraph"
+        piece = Piece(stripped, self._start, self._start + len(text), ending, is_speakable(stripped))
         self._start, self._at, self._looked = piece.end, self._at + len(text), 0
         mark = text.rfind('"')
-        if paragraph:
+        if ending == "paragraph":
             self._quote = ""
         elif mark >= 0:
             opens = (not mark or not text[mark - 1].isalnum()) and text[mark + 1 : mark + 2].isalnum()
@@ -231,6 +193,10 @@ class Segmenter:
         spaced = re.search(r"\s", gap)
         if mark.isascii() and not spaced and view[following] < "\u2e80":
             return 0  # inside a number, an address, an abbreviation
+        if mark == "．" and view[following].isdigit() and not spaced:
+            return 0
+        if view.rfind("《", 0, after) > view.rfind("》", 0, after):
+            return 0  # inside a title
         if mark[-1] in _WIDE_STOPS and not spaced:
             closing = _CLOSING.match(view, after, following)
             quoted = closing and closing.group()
@@ -271,28 +237,6 @@ class Segmenter:
                 return position <= following
         return False
 
-    def _find_clause(self, view: str) -> int:
-        """The best place to cut a sentence that is too long."""
-        patterns = [_STRONG, _COMMA, *filter(None, [_CONJUNCTIONS.get(self._language)]), _SPACE]
-        quoted = [match.span() for match in _QUOTED.finditer(view)]
-        inside = 0
-        for pattern in patterns:
-            last = 0
-            for match in pattern.finditer(view, 0, self._comfortable):
-                cut = match.end()
-                if cut < self._comfortable // 3:
-                    continue
-                if not any(start < cut < end for start, end in quoted):
-                    last = cut
-                elif not inside or pattern is not _SPACE:
-                    inside = cut
-            if last:
-                return last
-        if inside:
-            return inside
-        unbroken = [match.start() for match in _UNBROKEN.finditer(view, 1, self._comfortable)]
-        return unbroken[-1] if unbroken else self._comfortable
-
     def _is_complete(self) -> bool:
         """Does the pending text end like a sentence?"""
         word = _LAST_WORD.search(self._text, max(0, len(self._text) - LAST_MARKS - 1))
@@ -306,10 +250,6 @@ class Segmenter:
             return False
         text = self._text.rstrip()
         return self._ends(text + " Xq", event.end(), len(text) + 1)
-
-
-def _primary(language: str) -> str:
-    return re.split("[-_]", language.lower(), maxsplit=1)[0]
 
 
 def _word_end(view: str, start: int, *, final: bool) -> int | None:

@@ -27,8 +27,8 @@ from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-LARGEST_WINDOW = 2.0  # seconds of sound in one step when nobody else waits: windows that grow cost less in all
-SHARED_WINDOW = 0.5  # seconds of sound in one step when others wait: about 50 ms of work
+LARGEST_WINDOW = 2.0  # seconds of sound in one step when nothing else is made: windows that grow cost less in all
+SHARED_WINDOWS = 0.25, 0.5  # seconds of sound in one step when others are made, too: enough to wait for two of theirs; 50 ms of work
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
 
 
@@ -38,6 +38,8 @@ class SpeakerSettings:
 
     look_ahead: Annotated[float, Field(ge=0.5, le=60)] = 6.0
     """Seconds of sound that are made before they are heard; bounds what a track keeps in memory (48 KB a second)."""
+    clause_pause: Annotated[float, Field(ge=0.02, le=5)] = 0.12
+    """Seconds of silence between the parts of a sentence that was too long to be said in one."""
     sentence_pause: Annotated[float, Field(ge=0.05, le=5)] = 0.3
     """Seconds of silence between two sentences."""
     paragraph_pause: Annotated[float, Field(ge=0.05, le=10)] = 0.7
@@ -228,8 +230,13 @@ class Speaker:
 
     def _finish(self, turn: Turn, *, trailing: float) -> None:
         self.buffer.cue(Cue(turn.sentence.id, "end"))
-        pause = self._settings.paragraph_pause if turn.sentence.paragraph else self._settings.sentence_pause
-        turn.owed = max(0.0, pause - trailing - EDGE)
+        turn.owed = max(0.0, self.pause_after(turn.sentence) - trailing - EDGE)
+
+    def pause_after(self, sentence: Sentence) -> float:
+        """Seconds of silence that belong after it."""
+        settings = self._settings
+        pauses = {"clause": settings.clause_pause, "sentence": settings.sentence_pause, "paragraph": settings.paragraph_pause}
+        return pauses[sentence.ending]
 
     def _pause_left(self) -> float:
         """Seconds of silence between what was written last and what is written now."""
@@ -371,6 +378,7 @@ class _Timing:
 
     def __init__(self, speaker: Speaker, sentence: Sentence) -> None:
         self._speaker = speaker
+        self._sentence = sentence
         self._loop = asyncio.get_running_loop()
         wished = sentence.wish.budget
         self._first = sentence.completed + (speaker._studio.budget if wished is None else wished)
@@ -387,7 +395,12 @@ class _Timing:
 
     def window(self) -> float:
         in_hand = self._speaker.buffer.in_hand
-        return min(in_hand, SHARED_WINDOW if self._speaker._studio.lanes.is_contended else LARGEST_WINDOW)
+        if self._speaker._studio.lanes.is_shared:
+            return min(max(in_hand, SHARED_WINDOWS[0]), SHARED_WINDOWS[1])
+        return min(in_hand, LARGEST_WINDOW)
+
+    def pause(self) -> float:
+        return self._speaker.pause_after(self._sentence)
 
     async def room(self) -> None:
         await self._speaker._wait(lambda: self._speaker.buffer.in_hand < self._speaker._settings.look_ahead)
@@ -395,7 +408,7 @@ class _Timing:
 
 def _source(text: str, spoken: Spoken, start: int, end: int) -> int:
     """Where a spoken word ends in its sender's text, the punctuation behind it included."""
-    index = spoken.source_offset(max(start, end - 1)) + 1
+    index = spoken.source_span(start, end)[1]
     while index < len(text) and not text[index].isspace() and not text[index].isalnum():
         index += 1
     return index

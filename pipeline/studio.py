@@ -65,11 +65,9 @@ class Studio:
         lanes: Lanes,
         *,
         rate: int = 24_000,
-        pause: float = 0.3,
         level: float | None = TARGET,
     ) -> None:
-        """``rate``: hertz of every track. ``pause``: seconds of silence that may end a sentence, see :class:`Framer`.
-        ``level``: dBFS to which every voice is brought; None leaves them as they are."""
+        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are."""
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
@@ -80,7 +78,7 @@ class Studio:
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self.rate = rate
-        self._means = Means(self._engines, chain, lanes, rate, pause, self._gain, self._measure, self._arm)
+        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm)
 
     @property
     def budget(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.events import DropReason
-from pipeline.segmenter import Segmenter
+from pipeline.segmenter import Ending, Segmenter
 
 OPENING_CHARACTERS = 20_000
 """Of an utterance's started text, kept to recognise it in a revision: twenty minutes of speech. Beyond it sentences are counted."""
@@ -55,7 +55,7 @@ class Line:
     wish: Wish
     completed: float
     expires: float | None
-    paragraph: bool
+    ending: Ending
     parts: list[Part]
     id: str = ""
     is_waiting: bool = False

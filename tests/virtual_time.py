@@ -97,9 +97,7 @@ class Room:
         self.events, self.captions, self.sound, self.pumps = [], [], {}, []
         engines = engines or [ToneEngine()]
         chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget, strategy=strategy))
-        self.studio = Studio(
-            engines, chain, lanes or virtual_lanes(cost), pause=(settings or StageSettings()).speaker.sentence_pause, level=None
-        )
+        self.studio = Studio(engines, chain, lanes or virtual_lanes(cost), level=None)
         self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
 
     async def __aenter__(self):

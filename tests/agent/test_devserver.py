@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import stat
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,6 +91,7 @@ def test_it_is_started_for_this_machine_only(tmp_path: Path) -> None:
 
 
 def test_the_page_in_the_tree_is_for_this_machine_only() -> None:
+    assert devserver.CONFIG
     page = yaml.safe_load(devserver.CONFIG.read_text())
     settings = DevServer(Path("none"), port=page["port"]).settings()
     assert settings == page
@@ -172,3 +176,23 @@ async def test_the_real_one_comes_goes_and_comes_back_on_its_ports(tmp_path: Pat
     assert not server.is_running
     assert not await is_answering("127.0.0.1", port)
     assert log.exists()
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="only util-linux can do that")
+def test_the_real_one_does_not_outlive_who_started_it() -> None:
+    code = """
+import asyncio, os, signal
+from agent.devserver import DevServer, find_server
+async def main():
+    server = DevServer(find_server())
+    await server.start()
+    print(server.url, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    port = int(ended.stdout.strip().rpartition(":")[2])
+    deadline = time.monotonic() + 5
+    while asyncio.run(is_answering("127.0.0.1", port)):
+        assert time.monotonic() < deadline

@@ -24,7 +24,7 @@ from engines.tone import ToneEngine
 
 _numbers = itertools.count()
 QUIET = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
-APART = 0.015  # seconds of silence between two words at the least; the engine leaves 40 ms
+APART = 0.025  # seconds of silence between two words at the least: the engine leaves 40 ms, a lost packet 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,10 +80,19 @@ class Person:
             self._news.set()
 
     async def send(self, **message: Any) -> None:
+        """``text``, unless another ``type`` is named."""
         await self.send_raw(json.dumps({"type": "text", **message}).encode())
 
     async def send_raw(self, raw: bytes) -> None:
         await self.room.local_participant.publish_data(raw, topic=TEXT_TOPIC)
+
+    async def meet(self, timeout: float = 15.0) -> dict[str, Any]:
+        """Asks until there is a node that answers."""
+        async with asyncio.timeout(timeout):
+            while True:
+                await self.send(type="hello")
+                with contextlib.suppress(TimeoutError):
+                    return await self.told("ready", timeout=0.2)
 
     async def told(self, type: str, *, count: int = 1, timeout: float = 10.0, **fields: Any) -> dict[str, Any]:
         """The ``count``-th event like that, once it has come."""

@@ -36,12 +36,10 @@ async def test_the_most_urgent_step_runs_next(lanes):
     await asyncio.sleep(0)
     waiting = [asyncio.ensure_future(lanes.run(lambda due=due: order.append(due), due=due)) for due in (3.0, 1.0, 2.0)]
     await asyncio.sleep(0)
-    assert lanes.is_contended
     gate.opened.set()
     assert await holding == "through"
     await asyncio.gather(*waiting)
     assert order == [1.0, 2.0, 3.0]
-    assert not lanes.is_contended
     assert 0 < lanes.load() <= 1
 
 
@@ -209,3 +207,13 @@ def test_the_wait_for_a_lane_is_that_of_the_steps_that_are_due_before():
         await asyncio.gather(*running)
 
     run(go())
+
+
+async def test_lanes_are_shared_while_two_sentences_are_made(lanes):
+    first, second = (lanes.steps(chunks(threading.Event()), Pace()) for _ in range(2))
+    assert lanes.is_shared
+    first.close()
+    assert not lanes.is_shared
+    lanes.steps(chunks(threading.Event()), Pace(), network=True)
+    assert not lanes.is_shared
+    second.close()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.segmenter import Piece, Segmenter, SegmenterSettings, first_clause
+from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
 
 LANGUAGES = ["en", "de", "fr", "ja", "zh", "hi", "ar", "xx"]
 
@@ -30,8 +30,8 @@ def sentences(text: str, language: str = "en", **options: int) -> list[str]:
         ("es", "¿Qué?|¡Sí!|¿No vienes?|El Sr. Pérez paga 3,50 euros.|Adiós."),
         ("it", "Il sig. Rossi è qui.|Che cosa vuole?|Costa 3,50 euro.|Va bene!"),
         ("pt", "O Sr. Silva chegou.|São 3,50 euros.|E agora?|Não sei!"),
-        ("ja", "これは本です。|「はい。」と言った！|今日は？|3.5キロです。|「では。」|終わり"),
-        ("zh", "你好。|他说：“走吧。”|我走了！|真的？！|3.5公里。|好"),
+        ("ja", "これは本です。|「はい。」と言った！|今日は？|3.5キロです。|「では。」|３．５％です。|終わり"),
+        ("zh", "你好。|他说：“走吧。”|我走了！|真的？！|3.5公里。|去看《摔跤吧！爸爸》好吗？|好"),
         ("hi", "यह एक वाक्य है।|दूसरा वाक्य है।|क्या?|हाँ!"),
         ("ar", "هذا كتاب.|ما هذا؟|شكرا لك."),
         ("ur", "یہ کتاب ہے۔|وہ کیا ہے؟"),
@@ -48,7 +48,12 @@ def test_sentences_of_a_language(language: str, marked: str) -> None:
 def test_pieces_cover_the_text_and_tell_paragraphs() -> None:
     text = "  One. Two.\n\n# Three\nFour.\n\n"
     found = pieces(text)
-    assert [(p.text, p.paragraph) for p in found] == [("One.", False), ("Two.", True), ("# Three", True), ("Four.", True)]
+    assert [(p.text, p.ending) for p in found] == [
+        ("One.", "sentence"),
+        ("Two.", "paragraph"),
+        ("# Three", "paragraph"),
+        ("Four.", "paragraph"),
+    ]
     assert "".join(text[p.start : p.end] for p in found) == text
 
 
@@ -121,21 +126,6 @@ def test_a_long_sentence_is_not_cut_in_a_word_a_number_or_a_quotation() -> None:
     assert sentences("abcdefghij " * 20, comfortable=40) == ["abcdefghij abcdefghij abcdefghij"] * 6 + ["abcdefghij abcdefghij"]
     assert sentences('one two three four "five, six, seven eight nine" ten', comfortable=40)[0] == "one two three four"
     assert len(max(sentences("あ" * 900, "ja"), key=len)) <= 100
-
-
-@pytest.mark.parametrize(
-    ("text", "limit", "cut"),
-    [
-        ("Short, is it not?", 40, ""),
-        ("When we arrived, it was already dark outside.", 30, "When we arrived, "),
-        ("We paid 1,000 euros for the whole journey, and left.", 45, "We paid 1,000 euros for the whole journey, "),
-        ("We went home early and slept until noon.", 30, "We went home early "),
-        ("Nothing at all can be done about this one.", 30, ""),
-        ("昨日は雨でしたが、今日はとてもいい天気です。", 15, "昨日は雨でしたが、"),
-    ],
-)
-def test_first_clause(text: str, limit: int, cut: str) -> None:
-    assert text[: first_clause(text, limit, "en")] == cut
 
 
 def test_settings_are_checked() -> None:

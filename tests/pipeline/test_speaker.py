@@ -8,6 +8,7 @@ from engines.base import Chunk, Engine, Mark, SynthesisFailed, Voice
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, SentenceFinished, SpeechFinished, SpeechStarted, Switched
 from pipeline.protocol import Cancel, Text
+from pipeline.segmenter import SegmenterSettings
 from pipeline.speaker import SpeakerSettings
 from pipeline.stage import StageSettings
 from tests.virtual_time import Room, run
@@ -174,3 +175,10 @@ def test_tone_runs_dry_nowhere():
     room = speak("Several sentences follow. They are short. And they are many. " * 3, [ToneEngine()])
     assert room.report.counts["underruns"] == 0
     assert len(room.heard()) == 9
+
+
+def test_the_parts_of_a_long_sentence_are_closer_than_sentences():
+    settings = StageSettings(segmenter=SegmenterSettings(comfortable=40))
+    room = speak("This sentence is long enough to be cut, which happens at a comma in the middle of it.", settings=settings)
+    first, second = room.heard()
+    assert second[0] - first[1] == pytest.approx(0.12, abs=0.02)

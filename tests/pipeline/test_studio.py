@@ -28,7 +28,10 @@ class Waiting:
         return 0.0
 
     def window(self):
-        return 0.0
+        return self.in_hand()
+
+    def pause(self):
+        return 0.3
 
     async def room(self):
         return
@@ -36,9 +39,6 @@ class Waiting:
 
 class Provided(Waiting):
     def in_hand(self):
-        return 2.0
-
-    def window(self):
         return 2.0
 
 
@@ -63,7 +63,7 @@ class Asked(ToneEngine):
 
 def studio(*engines, lanes=None):
     chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines)))
-    return Studio(engines, chain, lanes or virtual_lanes(), pause=0.3)
+    return Studio(engines, chain, lanes or virtual_lanes())
 
 
 async def collect(studio, text, wish=None, timing=None):

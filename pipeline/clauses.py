@@ -1,0 +1,86 @@
+"""Where a long sentence may be cut: at a clause, at worst between words."""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.normalize import is_speakable
+
+FIRST_CLAUSE = 8  # characters: less than that is over before the rest can be made
+CLOSERS = "\"'”’»›」』）】》〉)]}*_`"
+"""Quotation marks, brackets and Markdown that belong to what stands before them."""
+_QUOTED = re.compile(
+    r'"[^"]*(?:"|$)|“[^”]*(?:”|$)|«[^»]*(?:»|$)|„[^“”]*(?:[“”]|$)|「[^」]*(?:」|$)|『[^』]*(?:』|$)'
+    r"|\([^)]*(?:\)|$)|（[^）]*(?:）|$)"
+)
+_STRONG = re.compile(rf"[;:\u2014\u2013\u061b][{re.escape(CLOSERS)}]*\s+|\s[-\u2013\u2014]\s+|[；：]|\u2014\u2014")
+_COMMA = re.compile(rf"[,\u060c][{re.escape(CLOSERS)}]*\s+|[、，]")
+_SPACE = re.compile(r"(?<!\d)\s+|\s+(?![\d\s])")
+_PHRASE = re.compile("(?<=[ぁ-ん])(?=[一-龯ァ-ヶ])")
+"""In Japanese a phrase ends with its particle, in hiragana."""
+_UNBROKEN = re.compile(r"(?<=[^\W\da-zA-Z_])(?=[^\W\da-zA-Z_])|(?<=[^\w\s])(?=\w)")
+_CONJUNCTIONS = {
+    language: re.compile(rf"(?<=\s)(?=(?:{words})\s)", re.IGNORECASE)
+    for language, words in {
+        "en": "and|but|or|because|although|though|while|which|who|when|where|if|so|since|unless|until|that",
+        "de": "und|aber|oder|sondern|denn|weil|obwohl|während|wenn|dass|damit|bis|bevor|nachdem",
+        "fr": "et|mais|ou|donc|car|parce|puisque|quand|lorsque|qui|que|dont|où|si|tandis|alors",
+        "es": "y|e|pero|o|u|sino|porque|aunque|mientras|cuando|donde|que|si|pues",
+        "it": "e|ed|ma|o|oppure|perché|anche|mentre|quando|dove|che|se|quindi",
+        "pt": "e|mas|ou|porque|embora|enquanto|quando|onde|que|se|pois|portanto",
+        "nl": "en|maar|of|want|omdat|hoewel|terwijl|wanneer|als|dat|die|zodat",
+        "ru": "и|а|но|или|потому|хотя|когда|если|чтобы|что|который|которая|которые|где|пока",
+        "pl": "i|a|ale|lub|albo|ponieważ|chociaż|kiedy|gdy|jeśli|żeby|że|który|która|które|gdzie",
+        "hi": "और|लेकिन|या|क्योंकि|जब|अगर|कि|जो|तो",
+        "ar": "ولكن|لكن|أو|لأن|عندما|إذا|حيث|بينما|التي|الذي|ثم",
+    }.items()
+}
+
+
+def primary(language: str) -> str:
+    """The language without region and script."""
+    return re.split("[-_]", language.lower(), maxsplit=1)[0]
+
+
+def first_clause(text: str, limit: int, language: str = "") -> int:
+    """Where a text longer than ``limit`` may be cut so that its beginning can be spoken first; 0 when nowhere before ``limit``."""
+    if len(text) <= limit:
+        return 0
+    found = [
+        match.end()
+        for pattern in (_STRONG, _COMMA)
+        for match in pattern.finditer(text, 0, limit)
+        if match.end() < limit or not match.group()[-1].isspace()
+    ]
+    conjunction = _CONJUNCTIONS.get(primary(language))
+    cuts = (sorted(found), [match.end() for match in conjunction.finditer(text, 0, limit)] if conjunction else [])
+    quoted = [match.span() for match in _QUOTED.finditer(text)]
+    for candidates in cuts:
+        for cut in candidates:
+            enough = is_speakable(text[:cut]) and cut >= FIRST_CLAUSE and len(text) - cut >= FIRST_CLAUSE
+            if enough and not any(start < cut < end for start, end in quoted):
+                return cut
+    return 0
+
+
+def last_clause(text: str, limit: int, language: str = "") -> int:
+    """The best place up to ``limit`` to cut a sentence that is too long, and not in its first third. There always is one."""
+    patterns = [_STRONG, _COMMA, *filter(None, [_CONJUNCTIONS.get(primary(language))]), _SPACE, _PHRASE]
+    quoted = [match.span() for match in _QUOTED.finditer(text)]
+    inside = 0
+    for pattern in patterns:
+        outside = 0
+        for match in pattern.finditer(text, 0, limit):
+            cut = match.end()
+            if cut < limit // 3:
+                continue
+            if not any(start < cut < end for start, end in quoted):
+                outside = cut
+            elif not inside or pattern not in (_SPACE, _PHRASE):
+                inside = cut
+        if outside:
+            return outside
+    if inside:
+        return inside
+    unbroken = [match.start() for match in _UNBROKEN.finditer(text, 1, limit)]
+    return unbroken[-1] if unbroken else limit

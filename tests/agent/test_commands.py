@@ -1,0 +1,243 @@
+"""The commands: what they say, write and play, and with which status they end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.cli import app
+from agent.config import child_environment
+from agent.devserver import DevServer
+from engines.catalog import Catalog
+
+TONE = ("--set", "selection.fallback_chain=tone")
+
+
+@pytest.fixture(autouse=True)
+def root_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def voicebooth(*arguments: str, input: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=input)
+
+
+def test_say_writes_a_wav(tmp_path: Path) -> None:
+    path = tmp_path / "said.wav"
+    said = voicebooth("say", *TONE, "--wav", str(path), "One two three.", "Four five.")
+    assert (said.exit_code, said.stdout.startswith(f"{path}: ")) == (0, True)
+    with wave.open(str(path)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+        assert 0.5 < file.getnframes() / 24_000 < 5
+
+
+def test_say_reads_standard_input(tmp_path: Path) -> None:
+    said, read = tmp_path / "said.wav", tmp_path / "read.wav"
+    assert voicebooth("say", *TONE, "--wav", str(said), "Déjà vu.").exit_code == 0
+    assert voicebooth("say", *TONE, "--wav", str(read), "-", input="Déjà vu.").exit_code == 0
+    assert said.read_bytes() == read.read_bytes()
+
+
+def test_say_plays_on_the_loudspeaker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, player = tmp_path / "heard", tmp_path / "aplay"
+    player.write_text(f"#!/bin/sh\n/bin/cat > {heard}\n")
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("agent.say.SoundCard.open", lambda rate: None)
+    assert voicebooth("say", *TONE, "One two three.").exit_code == 0
+    assert heard.stat().st_size > 24_000 * 2 // 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("say", "--set", "foo=1", "x"), 2, "foo: unknown setting"),
+        (("say", "--set", "foo", "x"), 2, "write KEY=VALUE"),
+        (("say", "--settings", "/none.yaml", "x"), 2, "/none.yaml: cannot be read"),
+        (("say", *TONE, "--wav", "/none/x.wav", "x"), 1, "/none/x.wav: cannot be written"),
+        (("say", *TONE, "--room", "r", "--wav", "x", "x"), 1, "--room and --wav do not go together"),
+        (("say", *TONE, "--language", "xx", "--wav", "{tmp}/x.wav", "Nobody speaks this."), 1, "xx"),
+        (("say", "--set", "selection.fallback_chain=parrot", "--wav", "{tmp}/x.wav", "x"), 1, "no engine can speak here"),
+        (("voices", "--engine", "parrot"), 1, "there is no engine 'parrot'"),
+        (("run",), 1, "no LiveKit server is named"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    arguments: tuple[str, ...], status: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LIVEKIT_URL", raising=False)
+    answer = voicebooth(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert answer.exit_code == status
+    (line,) = [line for line in answer.stderr.splitlines() if line.startswith("voicebooth: ")]
+    assert told in line
+    assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("input", [b"\xff\xfe", b"x" * ((1 << 20) + 1)])
+def test_standard_input_that_is_no_text_is_refused(input: bytes, tmp_path: Path) -> None:
+    assert voicebooth("say", *TONE, "--wav", str(tmp_path / "x.wav"), "-", input=input).exit_code == 1
+
+
+def test_voices_come_as_a_table_or_as_json() -> None:
+    assert "tone-fr-low" in voicebooth("voices", *TONE).stdout
+    voices = json.loads(voicebooth("voices", *TONE, "--language", "fr", "--json").stdout)
+    assert [voice["id"] for voice in voices] == ["tone-fr", "tone-fr-low"]
+
+
+def test_doctor_shows_what_is_in_effect() -> None:
+    lines = voicebooth("doctor", "--show-settings", *TONE, "--set", "livekit.api_secret=hush").stdout
+    assert "hush" not in lines
+    assert any(line.split() == ["selection.fallback_chain", "tone"] for line in lines.splitlines())
+
+
+def test_doctor_ends_with_1_when_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
+    answer = voicebooth("doctor", *TONE)
+    assert answer.exit_code == 1
+    assert "ok     engine tone" in answer.stdout
+    assert "WRONG  server: ws://127.0.0.1:1 cannot be reached" in answer.stdout
+    assert "mend it: " in answer.stdout
+
+
+def models(folder: Path, *arguments: str) -> Result:
+    return voicebooth("models", *arguments, "--set", f"models.root={folder}", "--set", "models.offline=true")
+
+
+def test_models_lists_what_is_here_and_what_could_be(tmp_path: Path) -> None:
+    (tmp_path / "xx_XX-mine-medium.onnx").touch()
+    here = models(tmp_path, "list").stdout
+    assert "xx_XX-mine-medium" in here
+    assert "fr_FR" not in here
+    french = models(tmp_path, "list", "--language", "fr").stdout
+    assert any(line.startswith("fr_FR-siwis-medium") and line.endswith("to install") for line in french.splitlines())
+    assert len(models(tmp_path, "list", "--all").stdout) > 5 * len(french)
+
+
+def test_models_verify_finds_damage(tmp_path: Path) -> None:
+    (tmp_path / "fr_FR-siwis-medium.onnx").write_bytes(b"not a voice")
+    found = models(tmp_path, "verify")
+    assert found.exit_code == 1
+    assert "voicebooth: " in found.stderr
+    assert "fr_FR-siwis-medium" in found.stderr
+
+
+def test_models_installs_and_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def bring(self: Catalog, id: str, progress: Callable[[int, int], None]) -> Path:
+        progress(1, 2)
+        (self.folder / f"{id}.onnx").touch()
+        return self.folder / f"{id}.onnx"
+
+    monkeypatch.setattr(Catalog, "install", bring)
+    path = tmp_path / "fr_FR-siwis-medium.onnx"
+    assert models(tmp_path, "install", path.stem).stdout == f"{path.stem}: {path}\n"
+    assert models(tmp_path, "remove", path.stem).exit_code == 0
+    assert not path.exists()
+
+
+def test_models_says_what_cannot_be_had(tmp_path: Path) -> None:
+    offline = models(tmp_path, "install", "fr_FR-siwis-medium")
+    assert (offline.exit_code, "offline" in offline.stderr) == (1, True)
+    unknown = models(tmp_path, "remove", "parrot")
+    assert (unknown.exit_code, "parrot" in unknown.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "status"), [(["node.name=a", "node.drain_wait=5"], 0), (["node=a", "node.name=b"], 2), (["node.name=b", "node=a"], 2)]
+)
+def test_assignments_are_checked_together(assignments: list[str], status: int) -> None:
+    given = [word for assignment in assignments for word in ("--set", assignment)]
+    assert voicebooth("doctor", "--show-settings", *given).exit_code == status
+
+
+def test_the_bench_answers_by_its_own_commands() -> None:
+    shown = voicebooth("bench", "--help")
+    assert (shown.exit_code, "latency" in shown.output) == (0, True)
+
+
+class Running:
+    """A command in a process of its own, with the lines it has told."""
+
+    def __init__(self, server: DevServer, *arguments: str) -> None:
+        variables = {"LIVEKIT_URL": server.url, "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone", "VOICEBOOTH_NODE__LANGUAGES": "en,fr"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "agent.cli", *arguments],
+            env=child_environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Running:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith("ready") and "engine" not in line:
+                return self
+        raise AssertionError(self.process.communicate(timeout=10)[1])
+
+    def end(self, number: signal.Signals) -> tuple[int, float, str]:
+        """Its status, the seconds it took, and its log."""
+        begun = time.perf_counter()
+        self.process.send_signal(number)
+        log = self.process.communicate(timeout=20)[1]
+        return self.process.returncode, time.perf_counter() - begun, log
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+def told(log: str, what: str) -> int:
+    """A count of the report with which the node ends."""
+    report = next(json.loads(line) for line in reversed(log.splitlines()) if "the node has ended" in line)
+    return int(report["counts"].get(what, 0))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("command", ["run", "join"])
+def test_a_node_says_what_it_is_sent_and_ends_when_it_is_told(command: str, livekit_server: DevServer) -> None:
+    room = f"cli-{command}"
+    arguments = ["run"] if command == "run" else ["join", livekit_server.url, room]
+    with Running(livekit_server, *arguments) as node:
+        said = voicebooth("say", "--url", livekit_server.url, "--room", room, "--language", "fr", "Bonjour à tous. Bienvenue.")
+        assert (said.exit_code, said.stderr) == (0, "")
+        assert [line.split(maxsplit=3)[2:] for line in said.stdout.splitlines()] == [["tone", "Bonjour à tous."], ["tone", "Bienvenue."]]
+        nothing = voicebooth("say", "--url", livekit_server.url, "--room", room, "...")
+        assert (nothing.exit_code, "nothing_to_say" in nothing.stderr) == (1, True)
+        status, seconds, log = node.end(signal.SIGINT)
+    assert (status, seconds < 2.0) == (0, True)
+    assert told(log, "sentences") == 2
+
+
+@pytest.mark.e2e
+def test_sigterm_lets_what_was_accepted_be_heard(livekit_server: DevServer) -> None:
+    with Running(livekit_server, "join", livekit_server.url, "cli-drain") as node:
+        words = "One two three four five. Six seven eight nine ten. Eleven twelve thirteen."
+        sender = [sys.executable, "-m", "agent.cli", "say", "--url", livekit_server.url, "--room", "cli-drain", words]
+        with subprocess.Popen(sender, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as saying:
+            assert saying.stdout
+            assert "One two" in saying.stdout.readline()
+            status, _, log = node.end(signal.SIGTERM)
+            saying.kill()
+    assert status == 0
+    assert told(log, "sentences") == 3
+
+
+@pytest.mark.e2e
+def test_say_tells_that_nobody_answers(livekit_server: DevServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.commands.say_room.READY_WAIT", 0.5)
+    said = voicebooth("say", "--url", livekit_server.url, "--room", "cli-empty", "Hello.")
+    assert (said.exit_code, "no node answers in room cli-empty" in said.stderr) == (1, True)

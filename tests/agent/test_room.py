@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import jwt
+import pytest
+from livekit import rtc
+
+from agent.inbound import LinkBack, LinkLost, Said
+from agent.room import ENDINGS, JoinFailed, RoomLink, RoomSettings, Ticket
+from pipeline.events import Ack
+from pipeline.protocol import Ping
+from pipeline.stage import TrackKey
+
+
+class FakeStage:
+    def __init__(self, outlet: Any) -> None:
+        self.outlet = outlet
+        self.log: list[Any] = []
+
+    def on_message(self, sender: str, message: Any) -> None:
+        self.log.append((sender, message))
+
+    def freeze(self) -> None:
+        self.log.append("freeze")
+
+    def thaw(self) -> None:
+        self.log.append("thaw")
+
+
+class FakeHost:
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.made: FakeStage | None = None
+
+    def stage(self, name: str, outlet: Any) -> Any:
+        self.made = FakeStage(outlet)
+        return self.made
+
+
+def claims(token: str) -> dict[str, Any]:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def test_a_ticket_makes_an_agent_that_says_it_is_a_booth():
+    ticket = Ticket("ws://127.0.0.1:1", "lobby", "key", "a" * 32, agent_name="interpreter")
+    found = claims(ticket.admit(is_first=True))
+    assert (found["sub"], found["kind"], found["video"]["room"]) == ("voicebooth", "agent", "lobby")
+    assert found["attributes"] == {"voicebooth.role": "booth", "lk.agent.name": "interpreter"}
+    assert "a" * 32 not in repr(ticket)
+
+
+def test_a_given_token_is_used_first_and_always_without_a_secret():
+    assert Ticket("ws://x", "lobby", token="given").admit(is_first=False) == "given"
+    ticket = Ticket("ws://x", "lobby", "key", "a" * 32, token="given")
+    assert ticket.admit(is_first=True) == "given"
+    assert claims(ticket.admit(is_first=False))["sub"] == "voicebooth"
+
+
+def test_a_link_comes_back_unless_somebody_wanted_it_gone():
+    assert rtc.DisconnectReason.SERVER_SHUTDOWN not in ENDINGS
+    assert rtc.DisconnectReason.SIGNAL_CLOSE not in ENDINGS
+    assert {rtc.DisconnectReason.ROOM_DELETED, rtc.DisconnectReason.PARTICIPANT_REMOVED} <= set(ENDINGS)
+
+
+async def test_letters_reach_the_stage_in_order_and_many_of_them_let_others_run():
+    host = FakeHost()
+    link = RoomLink(host, Ticket("ws://x", "lobby"), ("en",), RoomSettings())
+    link._stage = host.stage("lobby", link)
+    for n in range(200):
+        assert link._post(Said("ada", Ping(t=n)))
+    link._post(LinkLost(), urgent=True)
+    await asyncio.sleep(0)
+    assert host.made is not None and 0 < len(host.made.log) < 200
+    while len(host.made.log) < 201:  # noqa: ASYNC110 - each turn of the loop gives it a batch
+        await asyncio.sleep(0)
+    assert [message.t for _, message in host.made.log[:200]] == list(range(200))
+    assert host.made.log[200] == "freeze"
+
+
+async def test_the_end_of_an_older_link_does_not_freeze_the_stage_of_a_newer_one():
+    host = FakeHost()
+    link = RoomLink(host, Ticket("ws://x", "lobby"), ("en",), RoomSettings())
+    link._stage = host.stage("lobby", object())
+    link._post(LinkLost(), urgent=True)
+    link._post(LinkBack(), urgent=True)
+    await asyncio.sleep(0)
+    assert host.made is not None and host.made.log == []
+
+
+async def test_a_room_that_cannot_be_joined_is_named():
+    link = RoomLink(FakeHost(), Ticket("ws://127.0.0.1:1", "lobby", "key", "a" * 32), ("en",), RoomSettings())
+    link.open_track(TrackKey("booth", "en"), None)  # type: ignore[arg-type]
+    link.send("ada", Ack("s", 0))
+
+    async def refuse(*_: Any) -> None:
+        raise rtc.ConnectError("connection refused")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rtc.Room, "connect", refuse)
+        with pytest.raises(JoinFailed, match=r"lobby.*127\.0\.0\.1:1"):
+            await link.run()

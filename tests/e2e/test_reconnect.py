@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from livekit import rtc
+
+from agent.config import Settings
+from agent.devserver import DevServer, find_server
+from agent.node import Node
+from agent.room import RoomLink, RoomSettings
+from agent.upstream import Upstream
+from bench.listener import Listener, token
+from tests.e2e.conftest import House, pitches, score, sounds_like
+
+BACK = 30.0  # seconds for everybody to be back: the library itself waits up to 10 s between two tries
+
+
+@pytest.fixture
+async def own_house(settings: Settings) -> AsyncIterator[House]:
+    """A house with a server of its own, that can be stopped."""
+    server = DevServer(find_server())
+    await server.start()
+    try:
+        async with Node(settings) as node, contextlib.AsyncExitStack() as stack:
+            await node.ready()
+            yield House(server, node, stack)
+    finally:
+        await server.stop()
+
+
+async def enter(house: House, identity: str) -> rtc.Room:
+    room = rtc.Room()
+    await room.connect(house.server.url, token(house.name, identity), rtc.RoomOptions(auto_subscribe=False))
+    return room
+
+
+async def enter_again(house: House, identity: str) -> rtc.Room:
+    async with asyncio.timeout(BACK):
+        while True:
+            try:
+                return await enter(house, identity)
+            except rtc.ConnectError:
+                await asyncio.sleep(0.2)
+
+
+def told(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["type"] == kind]
+
+
+async def until(condition: Any, timeout: float = BACK) -> None:
+    async with asyncio.timeout(timeout):
+        while not condition():  # noqa: ASYNC110 - a test may look
+            await asyncio.sleep(0.05)
+
+
+def contains(heard: list[float], text: str) -> bool:
+    """Whether the words of ``text`` were heard one after the other."""
+    words = score(text)
+    return any(sounds_like(heard[at : at + len(words)], text) for at in range(len(heard) - len(words) + 1))
+
+
+async def test_after_a_server_restart_what_was_not_spoken_is_spoken_once(own_house: House):
+    house = own_house
+    link = await house.booth()
+    events: list[dict[str, Any]] = []
+    texts = [f"This is sentence number {word}." for word in ("one", "two", "three", "four")]
+    first = await enter(house, "upstream")
+    async with Upstream(first, on_event=events.append) as up:
+        await up.wait_ready()
+        for text in texts:
+            await up.say(text, language="en")
+        await until(lambda: told(events, "speech_started"))
+        await asyncio.sleep(0.5)
+        await house.server.restart()
+        await until(lambda: not link.joined.is_set() or told(events, "spoken"))
+        listener = await again(house)
+        room = await enter_again(house, "upstream")
+        await up.attach(room)
+        await up.drain(BACK)
+        await asyncio.sleep(0.3)
+        heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
+        assert contains(heard, texts[-1])
+        assert len(told(events, "speech_finished")) == len(texts)
+        assert listener.lines[-1].text == texts[-1]
+        assert listener.lines[-1].attributes["lk.transcribed_track_id"] == listener.ears["booth-en"].track.sid
+        await room.disconnect()
+        await listener.aclose()
+
+
+async def again(house: House) -> Listener:
+    async with asyncio.timeout(BACK):
+        while True:
+            listener = Listener(house.server.url, house.name)
+            try:
+                return await listener.__aenter__()
+            except rtc.ConnectError:
+                await asyncio.sleep(0.2)
+
+
+async def test_a_pause_of_the_server_loses_no_sentence(own_house: House):
+    house = own_house
+    await house.booth()
+    listener = await house.listener()
+    person = await house.person()
+    await person.meet()
+    texts = ["The line will be cut now.", "Nothing of it is lost.", "That was all."]
+    for seq, text in enumerate(texts):
+        await person.send(text=text, stream="s", seq=seq)
+    await person.told("speech_started")
+    assert house.server.pid
+    os.kill(house.server.pid, signal.SIGSTOP)
+    await asyncio.sleep(1.5)
+    os.kill(house.server.pid, signal.SIGCONT)
+    await person.told("spoken", stream="s", seq=2, timeout=BACK)
+    await asyncio.sleep(2.0)  # a listener's jitter buffer may be as far behind as the pause was long
+    heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
+    assert contains(heard, texts[-1])
+
+
+@pytest.mark.parametrize("scenario", ["resume", "full"])
+async def test_a_connection_that_the_library_mends_goes_on_with_the_sentence_that_was_cut(house: House, scenario: str):
+    link = await house.booth()
+    listener = await house.listener()
+    person = await house.person()
+    text = "A sentence of ten words is interrupted in its middle."
+    await person.send(text=text)
+    ear = await listener.ear("booth-en")
+    await ear.onset(after=0.0)
+    await asyncio.sleep(0.8)
+    assert link._room
+    kind = rtc.SimulateScenarioKind.SIMULATE_SIGNAL_RECONNECT if scenario == "resume" else rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT
+    await link._room.simulate_scenario(kind)
+    await person.told("speech_finished", timeout=BACK)
+    await asyncio.sleep(0.3)
+    assert contains(pitches(listener.ears["booth-en"].recording().samples, 48_000), text)
+    assert len(told(person.events, "speech_finished")) == 1
+    assert listener.lines[-1].text == text
+
+
+async def test_when_the_node_dies_upstream_says_the_rest_to_the_next_one(house: House, settings: Settings):
+    events: list[dict[str, Any]] = []
+    listener = await house.listener()
+    texts = [f"Remember number {word}." for word in ("one", "two", "three", "four")]
+    room = await enter(house, "upstream")
+    async with Upstream(room, on_event=events.append) as up:
+        async with Node(settings) as doomed:
+            await doomed.ready()
+            link = RoomLink(doomed, house.ticket(), ("en",), RoomSettings())
+            running = asyncio.create_task(link.run())
+            await up.wait_ready()
+            for text in texts:
+                await up.say(text)
+            await until(lambda: told(events, "spoken"))
+            link.leave()
+            await running
+        await house.booth()
+        await up.drain(BACK)
+        await asyncio.sleep(0.3)
+    heard = pitches(listener.ears["booth-en"].recording().samples, 48_000)
+    for text in texts:
+        assert contains(heard, text)
+    assert sounds_like(heard[-len(score(texts[-1])) :], texts[-1])
+    await room.disconnect()

@@ -1,0 +1,72 @@
+"""A real voice in a real room, understood by a recogniser from what a listener recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from agent.config import Settings
+from agent.devserver import DevServer
+from agent.inbound import InboundSettings
+from agent.node import Node
+from agent.room import RoomSettings
+from bench.passages import passage
+from bench.recognition import transcribe, word_errors
+from engines.base import Samples
+from tests.e2e.conftest import House, Person
+
+pytestmark = pytest.mark.voice
+RATE = 48_000
+TEXT = " ".join(passage("twenty.en").paragraphs[0])
+UNDERSTOOD = 0.12  # word errors that the smallest recogniser makes of this voice, one misheard word in eight
+
+
+async def by_packets(person: Person) -> None:
+    for seq, sentence in enumerate(passage("twenty.en").paragraphs[0]):
+        await person.send(text=sentence, stream="s", seq=seq)
+
+
+async def by_text_stream(person: Person) -> None:
+    writer = await person.room.local_participant.stream_text(topic="voicebooth.text")
+    for word in TEXT.split(" "):
+        await writer.write(word + " ")
+        await asyncio.sleep(0.02)
+    await writer.aclose()
+
+
+async def by_transcription(person: Person) -> None:
+    room = person.room.local_participant
+    for number, sentence in enumerate(passage("twenty.en").paragraphs[0]):
+        writer = await room.stream_text(
+            topic="lk.transcription", attributes={"lk.segment_id": str(number), "lk.transcription_final": "false"}
+        )
+        await writer.write(sentence)
+        await writer.aclose(attributes={"lk.transcription_final": "true", "language": "en", "translated": "true"})
+
+
+async def say(house: House, send: Callable[[Person], Awaitable[None]], track: str) -> Samples:
+    """Sends the passage into a room of its own; what a listener recorded."""
+    room = f"{house.name}-{send.__name__}"
+    await house.booth(RoomSettings(inbound=InboundSettings(transcriptions=True)), room=room)
+    listener = await house.listener(room=room)
+    person = await house.person("translator", room=room)
+    await send(person)
+    await person.told("sentence_finished", count=len(passage("twenty.en").paragraphs[0]), timeout=60)
+    await asyncio.sleep(0.5)
+    return (await listener.ear(track)).recording().samples
+
+
+async def test_a_passage_sent_in_three_ways_is_understood_completely_and_in_order(livekit_server: DevServer):
+    settings = Settings.model_validate({"selection": {"fallback_chain": ["piper"]}})
+    async with Node(settings) as node, contextlib.AsyncExitStack() as stack:
+        await node.ready()
+        house = House(livekit_server, node, stack)
+        recordings = await asyncio.gather(
+            say(house, by_packets, "booth-en"), say(house, by_text_stream, "booth-en"), say(house, by_transcription, "translator-en")
+        )
+    for way, samples in zip(("packets", "text stream", "transcriptions"), recordings, strict=True):
+        heard = transcribe(samples, RATE)
+        assert word_errors(TEXT, heard) <= UNDERSTOOD, f"{way}\nmeant: {TEXT}\nheard: {heard}"
