@@ -6,9 +6,11 @@ throws a die for every sentence.
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
+import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -217,11 +219,20 @@ class Scripted(Engine):
 
 
 def level_of(word: str) -> int:
-    """The constant sample value with which a word is said; ``w17`` and ``w18`` are never the same."""
+    """The constant sample value with which a word is said: one of 500."""
     bare = "".join(filter(str.isalnum, word)).casefold()
-    digits = "".join(filter(str.isdigit, bare))
-    number = int(digits) if digits.isascii() and digits else sum(map(ord, bare))
-    return LOWEST + APART * (number % SPREAD)
+    return LOWEST + APART * (zlib.crc32(bare.encode(errors="replace")) % SPREAD)
+
+
+def distinct_words(count: int) -> list[str]:
+    """So many words, at most 300, that are read as they are written and have a level of their own each."""
+    syllables = [consonant + vowel for consonant in "bdgklmnprst" for vowel in "aeiou"]
+    found: dict[int, str] = {}
+    for first, second in itertools.product(syllables, syllables):
+        found.setdefault(level_of(f"{first}{second}tan"), f"{first}{second}tan")
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def _spoil(sound: Samples, fault: Fault) -> Samples:

@@ -282,7 +282,8 @@ class Performance:
                 self._takes.remove(take)
                 self._open(better)
         elif (late_at := self._late_at(take)) is not None and now >= late_at:
-            return self._fail(take, Overdue(f"{take.candidate.engine} is late: a step runs for {take.running(now):.2f} s"))
+            worked = take.running(now) + (0.0 if take.part_sounds else take.part_work)
+            return self._fail(take, Overdue(f"{take.candidate.engine} is late: no sound after {worked:.2f} s of work"))
         elif (hedge_at := self._hedge_at(take)) is not None and now >= hedge_at:
             rescuer = self._choose(self._left())
             if self._means.lanes.has_idle(network=self._means.engines[rescuer.engine].network):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from engines.base import Pace, Request, SynthesisFailed
-from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
+from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
 
 TEXT = "w1 w2, w3 w4."
 
@@ -70,6 +70,11 @@ def test_sound_goes_wrong():
     assert np.isnan(say(fault=Odd(1, "nan"))[0][1].samples).all()
     assert say(fault=Odd(1, "stereo"))[0][1].samples.shape == (2, 4800)
     assert say(fault=Odd(1, "nothing"))[0][1] is None
+
+
+def test_distinct_words_have_distinct_levels():
+    words = distinct_words(300)
+    assert len(words) == len(set(words)) == len({level_of(word) for word in words}) == 300
 
 
 def test_dice_are_the_same_for_the_same_seed():

@@ -3,14 +3,14 @@
 import asyncio
 import os
 import random
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
+from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
 from pipeline.events import Dropped, SentenceFinished, SpeechStarted, Switched
 from pipeline.protocol import Text
 from tests.virtual_time import Room, Work, run, virtual_lanes
@@ -18,13 +18,14 @@ from tests.virtual_time import Room, Work, run, virtual_lanes
 EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "60"))
 WORD = 0.2  # seconds
 QUICK, BETTER = Script(word=WORD, front=0.02, step=0.02), Script(word=WORD, front=0.05, step=0.05)
+WORDS = distinct_words(300)
 AFTERWARDS = 4000.0  # seconds of virtual time: even what hangs has ended then
 
 
 def passage(counts):
-    """Sentences of so many words; every word differs from every other one."""
-    numbers = iter(range(1, 500))
-    return [" ".join(f"Word{next(numbers)}" for _ in range(count)) + "." for count in counts]
+    """Sentences of so many words; neighbours differ in every word."""
+    words = cycle(WORDS)
+    return [" ".join(next(words) for _ in range(count)).capitalize() + "." for count in counts]
 
 
 class Hall:
@@ -47,7 +48,7 @@ class Hall:
                     if apart is not None:
                         await room.quiet()
                         await asyncio.sleep(apart)
-                await room.quiet(600)
+                await room.quiet(1200)
                 for pump in room.pumps:
                     pump.cancel()
                 for engine in self.engines:
