@@ -170,14 +170,16 @@ class Chain:
             return min(candidates, key=lambda candidate: self.expect(candidate, ask))
         others = self._demand(track, now)
         bearable = [candidate for candidate in candidates if self._fits(candidate, others, ask.lanes)]
+        if not bearable:  # too much is going on already: whatever adds the least
+            return min(candidates, key=lambda candidate: self.forecast(candidate).cost)
         if strategy == "quality_first":
-            return bearable[0] if bearable else min(candidates, key=lambda candidate: self.forecast(candidate).cost)
+            return bearable[0]
         if self._stays(ask, track, now):
             bearable.sort(key=lambda candidate: candidate != track.spoken)
         for candidate in bearable:
             if self.expect(candidate, ask) <= ask.left:
                 return candidate
-        return min(bearable or candidates, key=lambda candidate: self.expect(candidate, ask))
+        return min(bearable, key=lambda candidate: self.expect(candidate, ask))
 
     def expect(self, candidate: Candidate, ask: Ask) -> float:
         """Seconds from now to its first audible sample, at the quantile that should hold."""

@@ -238,3 +238,67 @@ def test_with_one_sound_engine_nothing_is_dropped(seed):
     room = hall.say(sentences, apart=dice.choice([None, 1.0]))
     check(hall, sentences)
     assert not room.told(Dropped)
+
+
+def quantile(values, q):
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))]
+
+
+def test_thirty_faults_in_a_hundred_sentences_are_hardly_noticed():
+    """In 30 % of the sentences the preferred engine stalls, hangs, dies, is slow or is silent."""
+    front = {"word": WORD, "front": 0.02, "step": 0.04, "jitter": 0.2}
+    dice = Dice(3, words=6)
+    faulty = {}
+
+    class Noted:
+        def get(self, sentence):
+            fault = faulty[sentence] = dice.get(sentence)
+            return fault
+
+    hall = Hall(("better", Script(front_character=0.0008, **front), Noted()), ("quick", Script(front_character=0.0004, **front), None))
+    sentences = passage([2, 4, 7] * 33)
+    room = hall.say(sentences, apart=1.0)
+    check(hall, sentences)
+    assert not room.told(Dropped)
+    assert sum(fault is not None for fault in faulty.values()) > 20
+    assert quantile([event.ttft for event in room.told(SpeechStarted)], 0.95) < 0.30
+    assert quantile([0.0, *hall.gaps()], 0.95) < 0.15
+    spoken_by = [event.engine for event in room.told(SpeechStarted)]
+    healthy = len(sentences) - sum(fault is not None for fault in faulty.values())
+    assert spoken_by.count("better") > 0.8 * healthy
+    made = sum(engine.begun for engine in hall.engines) - 6
+    needed = len(sentences) + len([event for event in room.told(Switched) if event.new == "quick"])
+    assert made <= needed + 0.1 * len(sentences) + 20, "hedges, and probes"
+
+
+def test_more_sessions_than_the_preferred_engine_can_carry():
+    """Twelve sessions at 40 % duty on two lanes: some move to the cheaper voice, nobody hears a gap, and back it is when it is calm."""
+    work = Work()
+    better = Scripted("better", Script(word=0.3, front=0.02, front_character=0.0005, step=0.09, jitter=0.2), work=work.spend)
+    quick = Scripted("quick", Script(word=0.3, front=0.01, front_character=0.0003, step=0.03, jitter=0.2), work=work.spend)
+    dice = random.Random(1)
+
+    async def session(room, name):
+        await asyncio.sleep(dice.uniform(0, 10))
+        for _ in range(3):
+            counts = [dice.randrange(5, 14) for _ in range(dice.randrange(1, 4))]
+            room.stage.on_message(name, Text(text=" ".join(passage(counts)), speaker=name))
+            await asyncio.sleep(sum(counts) * 0.3 / 0.4)
+
+    async def go():
+        async with Room([better, quick], lanes=virtual_lanes(0.0, count=2, work=work)) as room:
+            await asyncio.gather(*(session(room, f"s{index}") for index in range(12)))
+            await room.quiet(600)
+            crowded = room.told(SpeechStarted)
+            await asyncio.sleep(10)
+            for _ in range(3):
+                room.stage.on_message("s0", Text(text=passage([8])[0], speaker="s0"))
+                await room.quiet()
+                await asyncio.sleep(2)
+            return room, crowded
+
+    room, crowded = run(go())
+    assert {event.engine for event in crowded} == {"better", "quick"}
+    assert quantile([event.ttft for event in crowded], 0.95) < 0.3
+    assert room.report.counts["underruns"] == 0 and not room.told(Dropped)
+    assert [event.engine for event in room.told(SpeechStarted)[-2:]] == ["better"] * 2
