@@ -19,6 +19,7 @@ BOOTH, UPSTREAM = "booth", "upstream"
 SERVER = "server"  # the sender of packets that come from the server's API and have no participant
 STREAMS = 256  # text streams read at once in a room: each costs a task, and a person's screen holds a handful of utterances
 ANNOUNCED = 3.5  # seconds: a LiveKit server announces participants who publish nothing every 3 s
+OVERTAKE = 2.0  # seconds that a cancel waits at most for a long text sent before it: all of it is here already, but not yet put together
 NAMELESS = 256  # numbered packets kept for that long
 TOLD = 1024  # participants who were told that they may not send; beyond that the telling starts over
 
@@ -105,6 +106,7 @@ class Inbound:
         self._tell = tell
         self._told: set[str] = set()
         self._reading: set[asyncio.Task[None]] = set()
+        self._numbered_streams: dict[str, set[asyncio.Task[None]]] = {}
         self._nameless: list[Text] = []
         self._newcomers: set[str] = set()
         room.on("data_received", self._on_packet)
@@ -135,7 +137,16 @@ class Inbound:
                 self._newcomers.clear()
                 self._work(self._name_them())
         elif self._is_allowed(sender):
-            self._hand_over(Said(sender, message))
+            ahead = self._numbered_streams.get(sender)
+            if ahead and not isinstance(message, Text):
+                self._work(self._after(set(ahead), Said(sender, message)))
+            else:
+                self._hand_over(Said(sender, message))
+
+    async def _after(self, ahead: set[asyncio.Task[None]], letter: Said) -> None:
+        """A cancel that was sent after a long text must not overtake it, for the text is still being put together."""
+        await asyncio.wait(ahead, timeout=OVERTAKE)
+        self._hand_over(letter)
 
     async def _name_them(self) -> None:
         """Numbered packets without a participant come from the server's API, or from somebody whom it has yet to announce.
@@ -153,10 +164,18 @@ class Inbound:
 
     def _on_text_stream(self, reader: rtc.TextStreamReader, sender: str) -> None:
         if self._is_allowed(sender):
-            numbered = "seq" in (reader.info.attributes or {})
-            self._read(reader, sender, self._numbered(reader, sender) if numbered else self._deltas(reader, sender))
+            if "seq" not in (reader.info.attributes or {}):
+                self._read(reader, sender, self._deltas(reader, sender))
+            elif task := self._read(reader, sender, self._numbered(reader, sender)):
+                self._numbered_streams.setdefault(sender, set()).add(task)
+                task.add_done_callback(lambda done: self._on_numbered(sender, done))
         else:
             reader.close()
+
+    def _on_numbered(self, sender: str, done: asyncio.Task[None]) -> None:
+        self._numbered_streams[sender].discard(done)
+        if not self._numbered_streams[sender]:
+            del self._numbered_streams[sender]
 
     def _on_transcription(self, reader: rtc.TextStreamReader, sender: str) -> None:
         participant = self._room.remote_participants.get(sender)
@@ -167,13 +186,15 @@ class Inbound:
         else:
             self._read(reader, sender, self._transcription(reader, sender))
 
-    def _read(self, reader: rtc.TextStreamReader, sender: str, reading: Coroutine[None, None, None]) -> None:
+    def _read(self, reader: rtc.TextStreamReader, sender: str, reading: Coroutine[None, None, None]) -> asyncio.Task[None] | None:
         if len(self._reading) >= STREAMS:
             reading.close()
             reader.close()
             self._tell(sender, Failure("overloaded", f"at most {STREAMS} text streams may be open in a room", retryable=True))
-            return
-        self._work(reading).add_done_callback(lambda _: reader.close())
+            return None
+        task = self._work(reading)
+        task.add_done_callback(lambda _: reader.close())
+        return task
 
     def _work(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)

@@ -14,6 +14,7 @@ from pipeline.playout import PlayoutBuffer
 
 LATE = 0.060  # seconds of frames that are made up for in a burst; more would only fill the listener's jitter buffer
 BUSY = 0.001  # seconds between two looks whether the last frame has arrived, when frames are being made up for
+SETTLE = 0.3  # seconds from a subscription to sound at that listener: its connection may still be in the making (200 ms under load)
 FOREIGN_WAIT = 10.0  # seconds for a publication: the library answers in a few dozen milliseconds or not at all
 
 
@@ -82,6 +83,7 @@ class Track:
         self._silence = bytes(2 * self._capture.samples)
         self._track = rtc.LocalAudioTrack.create_audio_track(name, self._capture.source)
         self._subscribed = asyncio.Event()
+        self._subscribed_at = -float("inf")
         self._roused = asyncio.Event()
         self._is_awake = False
         self._wanted = -float("inf")  # when somebody last said that sound would come
@@ -127,7 +129,9 @@ class Track:
 
     def on_subscribed(self) -> None:
         """Somebody hears this track."""
-        self._subscribed.set()
+        if not self._subscribed.is_set():
+            self._subscribed_at = self._loop.time()
+            self._subscribed.set()
 
     def on_republished(self) -> None:
         """The connection was made anew, and the track with it: nobody hears it yet."""
@@ -139,6 +143,7 @@ class Track:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.first_word_wait):
                     await self._subscribed.wait()
+            await asyncio.sleep(max(self._subscribed_at + SETTLE - self._loop.time(), 0))
 
     async def _run(self) -> None:
         await self._roused.wait()

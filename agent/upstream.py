@@ -310,10 +310,10 @@ class Upstream:
         self._asking.clear()
         again = self._ledger.on_ready(event.get("last", {}), _new_stream())
         self._room_for_more()
-        self.ready.set()
         if again:
             log.info("sending %d texts again to %s", len(again), sender)
-            self._start(self._transmit(again))
+            self._start(self._transmit(again))  # before whoever waits for `ready`: a cancel must not overtake the text it means
+        self.ready.set()
 
     def _apply(self, event: Event) -> None:
         match event:
@@ -353,7 +353,8 @@ class Upstream:
 
     async def _transmit(self, messages: list[Any], *, pause: float = 0.0) -> None:
         """In the order of the calls; until each is on its way, or a new ``ready`` decides what to send."""
-        await asyncio.sleep(pause)
+        if pause:
+            await asyncio.sleep(pause)
         async with self._outgoing:
             for message in messages:
                 await self._deliver(message)

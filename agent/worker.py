@@ -95,6 +95,8 @@ class Worker:
 
     async def run(self) -> None:
         """Until :meth:`aclose`. Cancelling it closes the worker. Raises :exc:`WorkerFailed`."""
+        if not (self._settings.url and self._settings.api_key and self._settings.api_secret):
+            raise WorkerFailed("a LiveKit server's url, key and secret are needed")  # the library would look into the environment
         try:
             await self._server.run()
         except (RuntimeError, ValueError, OSError) as error:

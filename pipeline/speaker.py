@@ -287,7 +287,7 @@ class Speaker:
         turn.was_told = True
         sentence = turn.sentence
         lag = now - sentence.completed
-        ttft = min(lag, now - self._free_at)
+        ttft = max(0.0, min(lag, now - self._free_at))
         self._report.on_started(turn.engine, ttft=ttft, lag=lag)
         self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.engine))
 

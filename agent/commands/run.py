@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from agent.worker import Worker
 
 PATIENCE = 5.0  # seconds without the server's answer until that is said
+IMPORTING = 60.0  # seconds: a cold disk
 LOOK = 1.0  # seconds between two looks whether the development server still runs
 PAGE = "https://meet.livekit.io/custom"  # LiveKit's page for one's own server; a browser may reach this machine from it
 
@@ -93,10 +96,13 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                 await stack.enter_async_context(server)
                 tell("ready", f"LiveKit server on {server.url}, key {server.api_key}, secret {server.api_secret}")
             node = await stack.enter_async_context(Node(settings))
+            # A second and a half of imports, in a lane of its own while the engines load in the others.
+            importing = asyncio.create_task(node.studio.lanes.run(partial(import_module, "agent.worker"), due=0.0, allowance=IMPORTING))
             if not await ending.unless_asked(node.ready()):
                 return
             for status in node.studio.status:
                 tell(status.state, f"engine {status.name}: {status.reason or f'voices: {status.voices}'}")
+            await importing
             worker = _worker(settings, node)
             working = asyncio.create_task(worker.run())
             stack.push_async_callback(_close, worker, working)

@@ -14,7 +14,7 @@ import pytest
 from livekit import rtc
 
 from agent.config import Settings
-from agent.devserver import DevServer
+from agent.devserver import DevServer, find_server
 from agent.inbound import TEXT_TOPIC
 from agent.node import Node
 from agent.room import RoomLink, RoomSettings, Ticket
@@ -164,3 +164,16 @@ async def node(settings: Settings) -> AsyncIterator[Node]:
 async def house(livekit_server: DevServer, node: Node) -> AsyncIterator[House]:
     async with contextlib.AsyncExitStack() as stack:
         yield House(livekit_server, node, stack)
+
+
+@pytest.fixture
+async def own_house(settings: Settings) -> AsyncIterator[House]:
+    """A house with a server of its own, that can be stopped."""
+    server = DevServer(find_server())
+    await server.start()
+    try:
+        async with Node(settings) as node, contextlib.AsyncExitStack() as stack:
+            await node.ready()
+            yield House(server, node, stack)
+    finally:
+        await server.stop()

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from livekit import rtc
 
 from agent.config import Settings
-from agent.devserver import DevServer, find_server
 from agent.node import Node
 from agent.room import RoomLink, RoomSettings
 from agent.upstream import Upstream
@@ -19,19 +16,6 @@ from bench.listener import Listener, token
 from tests.e2e.conftest import House, pitches, score, sounds_like
 
 BACK = 30.0  # seconds for everybody to be back: the library itself waits up to 10 s between two tries
-
-
-@pytest.fixture
-async def own_house(settings: Settings) -> AsyncIterator[House]:
-    """A house with a server of its own, that can be stopped."""
-    server = DevServer(find_server())
-    await server.start()
-    try:
-        async with Node(settings) as node, contextlib.AsyncExitStack() as stack:
-            await node.ready()
-            yield House(server, node, stack)
-    finally:
-        await server.stop()
 
 
 async def enter(house: House, identity: str) -> rtc.Room:

@@ -5,11 +5,18 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from livekit import api
+from livekit import api, rtc
 
 from agent.room import RoomSettings
 from agent.worker import Worker, WorkerSettings
 from tests.e2e.conftest import House, pitches, sounds_like
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library writes what it is given into the environment, where other tests would find it."""
+    for name in ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET"):
+        monkeypatch.setenv(name, "")
 
 
 @contextlib.asynccontextmanager
@@ -51,6 +58,30 @@ async def test_a_named_worker_comes_only_where_it_was_sent(house: House):
             while worker.rooms != (house.name,):  # noqa: ASYNC110 - a test may look
                 await asyncio.sleep(0.05)
         await person.meet()
+
+
+async def test_after_a_server_restart_a_room_has_one_booth(own_house: House):
+    house = own_house
+    async with working(house) as worker:
+        person = await house.person()
+        await person.meet()
+        worker.registered.clear()
+        await house.server.restart()
+        async with asyncio.timeout(30):
+            await worker.registered.wait()
+            while True:
+                try:
+                    person = await house.person("again")
+                    break
+                except rtc.ConnectError:
+                    await asyncio.sleep(0.2)
+        await person.meet(30)
+        await asyncio.sleep(1.0)
+        booths = [p for p in person.room.remote_participants.values() if p.attributes.get("voicebooth.role") == "booth"]
+        assert len(booths) == 1
+        assert worker.rooms == (house.name,)
+        await person.send(text="We are back.", utterance="back")
+        await person.told("speech_finished", utterance="back")
 
 
 @pytest.mark.parametrize("jobs", [4])

@@ -1,0 +1,165 @@
+"""How the channels of a voice are spread: measured once, per voice and length of what is said, they let its norms work in windows."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.kokoro.cut import Part
+from engines.kokoro.sound import Factors
+from engines.kokoro.voices import Mixture
+from engines.windows import Floats
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of the file's layout and of what is measured
+EPSILON = 1e-5  # added to every variance, as the model does
+BUCKETS = (160, 340)  # frames of 12.5 ms, 2.0 and 4.25 s: shorter ones are silence to a third, and their statistics show it
+RANK = 24  # directions in which voices differ: what is left out is far below what differs from sentence to sentence
+REMEMBERED = 32  # moments kept in memory, 140 kB each
+FILE = Path(__file__).with_name("statistics.npz")
+
+
+def bucket(frames: int) -> int:
+    """Which bucket an utterance of this length belongs to."""
+    return sum(frames > bound for bound in BUCKETS)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Mean and variance of each channel of all stages' norms, shape (channels,) each."""
+
+    mean: Floats
+    variance: Floats
+
+    @classmethod
+    def pool(cls, items: Sequence[Moments], weights: Sequence[float]) -> Moments:
+        """Those of the union, the items weighing as given."""
+        shares = np.array(weights, dtype=np.float64) / np.sum(weights)
+        mean = np.sum([share * item.mean for share, item in zip(shares, items, strict=True)], axis=0)
+        square = np.sum(
+            [share * (item.variance + item.mean.astype(np.float64) ** 2) for share, item in zip(shares, items, strict=True)], axis=0
+        )
+        return cls(mean.astype(np.float32), np.maximum(square - mean**2, 0.0).astype(np.float32))
+
+    @classmethod
+    def mix(cls, items: Sequence[Moments], weights: Sequence[float]) -> Moments:
+        """Those of a voice between these: styles are mixed in line, so are means and deviations."""
+        shares = np.array(weights, dtype=np.float64) / np.sum(weights)
+        mean = np.sum([share * item.mean for share, item in zip(shares, items, strict=True)], axis=0)
+        deviation = np.sum([share * np.sqrt(item.variance) for share, item in zip(shares, items, strict=True)], axis=0)
+        return cls(mean.astype(np.float32), (deviation**2).astype(np.float32))
+
+
+def frozen(parts: Sequence[Part], moments: Moments, style: Sequence[Factors]) -> list[Factors]:
+    """Scale and shift of each stage from its gamma and beta."""
+    factors, start = [], 0
+    for part, given in zip(parts, style, strict=True):
+        edges = np.cumsum([start, *part.channels])
+        places = np.concatenate([np.arange(edges[norm], edges[norm + 1]) for norm in part.spread])
+        start = int(edges[-1])
+        scale = given.first / np.sqrt(moments.variance[places] + EPSILON).reshape(1, -1, 1)
+        shift = given.second - moments.mean[places].reshape(1, -1, 1) * scale
+        factors.append(Factors(scale.astype(np.float32), shift.astype(np.float32)))
+    return factors
+
+
+class Known:
+    """The statistics of voices: those of the package's file, and those that were measured here."""
+
+    def __init__(self, pressed: Pressed | None, folder: Path) -> None:
+        self._pressed, self._folder = pressed, folder
+        self.moments = functools.lru_cache(maxsize=REMEMBERED)(self._moments)
+        """Of a mixture in a bucket; None when one of its voices was never measured."""
+
+    @classmethod
+    def read(cls, file: Path, folder: Path) -> Known:
+        """A file that is missing or of another version knows nobody."""
+        try:
+            return cls(Pressed.read(file), folder)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+            log.warning("Kokoro's statistics cannot be read, voices are spoken in whole sentences: %s: %s", file, problem)
+            return cls(None, folder)
+
+    def _moments(self, mixture: Mixture, number: int) -> Moments | None:
+        found = [self._measured(name, number) for name, _ in mixture.shares]
+        items = [item for item in found if item is not None]
+        if len(items) < len(found):
+            return None
+        return items[0] if len(items) == 1 else Moments.mix(items, [share for _, share in mixture.shares])
+
+    def _measured(self, name: str, number: int) -> Moments | None:
+        with contextlib.suppress(OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+            with np.load(self._folder / f"{name}.npz") as kept:
+                return Moments(kept["mean"][number], kept["variance"][number])
+        return self._pressed.moments(name, number) if self._pressed is not None and name in self._pressed.ids else None
+
+
+def write(folder: Path, name: str, measured: Sequence[Moments]) -> Path:
+    """Keeps what was measured of a voice, for :class:`Known` to find. Raises :exc:`OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
+    with os.fdopen(handle, "wb") as file:
+        np.savez(file, mean=[item.mean for item in measured], variance=[item.variance for item in measured])
+    path = folder / f"{name}.npz"
+    os.replace(draft, path)
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """Statistics of many voices in little room.
+
+    What differs between voices and lengths lies in few directions: each voice and bucket is a centre plus a sum of :data:`RANK`
+    common directions. Means are counted in deviations of the centre, deviations as logarithms.
+    """
+
+    ids: tuple[str, ...]
+    weights: Floats
+    """Shape (voices, buckets, directions)."""
+    directions: npt.NDArray[np.float16]
+    """Shape (directions, 2 * channels): of the means, then of the deviations."""
+    centre: npt.NDArray[np.float16]
+    """Shape (2 * channels,)."""
+
+    @classmethod
+    def of(cls, measured: Mapping[str, Sequence[Moments]]) -> Pressed:
+        ids = tuple(sorted(measured))
+        deviations = np.array([[np.sqrt(item.variance + EPSILON) for item in measured[id]] for id in ids], dtype=np.float64)
+        means = np.array([[item.mean for item in measured[id]] for id in ids], dtype=np.float64)
+        middle = np.log(deviations).mean(axis=(0, 1)).astype(np.float16)
+        values = np.concatenate([means / np.exp(middle.astype(np.float64)), np.log(deviations)], axis=-1)
+        centre = np.concatenate([values.mean(axis=(0, 1))[: len(middle)].astype(np.float16), middle])
+        rows = (values - centre.astype(np.float64)).reshape(-1, len(centre))
+        left, sizes, directions = np.linalg.svd(rows, full_matrices=False)
+        weights = (left * sizes)[:, :RANK].reshape(len(ids), -1, min(RANK, len(sizes)))
+        return cls(ids, weights.astype(np.float32), directions[:RANK].astype(np.float16), centre)
+
+    @classmethod
+    def read(cls, file: Path) -> Pressed:
+        """Raises :exc:`OSError`, :exc:`ValueError`, :exc:`KeyError` or :exc:`zipfile.BadZipFile`."""
+        with np.load(file) as kept:
+            if int(kept["version"]) != VERSION:
+                raise ValueError(f"is of version {int(kept['version'])}, not {VERSION}")
+            return cls(tuple(str(id) for id in kept["ids"]), kept["weights"], kept["directions"], kept["centre"])
+
+    def write(self, file: Path) -> None:
+        with file.open("wb") as out:
+            np.savez_compressed(out, version=VERSION, ids=self.ids, weights=self.weights, directions=self.directions, centre=self.centre)
+
+    def moments(self, id: str, number: int) -> Moments:
+        centre = self.centre.astype(np.float32)
+        values = centre + self.weights[self.ids.index(id), number] @ self.directions.astype(np.float32)
+        channels = len(centre) // 2
+        mean = values[:channels] * np.exp(centre[channels:])
+        return Moments(mean, np.maximum(np.exp(2 * values[channels:]) - EPSILON, 0.0))

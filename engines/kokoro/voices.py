@@ -1,0 +1,116 @@
+"""Kokoro's voices: a table of style vectors each, found in a folder, and mixtures of them (``af_heart:0.6+af_bella:0.4``)."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engines.base import BadModel, UnknownVoice, Voice
+from engines.kokoro.harmonics import RATE
+from engines.windows import Floats
+
+ENGINE = "kokoro"
+ROWS, WIDTH = 510, 256  # a style for each count of tokens
+LANGUAGES = {
+    "a": "en-US",
+    "b": "en-GB",
+    "e": "es-ES",
+    "f": "fr-FR",
+    "h": "hi-IN",
+    "i": "it-IT",
+    "j": "ja-JP",
+    "p": "pt-BR",
+    "z": "zh-CN",
+}
+"""By the first letter of a voice's id."""
+GENDERS = {"f": "female", "m": "male"}
+"""By the second."""
+DEFAULT = "af_heart"  # graded best by the model's author
+MOST_MIXED = 8  # voices in one mixture: more are a murmur, and a request may be a stranger's
+MIXTURES = 64  # styles kept in memory, half a MB each
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Voices and their shares, which sum to 1; the largest share first."""
+
+    shares: tuple[tuple[str, float], ...]
+
+    @classmethod
+    def parse(cls, id: str) -> Mixture:
+        """``af_heart`` or ``af_heart:0.6+af_bella:0.4``; a voice without a share has 1. Raises :exc:`UnknownVoice`."""
+        shares: dict[str, float] = {}
+        for item in id.split("+"):
+            name, _, number = item.strip().partition(":")
+            try:
+                share = float(number) if number else 1.0
+            except ValueError:
+                share = -1.0
+            if not name or not 0 < share < float("inf"):
+                raise UnknownVoice(f"{id!r} is no mixture of voices", remedy="write af_heart:0.6+af_bella:0.4")
+            shares[name] = shares.get(name, 0.0) + share
+        if len(shares) > MOST_MIXED:
+            raise UnknownVoice(f"{id[:40]!r} mixes {len(shares)} voices, at most {MOST_MIXED} can be mixed")
+        total = sum(shares.values())
+        return cls(tuple(sorted(((name, share / total) for name, share in shares.items()), key=lambda item: -item[1])))
+
+    @property
+    def letter(self) -> str:
+        """Of the language: the one of the largest share."""
+        return self.shares[0][0][0]
+
+
+def describe(id: str) -> Voice:
+    """A voice or mixture; language and gender are those of its largest share."""
+    leader = Mixture.parse(id).shares[0][0]
+    name = leader.partition("_")[2].capitalize() if leader == id else id
+    return Voice(id, ENGINE, LANGUAGES[leader[0]], RATE, name, GENDERS.get(leader[1:2], ""))
+
+
+class Styles:
+    """The voices of one folder: files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises :exc:`BadModel` when an archive there is damaged."""
+        self._places: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.npz")):
+            names = _names(path) if zipfile.is_zipfile(path) else [path.stem]
+            for name in names:
+                if name[:1] in LANGUAGES and name[2:3] == "_":
+                    self._places.setdefault(name, path)
+        self.style = functools.lru_cache(maxsize=MIXTURES)(self._mix)
+        """The table of a mixture, shape (510, 256), float32. Raises :exc:`UnknownVoice` or :exc:`BadModel`."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The default first, then by name."""
+        return tuple(sorted(self._places, key=lambda id: (id != DEFAULT, id)))
+
+    def _mix(self, mixture: Mixture) -> Floats:
+        table = sum((np.float32(share) * self._table(name) for name, share in mixture.shares), np.zeros((ROWS, WIDTH), np.float32))
+        return np.asarray(table, dtype=np.float32)
+
+    def _table(self, name: str) -> Floats:
+        path = self._places.get(name)
+        if path is None:
+            raise UnknownVoice(f"engine kokoro has no voice {name!r}; it has: {', '.join(self.ids)}")
+        try:
+            values = np.load(path)[name] if zipfile.is_zipfile(path) else np.fromfile(path, dtype="<f4")
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+            raise BadModel(f"{path} cannot be read: {problem}") from problem
+        if values.size < ROWS * WIDTH or values.size % WIDTH or not np.isfinite(values).all():
+            raise BadModel(f"{path} is not a table of {ROWS} styles for {name}")
+        table: Floats = values.astype(np.float32).reshape(-1, WIDTH)[:ROWS]
+        return table
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except (OSError, zipfile.BadZipFile) as problem:
+        raise BadModel(f"{path} cannot be read: {problem}") from problem

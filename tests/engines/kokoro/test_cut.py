@@ -1,0 +1,113 @@
+"""Small graphs only: the whole cut is proved on the real model, in tests/engines/test_kokoro.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.graph import Graph, Unsplittable
+from engines.kokoro.cut import Part, Plan, _smooth, find_places
+from engines.kokoro.dequantise import dequantise
+
+onnx = pytest.importorskip("onnx")
+runtime = pytest.importorskip("onnxruntime")
+
+
+def build(nodes, constants, channels=4):
+    from onnx import TensorProto, helper, numpy_helper
+
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, None])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+    items = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph([helper.make_node(*node, **more) for *node, more in nodes], "g", inputs, outputs, items)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def run(model, x):
+    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def snake():
+    random = np.random.default_rng(0)
+    angle = random.uniform(0.2, 3, (1, 4, 1)).astype(np.float32)
+    nodes = [
+        ("Mul", ["angle", "x"], ["turned"], {}),
+        ("Sin", ["turned"], ["sine"], {}),
+        ("Pow", ["sine", "two"], ["squared"], {}),
+        ("Add", ["x", "squared"], ["y"], {}),
+    ]
+    return build(nodes, {"angle": angle, "two": np.array(2.0, np.float32)})
+
+
+def test_a_squared_sine_becomes_a_polynomial():
+    model = snake()
+    graph = Graph(model)
+    nodes, constants = _smooth(graph, graph.nodes)
+    assert "Sin" not in {node.op_type for node in nodes}
+    smooth = onnx.ModelProto()
+    smooth.CopyFrom(model)
+    del smooth.graph.node[:]
+    smooth.graph.node.extend(nodes)
+    smooth.graph.initializer.extend(constants)
+    x = np.random.default_rng(1).uniform(-9, 9, (1, 4, 500)).astype(np.float32)
+    assert np.abs(run(smooth, x) - run(model, x)).max() < 1e-5
+
+
+def test_a_quantised_graph_becomes_float_with_the_same_weights(tmp_path):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    random = np.random.default_rng(4)
+    constants = {
+        "kernel": random.normal(0, 0.2, (5, 4, 3)).astype(np.float32),
+        "bias": random.normal(0, 0.2, 5).astype(np.float32),
+        "matrix": random.normal(0, 0.2, (5, 3)).astype(np.float32),
+    }
+    nodes = [
+        ("Conv", ["x", "kernel", "bias"], ["c"], {"pads": [1, 1], "name": "conv"}),
+        ("Transpose", ["c"], ["t"], {"perm": [0, 2, 1], "name": "turn"}),
+        ("MatMul", ["t", "matrix"], ["y"], {"name": "product"}),
+    ]
+    model = build(nodes, constants)
+    onnx.save(model, tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx", weight_type=QuantType.QUInt8, op_types_to_quantize=["Conv", "MatMul"])
+    quantised = onnx.load(tmp_path / "int8.onnx")
+    assert {"ConvInteger", "MatMulInteger"} <= {node.op_type for node in quantised.graph.node}
+    again = dequantise(quantised)
+    left = {node.op_type for node in again.graph.node}
+    assert {"Conv", "MatMul"} <= left
+    assert not left & {"ConvInteger", "MatMulInteger", "DynamicQuantizeLinear", "Cast"}
+    x = random.normal(size=(1, 4, 50)).astype(np.float32)
+    assert np.abs(run(again, x) - run(model, x)).max() < 0.02  # half a step of the weights, summed
+
+
+def test_a_graph_without_integers_is_left_alone():
+    model = snake()
+    assert dequantise(model) is model
+
+
+def test_equal_constants_are_kept_once(tmp_path):
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    weights = np.random.default_rng(4).normal(0, 0.2, (64, 64)).astype(np.float32)
+    nodes = [
+        ("Transpose", ["x"], ["t"], {"perm": [0, 2, 1]}),
+        ("MatMul", ["t", "one"], ["a"], {"name": "one"}),
+        ("MatMul", ["a", "two"], ["y"], {"name": "two"}),
+    ]
+    onnx.save(build(nodes, {"one": weights, "two": weights.copy()}, channels=64), tmp_path / "float.onnx")
+    quantize_dynamic(tmp_path / "float.onnx", tmp_path / "int8.onnx", weight_type=QuantType.QUInt8)
+    again = dequantise(onnx.load(tmp_path / "int8.onnx"))
+    assert [list(item.dims) for item in again.graph.initializer] == [[64, 64]]
+
+
+def test_another_graph_is_refused():
+    with pytest.raises(Unsplittable, match="STFT"):
+        find_places(Graph(snake()))
+
+
+def test_the_plan_comes_back(tmp_path):
+    part = Part("a.onnx", ("x", "y"), "h", (3, 4), (0, 1, 1))
+    plan = Plan("tokens", "style", "speed", "durations", "pitch", (part, part), (0.5, -0.25))
+    plan.write(tmp_path / "plan.json")
+    assert Plan.read(tmp_path / "plan.json") == plan

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from engines.base import BadModel, EngineUnavailable
+from engines.kokoro import files
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Two installed packages that hold the model's bytes."""
+    for number, content in enumerate((b"first", b"second")):
+        folder = tmp_path / "site" / f"kk_part_{number}"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        (folder / "part.bin").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(files, "MODEL_PACKAGES", ("kk_part_0", "kk_part_1"))
+    monkeypatch.setattr(files, "MODEL_DIGEST", hashlib.sha256(b"firstsecond").hexdigest())
+    return tmp_path / "site"
+
+
+def test_the_model_is_put_together_from_packages_once(packages, tmp_path):
+    cache = tmp_path / "cache"
+    model = files.find_model(tmp_path, cache)
+    assert model.read_bytes() == b"firstsecond"
+    (packages / "kk_part_0" / "part.bin").write_bytes(b"other")
+    assert files.find_model(tmp_path, cache) == model
+    assert [path.name for path in cache.iterdir()] == [files.MODEL]
+
+
+def test_other_bytes_are_refused_and_leave_nothing(packages, tmp_path):
+    (packages / "kk_part_1" / "part.bin").write_bytes(b"other")
+    with pytest.raises(BadModel, match="kk_part_0"):
+        files.find_model(tmp_path, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_one_s_own_model_goes_first(packages, tmp_path):
+    own = tmp_path / "kokoro" / files.MODEL
+    own.parent.mkdir()
+    own.write_bytes(b"mine")
+    assert files.find_model(tmp_path, tmp_path / "cache") == own
+
+
+def test_voices_are_found_in_the_folder_before_the_cache(tmp_path):
+    with pytest.raises(EngineUnavailable, match=r"engines\.kokoro\.files"):
+        files.find_voices(tmp_path, tmp_path / "cache")
+    for folder in (tmp_path / "cache" / "voices", tmp_path / "kokoro"):
+        folder.mkdir(parents=True)
+        (folder / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
+        assert files.find_voices(tmp_path, tmp_path / "cache") == folder
+
+
+def test_only_voices_are_unpacked(tmp_path):
+    archive = tmp_path / "voices.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        for name, size in (("package/voices/af_heart.bin", files.SPOKEN), ("package/voices/af_cut.bin", 10), ("package/x.js", 5)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            packed.addfile(member, io.BytesIO(bytes(size)))
+    assert [name for name, _ in files._packed_voices(archive)] == ["af_heart.bin"]
+
+
+def test_without_npm_the_other_way_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.shutil, "which", lambda name: None)
+    with pytest.raises(EngineUnavailable, match=r"voices-v1\.0\.bin"):
+        files.fetch_voices(tmp_path / "voices")
+
+
+def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"not a graph")
+    with pytest.raises(BadModel, match=r"model\.onnx"):
+        files.find_parts(model, "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engines.base import Pace
+from engines.kokoro.cut import Part
+from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
+from engines.kokoro.runtimes import Model
+from engines.kokoro.sound import LARGEST, SMALLEST, STAGES, Factors, Flow, Source, windows
+
+
+class Smear(Model):
+    """A stage: every column becomes ``factor`` columns of the mean over its neighbourhood, times scale, plus shift, plus the source."""
+
+    def __init__(self, number, reach):
+        self.number, self.reach, self.sizes = number, reach, []
+
+    def run(self, feed):
+        stage = STAGES[self.number]
+        columns = np.concatenate([value for name, value in feed.items() if name.startswith("in")], axis=1).mean(axis=1)[0]
+        self.sizes.append(len(columns))
+        kernel = np.ones(2 * self.reach + 1) / (2 * self.reach + 1)
+        mean = np.convolve(np.pad(columns, self.reach), kernel, "valid")
+        out = np.repeat(mean, stage.factor) * feed["scale"].ravel()[0] + feed["shift"].ravel()[0]
+        if "source" in feed:
+            levels = feed["source"][0, :BINS].mean(axis=0)[:-1]
+            out = (
+                out + levels[:: len(levels) // len(out)][: len(out)]
+                if len(levels) >= len(out)
+                else out + np.repeat(levels, len(out) // len(levels))
+            )
+        if self.number == len(STAGES) - 1:
+            out = np.pad(out, 10)
+        return {"out": out.astype(np.float32)[None, None]}
+
+
+def flow(frames=100):
+    random = np.random.default_rng(3)
+    columns = random.normal(size=(1, 6, frames // 2)).astype(np.float32)
+    source = Source(columns, Harmonics(np.full(frames // 2 * 2, 150.0, np.float32), (0.2,) * 9 + (0.0,)))
+    parts = (
+        Part("a", ("in0", "in1", "in2"), "", (1,), (0,)),
+        Part("b", ("in0",), "source", (1,), (0,)),
+        Part("c", ("in0",), "source", (1,), (0,)),
+    )
+    factors = [Factors(np.full((1, 1, 1), 1.5, np.float32), np.full((1, 1, 1), 0.1, np.float32))] * 3
+    models = [Smear(0, 8), Smear(1, 5), Smear(2, 9)]
+    return Flow(models, parts, ("scale", "shift"), factors, source), models
+
+
+def test_windows_give_the_samples_of_one_pass():
+    whole, _ = flow()
+    expected = whole.pull(0, whole.columns).ravel()
+    windowed, _ = flow()
+    got = np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(10.0))])
+    assert got.shape == expected.shape == (100 * HOP,)
+    assert np.abs(got - expected).max() < 1e-5
+
+
+def test_advancing_stage_by_stage_leaves_only_the_last_one_to_do():
+    chain, models = flow()
+    steps = sum(1 for _ in chain.advance(20 * HOP))
+    assert steps == len(STAGES) - 1
+    before = [len(model.sizes) for model in models]
+    chain.pull(0, 20 * HOP)
+    assert [len(model.sizes) - count for model, count in zip(models, before, strict=True)] == [0, 0, 1]
+
+
+def test_a_later_beginning_skips_what_nobody_hears():
+    chain, models = flow(400)
+    expected = flow(400)[0].pull(0, 400 * HOP).ravel()
+    chain.skip(300 * HOP)
+    got = chain.pull(300 * HOP, 320 * HOP).ravel()
+    assert np.abs(got - expected[300 * HOP : 320 * HOP]).max() < 1e-5
+    assert sum(models[-1].sizes) <= 60 * 10
+
+
+def test_columns_of_the_source():
+    assert COLUMNS * 5 == HOP
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 900), st.floats(0, 5))
+def test_windows_follow_each_other_and_end_where_they_should(start, count, largest):
+    spans = list(windows(start, start + count, Pace(largest)))
+    assert spans[0][0] == start
+    assert spans[-1][1] == start + count
+    assert all(left[1] == right[0] for left, right in pairwise(spans))
+    assert all(b - a <= max(LARGEST, SMALLEST) for a, b in spans)
+    assert spans[0][1] - spans[0][0] <= SMALLEST
+
+
+def test_the_pace_is_asked_for_each_window():
+    pace = Pace(10.0)
+    made = windows(0, 400, pace)
+    sizes = [b - a for a, b in (next(made) for _ in range(4))]
+    assert sizes == sorted(sizes)
+    pace.window = 0.0
+    assert [b - a for a, b in (next(made) for _ in range(2))] == [SMALLEST, SMALLEST]

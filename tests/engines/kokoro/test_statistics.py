@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engines.kokoro.cut import Part
+from engines.kokoro.sound import Factors
+from engines.kokoro.statistics import BUCKETS, EPSILON, FILE, Known, Moments, Pressed, bucket, frozen, write
+from engines.kokoro.voices import Mixture
+
+
+def moments(mean, deviation):
+    return Moments(np.array(mean, np.float32), np.square(np.array(deviation, np.float32)))
+
+
+def test_buckets_grow_with_length():
+    assert [bucket(frames) for frames in (1, BUCKETS[0], BUCKETS[0] + 1, BUCKETS[1] + 1, 9999)] == [0, 0, 1, 2, 2]
+
+
+def test_pooling_is_what_one_measurement_of_all_would_give():
+    random = np.random.default_rng(5)
+    one, two = random.normal(3, 2, (40, 6)), random.normal(-1, 0.5, (80, 6))
+    pooled = Moments.pool([Moments(part.mean(0), part.var(0)) for part in (one, two)], [40, 80])
+    both = np.concatenate([one, two])
+    assert pooled.mean == pytest.approx(both.mean(0), abs=1e-5)
+    assert pooled.variance == pytest.approx(both.var(0), abs=1e-4)
+
+
+def test_mixing_lies_between():
+    mixed = Moments.mix([moments([0.0], [1.0]), moments([4.0], [3.0])], [0.75, 0.25])
+    assert mixed.mean == pytest.approx([1.0])
+    assert np.sqrt(mixed.variance) == pytest.approx([1.5])
+
+
+def test_frozen_norms_are_the_norms_of_these_statistics():
+    """Two places of use share the second norm."""
+    parts = [Part("a", ("x",), "", (2, 3), (0, 1, 1))]
+    spread = moments([1, 2, 3, 4, 5], [1, 2, 1, 2, 1])
+    gamma, beta = np.arange(1, 9, dtype=np.float32).reshape(1, 8, 1), np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8, 1)
+    (factors,) = frozen(parts, spread, [Factors(gamma, beta)])
+    column = np.array([5, 6, 7, 8, 9, 7, 8, 9], np.float32).reshape(1, 8, 1)
+    places = [0, 1, 2, 3, 4, 2, 3, 4]
+    normed = (column.ravel() - spread.mean[places]) / np.sqrt(spread.variance[places] + EPSILON)
+    assert (column * factors.first + factors.second).ravel() == pytest.approx(normed * gamma.ravel() + beta.ravel(), rel=1e-5)
+
+
+def test_pressed_statistics_come_back(tmp_path):
+    random = np.random.default_rng(2)
+    base, directions = random.normal(size=50), random.normal(0, 0.2, (4, 50))
+    measured = {
+        f"af_{name}": [
+            moments(base + random.normal(size=4) @ directions, np.exp(0.1 * (random.normal(size=4) @ directions))) for _ in range(3)
+        ]
+        for name in "abcdef"
+    }
+    file = tmp_path / "statistics.npz"
+    Pressed.of(measured).write(file)
+    pressed = Pressed.read(file)
+    assert pressed.ids == tuple(sorted(measured))
+    for id, items in measured.items():
+        for number, item in enumerate(items):
+            again = pressed.moments(id, number)
+            assert again.mean == pytest.approx(item.mean, abs=0.01)
+            assert again.variance == pytest.approx(item.variance, rel=0.01)
+
+
+def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
+    pressed = Pressed.of({"af_a": [moments([1.0, 2.0], [1.0, 1.0])] * 3, "af_b": [moments([2.0, 3.0], [1.0, 1.0])] * 3})
+    write(tmp_path, "af_b", [moments([7.0, 8.0], [2.0, 2.0])] * 3)
+    write(tmp_path, "af_new", [moments([5.0, 6.0], [1.0, 1.0])] * 3)
+    known = Known(pressed, tmp_path)
+    assert known.moments(Mixture.parse("af_a"), 0).mean == pytest.approx([1.0, 2.0], abs=0.01)
+    assert known.moments(Mixture.parse("af_b"), 2).mean == pytest.approx([7.0, 8.0])
+    assert known.moments(Mixture.parse("af_b+af_new"), 1).mean == pytest.approx([6.0, 7.0])
+    assert known.moments(Mixture.parse("af_a+af_nobody"), 1) is None
+
+
+def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
+    assert Known.read(tmp_path / "none.npz", tmp_path).moments(Mixture.parse("af_heart"), 0) is None
+    old = tmp_path / "old.npz"
+    np.savez(old, version=0)
+    assert Known.read(old, tmp_path).moments(Mixture.parse("af_heart"), 0) is None
+    assert "of version 0" in caplog.text
+
+
+def test_the_package_s_file_is_small_and_holds_every_channel():
+    assert FILE.stat().st_size < 2_000_000
+    pressed = Pressed.read(FILE)
+    assert "af_heart" in pressed.ids
+    assert pressed.moments("af_heart", 0).mean.shape == (17930,)

