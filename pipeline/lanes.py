@@ -215,7 +215,7 @@ class _Group:
         else:
             self.count -= 1
         took = asyncio.get_running_loop().time() - (step.begun or 0.0)
-        log.error("a step hangs in a %s lane for %.1f s; the lane is given up (%d hang)", self._kind, took, self.hanging)
+        log.error("a %s is left to a step that has run for %.1f s (%d such)", self._kind, took, self.hanging)
         if not step.future.done():
             step.future.set_exception(StepGivenUp(f"a step did not end within {took:.1f} s"))
         while not self.count and (waiting := self._next()) is not None:
