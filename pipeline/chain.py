@@ -215,7 +215,8 @@ class Chain:
         """
         self._asked[candidate.key] = now
         for other in preferred:
-            if self.breaker(other).is_closed and self.expect(other, ask) > ask.left:
+            slow = self.forecast(other).cost > STREAM or self.expect(other, ask) > ask.left
+            if slow and self.breaker(other).is_closed:
                 self._refresh.setdefault(other.key, max(now, self._asked.get(other.key, now) + REFRESH))
         old, why = track.spoken, ""
         if old is not None and old != candidate:
@@ -285,14 +286,17 @@ class Chain:
         keys += [key for key, breaker in self._breakers.items() if breaker.probe(now)]
         return [self._known[key] for key in dict.fromkeys(keys)]
 
-    def on_probed(self, candidate: Candidate, firsts: Sequence[tuple[int, float]], *, now: float) -> None:
+    def on_probed(self, candidate: Candidate, firsts: Sequence[tuple[int, float]], *, cost: float, now: float) -> None:
         """What sentences of ours took, as in :meth:`on_warm`; nothing when they were not said.
 
         A voice that is faster than was thought begins anew: waiting until its slow sentences are forgotten would take minutes.
         """
-        fresh = Forecast(firsts, cost=self.forecast(candidate).cost) if firsts else None
-        if fresh is not None and all(fresh.first(size) < self.forecast(candidate).first(size) for size, _ in firsts):
-            self._forecasts[candidate.key] = fresh
+        old = self.forecast(candidate)
+        if firsts:
+            old.cost = min(old.cost, cost)
+            fresh = Forecast(firsts, cost=old.cost)
+            if all(fresh.first(size) < old.first(size) for size, _ in firsts):
+                self._forecasts[candidate.key] = fresh
         if self.breaker(candidate).is_closed and not firsts:
             self.on_failed(candidate, SynthesisFailed("a sentence of ours was not said"), now=now)
         elif not self.breaker(candidate).is_closed:

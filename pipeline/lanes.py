@@ -20,6 +20,7 @@ from pipeline.schedule import Load, Schedule
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SETTLING = 0.010  # seconds between two looks whether the last steps have ended
 PATIENCE = 10  # a step that takes so many times its allowance is given up with its lane
 
 
@@ -113,6 +114,8 @@ class _Group:
         self._load = Load()
         self._is_closed = False
         self.count = count
+        self.running = 0
+        """Steps in lanes that have not been given up."""
         self.given_up = 0
         """Lanes given up since the start."""
         self.hanging = 0
@@ -175,6 +178,7 @@ class _Group:
         loop = asyncio.get_running_loop()
         begun = step.begun = loop.time()
         step.lane = lane
+        self.running += 1
         limit = loop.call_later(step.allowance * PATIENCE, self.give_up, step)
 
         def finish(outcome: Future[Any]) -> None:
@@ -192,7 +196,9 @@ class _Group:
 
     def _take_back(self, lane: Lane) -> None:
         """Its step has ended."""
-        if lane.is_given_up:
+        if not lane.is_given_up:
+            self.running -= 1
+        else:
             self.hanging -= 1
             if self.hanging >= self._most_spares and not self._is_closed:
                 self.count += 1
@@ -210,6 +216,7 @@ class _Group:
         lane.is_given_up = True
         self.given_up += 1
         self.hanging += 1
+        self.running -= 1
         if self.hanging <= self._most_spares:
             self._idle.append(self._open_lane(f"{self._kind}-spare-{self.given_up}"))
         else:
@@ -293,6 +300,13 @@ class Lanes:
         """Ends idle lanes; one that runs a step ends after it."""
         self._compute.close()
         self._network.close()
+
+    async def settle(self, limit: float) -> None:
+        """Returns when no step runs, or after ``limit`` seconds: a process that ends inside an engine's library may crash."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._compute.running or self._network.running:  # noqa: ASYNC110 - once a process, at its end
+                    await asyncio.sleep(SETTLING)
 
 
 class Steps:

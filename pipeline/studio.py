@@ -26,8 +26,10 @@ LOADING = 120.0  # seconds that a load or the first step may take before it coun
 SHORT = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
 LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
 WARM_UP = (SHORT, SHORT, LONG)  # the first sentence of an engine pays for what is made once; those after it are measured
+SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
 BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
+LARGEST = 2.0  # seconds of sound in one step: what a sentence that is alone comes to
 PROBE = 10.0  # seconds in which a voice that rests must have said a sentence of ours
 
 
@@ -133,7 +135,11 @@ class Studio:
         sounds: list[Samples] = []
         first = work = 0.0
         try:
-            while (chunk := await steps.next(due=asyncio.get_running_loop().time() + PROBE, window=0.0)) is not None:
+            while True:
+                window = min(inspector.made / voice.sample_rate, LARGEST)  # as for a listener who has waited: what is made is in hand
+                chunk = await steps.next(due=asyncio.get_running_loop().time() + PROBE, window=window)
+                if chunk is None:
+                    break
                 work += steps.took
                 sounds.append(inspector.check(chunk)[0])
                 first = first or (work if inspector.is_audible else 0.0)
@@ -143,13 +149,14 @@ class Studio:
         samples = np.concatenate(sounds)
         return _Heard(text, samples, first, work * voice.sample_rate / len(samples))
 
-    def close(self) -> None:
-        """Ends probes, and the lanes as they become idle."""
+    async def aclose(self) -> None:
+        """Ends probes and lanes; waits, for a bounded time, until the last steps have ended."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._probing:
             task.cancel()
         self.lanes.close()
+        await self.lanes.settle(SETTLE)
 
     async def speak(self, text: str, wish: Wish, timing: Timing) -> AsyncGenerator[Event, None]:
         """Say one normalised sentence; iterate it with :func:`contextlib.aclosing`.
@@ -199,15 +206,15 @@ class Studio:
 
     async def _probe(self, candidate: Candidate) -> None:
         firsts: list[tuple[int, float]] = []
-        why = ""
+        cost, why = 0.0, ""
         try:
             async with asyncio.timeout(PROBE):
                 heard = [await self._rehearse(self._engines[candidate.engine], candidate.voice, text) for text in (SHORT, LONG)]
-            firsts = [(len(one.text), one.first) for one in heard]
+            firsts, cost = [(len(one.text), one.first) for one in heard], heard[-1].cost
         except EngineError as error:
             why = str(error)
         except TimeoutError:
             why = f"it said nothing within {PROBE:.0f} s"
         log.info("voice %s of %s %s", candidate.voice.id, candidate.engine, f"cannot speak: {why}" if why else "can speak")
-        self._chain.on_probed(candidate, firsts, now=asyncio.get_running_loop().time())
+        self._chain.on_probed(candidate, firsts, cost=cost, now=asyncio.get_running_loop().time())
         self._arm()

@@ -110,7 +110,7 @@ class Room:
         for pump in self.pumps:
             pump.cancel()
         await asyncio.gather(*self.pumps, return_exceptions=True)
-        self.studio.close()
+        await self.studio.aclose()
 
     # What a door does
 

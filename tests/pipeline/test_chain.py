@@ -95,7 +95,7 @@ def test_voices_that_rest_are_probed_and_come_back(chain):
     chain.on_failed(first, EngineUnavailable("gone"), now=NOW)
     assert chain.next_probe() == NOW + 5 and chain.probes(NOW + 4) == []
     assert chain.probes(NOW + 5) == [first] and chain.probes(NOW + 5) == []
-    chain.on_probed(first, [(16, 0.1)], now=NOW + 6)
+    chain.on_probed(first, [(16, 0.1)], cost=0.5, now=NOW + 6)
     assert find(chain) == [first, second] and chain.next_probe() is None
 
 
@@ -214,11 +214,21 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     at = chain.next_probe()
     assert NOW <= at < NOW + 10
     assert chain.probes(at) == [first] and chain.probes(at) == []
-    chain.on_probed(first, [(16, 0.6), (88, 0.9)], now=at)
+    chain.on_probed(first, [(16, 0.6), (88, 0.9)], cost=0.5, now=at)
     assert choose(chain)[0] == "second"
     chain.on_chosen(second, Ask(20, 0.25), Track(), now=at, preferred=[first])
     assert chain.probes(chain.next_probe()) == [first]
-    chain.on_probed(first, [(16, 0.05), (88, 0.1)], now=at + 10)
+    chain.on_probed(first, [(16, 0.05), (88, 0.1)], cost=0.5, now=at + 10)
+    assert choose(chain)[0] == "first"
+
+
+def test_a_voice_that_could_not_keep_up_is_tried_again(chain):
+    chain.on_warm("first", [(16, 0.05)], cost=1.8)
+    first, second = find(chain)
+    assert choose(chain)[0] == "second"
+    chain.on_chosen(second, Ask(20, 0.25), Track(), now=NOW, preferred=[first])
+    assert chain.probes(chain.next_probe()) == [first]
+    chain.on_probed(first, [(16, 0.05), (88, 0.1)], cost=0.4, now=NOW + 6)
     assert choose(chain)[0] == "first"
 
 
@@ -262,7 +272,7 @@ def test_whatever_happens_somebody_is_chosen():
                 chain.on_first(chosen, ask.characters, work=dice.random() / 10, wait=0.0, took=dice.random())
                 chain.on_spoken(chosen, track, work=dice.random(), seconds=2.0, until=now + 2)
         for candidate in chain.probes(now):
-            chain.on_probed(candidate, dice.choice([[], [(16, 0.1)]]), now=now)
+            chain.on_probed(candidate, dice.choice([[], [(16, 0.1)]]), cost=0.5, now=now)
 
 
 @pytest.mark.parametrize(("tag", "language"), [("en-US", "en"), ("pt_BR", "pt"), ("ZH-Hant-TW", "zh"), ("de", "de")])

@@ -217,3 +217,18 @@ async def test_lanes_are_shared_while_two_sentences_are_made(lanes):
     lanes.steps(chunks(threading.Event()), Pace(), network=True)
     assert not lanes.is_shared
     second.close()
+
+
+async def test_settling_waits_for_steps_that_run_and_not_for_ever(lanes):
+    gate = Gate()
+    running = asyncio.ensure_future(lanes.run(gate, due=SOON))
+    await asyncio.to_thread(gate.entered.wait, 5)
+    lanes.close()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await lanes.settle(0.05)
+    assert loop.time() - began >= 0.04
+    gate.opened.set()
+    await lanes.settle(5.0)
+    assert loop.time() - began < 4.0
+    assert await running == "through"
