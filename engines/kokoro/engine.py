@@ -20,7 +20,7 @@ from engines.kokoro.files import cache_folder, digest, find_model, find_parts, f
 from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
-from engines.kokoro.phonemes import ESPEAK, Espeak, Piece, phonemize, pieces
+from engines.kokoro.phonemes import ESPEAK, MOST_TOKENS, Espeak, Piece, phonemize, pieces
 from engines.kokoro.runtimes import choose, make, version
 from engines.kokoro.sound import windows
 from engines.kokoro.statistics import FILE, VERSION, Known, bucket
@@ -36,6 +36,7 @@ QUIET = 10 ** (-60 / 20)  # of full scale, RMS: the end of a piece is silence be
 FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
 PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
 NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
+WINDOW = 10.0  # seconds: windows as large as the engine makes them
 WARM_UP = "One, two, three."
 
 _ALPHABETIC = re.compile(r"\S*\w\S*")
@@ -48,7 +49,8 @@ class KokoroSettings:
     voices: tuple[str, ...] = ()
     """Ids of the voices to offer, the default one first, mixtures such as ``af_heart:0.6+af_bella:0.4`` among them; empty for all."""
     folder: Path | None = None
-    """Folder of voices; Kokoro's model and voices lie in ``kokoro`` inside it. None for ``~/.local/share/voicebooth/voices``."""
+    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/kokoro``.
+    Packages and the cache are looked through as well."""
     cache: Path | None = None
     """Where the model's parts are kept; None for ``~/.cache/voicebooth/kokoro``."""
     precision: Literal["float32", "int8"] = "float32"
@@ -57,6 +59,18 @@ class KokoroSettings:
     """What the model runs on; ``auto`` tries what is here once and keeps the fastest."""
     threads: int = 0
     """Threads that one step may use; 0 for the number of cores, at most 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One sentence made in three ways, each of shape (samples,)."""
+
+    whole: Floats
+    """In one pass that takes its own statistics: how the model was meant."""
+    once: Floats
+    """In one pass at the voice's statistics."""
+    windowed: Floats
+    """In windows at the voice's statistics: what is streamed."""
 
 
 class KokoroEngine(Engine):
@@ -103,6 +117,12 @@ class KokoroEngine(Engine):
         voice, loaded = self._choose(request), self._loaded
         assert loaded is not None  # it has a voice
         return loaded.speak(request, voice, pace)
+
+    def compare(self, text: str, voice: str = "") -> Compared:
+        """The same sentence whole and in windows, neither cut into pieces nor trimmed. Blocks. Raises what ``synthesize`` raises."""
+        chosen, loaded = self.voice(voice), self._loaded
+        assert loaded is not None  # it has a voice
+        return loaded.compare(text, Mixture.parse(chosen.id))
 
     def _choose(self, request: Request) -> Voice:
         if request.voice or not request.language:
@@ -193,6 +213,19 @@ class _Loaded:
             for _ in flow.advance(last * HOP):
                 yield NO_SOUND
             yield flow.pull(first * HOP, last * HOP).ravel()
+
+    def compare(self, text: str, mixture: Mixture) -> Compared:
+        piece = Piece(phonemize(text, mixture.letter)[:MOST_TOKENS], 0)
+        prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), 1.0)
+        moments = self._known.moments(mixture, bucket(prepared.frames))
+        if moments is None:
+            raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
+        once, windowed = (self._kokoro.flow(prepared, moments) for _ in range(2))
+        return Compared(
+            self._speak_whole(piece, mixture, 1.0),
+            once.pull(0, once.columns).ravel(),
+            np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(WINDOW))]),
+        )
 
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
         """By parts whose norms measure for themselves; loaded when the first voice needs them."""

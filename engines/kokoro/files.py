@@ -32,8 +32,8 @@ SPOKEN = 510 * 256 * 4  # bytes of a voice's file
 
 
 def model_folder(folder: Path | None) -> Path:
-    """Where people put the model and its voices themselves: ``kokoro`` in the folder of voices."""
-    return (folder or default_folder()) / "kokoro"
+    """Where people put the model and its voices themselves: beside the folder of voices, where every model is taken for Piper's."""
+    return folder or default_folder().with_name("kokoro")
 
 
 def cache_folder() -> Path:

@@ -132,3 +132,12 @@ def test_every_bucket_of_the_default_voice_is_reached():
     Espeak.load()
     lengths = sorted(len(phonemize(text, "a")) for text in SENTENCES["en"])
     assert {bucket(5 * count + 40) for count in lengths} == {0, 1, 2}  # about five frames a phoneme
+
+
+def test_int8_parts_speak_as_loud_and_as_long(kokoro):
+    small = KokoroEngine(KokoroSettings(precision="int8"))
+    small.load()
+    usual, mine = sound(speak(kokoro, TEXT)), sound(speak(small, TEXT))
+    assert 0.9 < len(mine) / len(usual) < 1.1
+    loudness = [float(np.sqrt(np.mean(np.square(samples.astype(np.float64))))) for samples in (usual, mine)]
+    assert 0.8 < loudness[1] / loudness[0] < 1.25
