@@ -34,6 +34,7 @@ from agent.inbound import (
 from agent.mailbox import Mailbox
 from agent.outbound import Addressed, Captions, send_event
 from agent.track import Track, TrackSettings
+from agent.wakeups import narrow
 from pipeline.events import Event, Failure
 from pipeline.playout import PlayoutBuffer
 from pipeline.stage import Caption, Outlet, Stage, TrackKey
@@ -282,6 +283,7 @@ class RoomLink:
         except (TimeoutError, asyncio.CancelledError):
             joining.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._start(room.disconnect()))
             raise
+        narrow(room)
         own = room.local_participant
         if own.attributes.get(ROLE) != BOOTH:  # a token that somebody else made
             with contextlib.suppress(TimeoutError):

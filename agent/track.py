@@ -20,7 +20,7 @@ FOREIGN_WAIT = 10.0  # seconds for a publication: the library answers in a few d
 
 @dataclass(frozen=True, slots=True)
 class TrackSettings:
-    linger: float = 3.5
+    linger: float = 2.0
     """Seconds of silence that are sent after the last sound; then the track is muted, and costs nothing. After a shorter pause
     the first sound is heard 40 ms sooner than after a longer one, whose end finds the listener's jitter buffer grown."""
     lead: float = 0.0

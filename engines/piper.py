@@ -41,7 +41,7 @@ class PiperSettings:
     cache: Path | None = None
     """Where cut graphs are kept; None for ``~/.cache/voicebooth/piper``."""
     threads: int = 0
-    """Threads that one step may use; 0 for the number of cores, at most 4."""
+    """Threads that may work on what comes before a sentence's first sound; 0 for the number of cores, at most 4. Later steps take one."""
 
 
 class PiperEngine(Engine):

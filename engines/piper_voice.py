@@ -31,7 +31,8 @@ ENGINE = "piper"
 SMALLEST = 16  # frames of the first window: 0.19 s at the usual 86 frames a second, past a voice's first silence
 GROWTH = 3  # of a window over the one before: it is made in a third of the time that the one before lasts
 LARGEST = 128  # frames of the largest window, 1.5 s: seams cost a twentieth there; who wants shorter steps asks for smaller windows
-MOST_THREADS = 4  # per session: windows are too small to feed more
+MOST_THREADS = 4  # of the front: a sentence is too small to feed more
+WINDOW_THREADS = 1  # of a stage: a second one makes a window no sooner, and costs an eighth more in all and five times the switches
 LONGEST = 700  # phoneme ids spoken in one go, some 25 s: the encoder's attention grows with the square
 KNEE = 0.85  # of full scale: above it samples are bent, not cut
 PEAK = 0.75  # of full scale: where the loudest sample of the warm-up sentence is put; others are up to twice as loud
@@ -45,7 +46,7 @@ class LoadedVoice:
     """One voice file: its phonemizer, its sessions, and how loud it is."""
 
     def __init__(self, installed: Installed, cache: Path, threads: int) -> None:
-        """``cache``: where cut graphs are kept. ``threads``: of one step; 0 for the number of cores, at most 4."""
+        """``cache``: where cut graphs are kept. ``threads``: of a front; 0 for the number of cores, at most 4."""
         self.id = installed.id
         self._path = installed.model
         runtime, piper = _import("onnxruntime"), _import("piper")
@@ -181,21 +182,21 @@ class LoadedVoice:
                 break
             try:
                 self._plan = Plan.read(parts / PLAN)
-                self._front = self._session(runtime, parts / FRONT)
-                self._stages = [self._session(runtime, parts / stage.file) for stage in self._plan.stages]
+                self._front = self._session(runtime, parts / FRONT, self._threads)
+                self._stages = [self._session(runtime, parts / stage.file, WINDOW_THREADS) for stage in self._plan.stages]
                 return
             except self._damage as problem:
                 log.warning("the cut of %s in %s is damaged, cutting again: %s", self.id, parts, problem)
                 shutil.rmtree(parts, ignore_errors=attempt == 0)
                 self._plan = None
         try:
-            self._whole = self._session(runtime, self._path)
+            self._whole = self._session(runtime, self._path, self._threads)
         except self._errors as problem:
             raise damaged(self._path, str(problem)) from problem
 
-    def _session(self, runtime: Any, path: Path) -> Any:
+    def _session(self, runtime: Any, path: Path, threads: int) -> Any:
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: the library warns of its own optimisations
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would take the cores of other lanes
