@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from agent.config import Settings
+from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from pipeline.chain import Chain, ChainSettings
@@ -60,6 +61,7 @@ class Node:
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
+        self.pump = Pump()
         settings = self.settings
         engines = []
         for name in settings.selection.fallback_chain:

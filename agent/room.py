@@ -33,7 +33,8 @@ from agent.inbound import (
 )
 from agent.mailbox import Mailbox
 from agent.outbound import Addressed, Captions, send_event
-from agent.track import Track, TrackSettings
+from agent.pump import Pump, TrackSettings
+from agent.track import Track
 from agent.wakeups import narrow
 from pipeline.events import Event, Failure
 from pipeline.playout import PlayoutBuffer
@@ -114,6 +115,9 @@ class Host(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def pump(self) -> Pump: ...
 
     def stage(self, name: str, outlet: Outlet) -> Stage: ...
 
@@ -330,7 +334,7 @@ class RoomLink:
         if key in self._tracks:
             return
         for attempt in range(1, TRACK_TRIES + 1):
-            track = Track(key.name, buffer, self._settings.track, has_audience=self._has_audience)
+            track = Track(key.name, buffer, self._host.pump, self._settings.track, has_audience=self._has_audience)
             self._tracks[key] = track
             try:
                 await track.publish(room.local_participant)

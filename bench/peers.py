@@ -44,6 +44,8 @@ class Peer(ABC):
     sample_rate: int
     queue: int
     """Milliseconds."""
+    dtx = True
+    """The library's default."""
 
     def __init__(self) -> None:
         self.room = rtc.Room()
@@ -55,7 +57,7 @@ class Peer(ABC):
             await self.room.connect(url, token(room, self.name), rtc.RoomOptions(auto_subscribe=False))
             self.source = rtc.AudioSource(self.sample_rate, 1, queue_size_ms=self.queue)
             track = rtc.LocalAudioTrack.create_audio_track(self.name, self.source)
-            options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+            options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=self.dtx)
             await self.room.local_participant.publish_track(track, options)
 
     async def run(self) -> None:
@@ -104,7 +106,7 @@ class Adapter(Peer):
 
 
 class Direct(Peer):
-    name, queue = "direct", UNBOUNDED
+    name, queue, dtx = "direct", UNBOUNDED, False  # what the node publishes with: it is the way through the node that is measured
 
     def __init__(self) -> None:
         super().__init__()

@@ -81,6 +81,11 @@ class PlayoutBuffer:
         return self._in_hand_samples / self.sample_rate
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to read, neither sound nor cues."""
+        return not self._items and not len(self._tail)
+
+    @property
     def is_frozen(self) -> bool:
         return self._frozen
 
@@ -234,4 +239,6 @@ class PlayoutBuffer:
     def thaw(self) -> None:
         with self._lock:
             self._frozen = False
-        self.on_ready()
+            is_wanted = bool(self._items)  # a track that is roused for nothing would not wait for its first listener
+        if is_wanted:
+            self.on_ready()

@@ -11,8 +11,8 @@ from agent.config import Settings
 from agent.ending import Ending
 from agent.inbound import InboundSettings
 from agent.node import Node
+from agent.pump import TrackSettings
 from agent.room import RoomSettings
-from agent.track import TrackSettings
 
 log = logging.getLogger(__name__)
 

@@ -1,27 +1,62 @@
 import asyncio
-import math
+import ctypes
+from typing import Any
 
-from agent.capture import FRAME, OUTSTANDING, Capture
+import numpy as np
+import pytest
+from livekit.rtc._ffi_client import FfiClient
+
+from agent.capture import OUTSTANDING, Capture
 
 RATE = 24_000
+PACKET = np.zeros(480, dtype=np.int16)  # two frames
+
+
+async def sent(capture: Capture) -> None:
+    async with asyncio.timeout(5):
+        while capture._is_busy:  # noqa: ASYNC110 - the answer comes on a thread of the library
+            await asyncio.sleep(0.001)
 
 
 async def test_frames_reach_the_library_and_each_is_answered_once():
     capture = Capture(RATE)
-    assert capture.samples == RATE * FRAME
     for _ in range(5):
-        capture.push(bytes(2 * capture.samples))
-        async with asyncio.timeout(5):
-            while not capture.is_free:  # noqa: ASYNC110 - the answer comes on a thread of the library
-                await asyncio.sleep(0.001)
-    assert capture.lost == 0
+        capture.push(PACKET)
+        assert capture._is_busy
+        await sent(capture)
+    assert capture.lost == 0 and not capture._answers._waiting
+    await capture.aclose()
+
+
+async def test_of_frames_that_are_pushed_at_once_one_is_sent_when_the_one_before_has_arrived(monkeypatch: pytest.MonkeyPatch):
+    capture, sent_frames = Capture(RATE), list[int]()
+    request = FfiClient.instance.request
+
+    def note(message: Any) -> Any:
+        frame = message.capture_audio_frame.buffer
+        sent_frames.append(ctypes.cast(frame.data_ptr, ctypes.POINTER(ctypes.c_int16))[0])
+        assert len(capture._answers._waiting) == 1
+        return request(message)
+
+    monkeypatch.setattr(FfiClient.instance, "request", note)
+    capture.push(np.repeat(np.arange(10, dtype=np.int16), 240))
+    await sent(capture)
+    assert sent_frames == list(range(10))
+    monkeypatch.undo()
     await capture.aclose()
 
 
 async def test_what_the_library_does_not_take_is_counted_and_not_waited_for():
     capture = Capture(RATE)
-    for _ in range(OUTSTANDING + 20):
-        capture._outstanding = math.inf  # type: ignore[assignment]
-        capture.push(bytes(2 * capture.samples))
-    assert capture.lost == OUTSTANDING + 20
+    capture._is_busy = True
+    for _ in range(OUTSTANDING):
+        capture.push(PACKET)
+    assert capture.lost == OUTSTANDING
     await capture.aclose()
+
+
+async def test_nothing_goes_to_a_source_that_was_given_back():
+    capture = Capture(RATE)
+    await capture.aclose()
+    capture.push(PACKET)
+    assert not capture._is_busy and capture.lost == 0

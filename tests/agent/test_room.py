@@ -9,6 +9,7 @@ import pytest
 from livekit import rtc
 
 from agent.inbound import LinkBack, LinkLost, Said
+from agent.pump import Pump
 from agent.room import ENDINGS, JoinFailed, RoomLink, RoomSettings, Ticket
 from agent.track import Track
 from pipeline.events import Ack
@@ -41,6 +42,7 @@ class FakeStage:
 class FakeHost:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.pump = Pump()
         self.made: FakeStage | None = None
 
     def stage(self, name: str, outlet: Any) -> Any:

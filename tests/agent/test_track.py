@@ -1,60 +1,82 @@
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from __future__ import annotations
 
-from agent.capture import FRAME
-from agent.track import LATE, Pulse, TrackSettings
+import asyncio
+from types import SimpleNamespace
+from typing import Any
 
-SETTINGS = TrackSettings(linger=2.0, lead=0.02)
+import numpy as np
 
+from agent.pump import Feed, Pump, TrackSettings
+from agent.track import SETTLE, Track
+from pipeline.playout import PlayoutBuffer
 
-def test_frames_are_due_every_ten_milliseconds_however_late_the_loop_wakes():
-    pulse = Pulse(SETTINGS, now=5.0)
-    pulse.on_frame(now=5.0, is_sound=True)
-    assert pulse.delay(now=5.004) == pytest.approx(0.006)
-    pulse.on_frame(now=5.013, is_sound=True)
-    assert pulse.delay(now=5.013) == pytest.approx(0.007)
+RATE = 24_000
 
 
-def test_a_short_lateness_is_made_up_for_and_a_long_one_is_not():
-    pulse = Pulse(SETTINGS, now=0.0)
-    sent, now = 0, 0.03
-    while pulse.delay(now=now) == 0:
-        pulse.on_frame(now=now, is_sound=True)
-        sent += 1
-    assert sent == 4
-    pulse = Pulse(SETTINGS, now=0.0)
-    sent = 0
-    while pulse.delay(now=10.0) == 0:
-        pulse.on_frame(now=10.0, is_sound=True)
-        sent += 1
-    assert sent <= LATE / FRAME + 1
+class FakePump(Pump):
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+
+    def rouse(self, feed: Feed) -> None:
+        self.log.append("rouse")
+
+    def stop(self, feed: Feed) -> None:
+        self.log.append("stop")
 
 
-def test_silence_leads_for_as_long_as_the_setting_says():
-    pulse = Pulse(SETTINGS, now=0.0)
-    assert pulse.is_leading
-    pulse.on_frame(now=0.0, is_sound=False)
-    assert pulse.is_leading
-    pulse.on_frame(now=0.01, is_sound=False)
-    assert not pulse.is_leading
+class FakeParticipant:
+    async def publish_track(self, track: Any, options: Any) -> Any:
+        return SimpleNamespace(sid="TR_1")
 
 
-def test_a_stretch_ends_when_nothing_was_said_or_announced_for_a_while():
-    pulse = Pulse(SETTINGS, now=0.0)
-    pulse.on_frame(now=1.0, is_sound=True)
-    assert not pulse.is_over(now=2.9, wanted=-1)
-    assert pulse.is_over(now=3.1, wanted=-1)
-    assert not pulse.is_over(now=3.1, wanted=1.5)
+async def published(*, attended: bool, wait: float = 0.05) -> tuple[Track, FakePump, PlayoutBuffer]:
+    buffer, pump = PlayoutBuffer(RATE, on_cue=lambda cue, now: None), FakePump()
+    track = Track("booth-en", buffer, pump, TrackSettings(first_word_wait=wait), has_audience=lambda: attended)
+    await track.publish(FakeParticipant())  # type: ignore[arg-type]
+    return track, pump, buffer
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(min_value=0.0, max_value=0.05), min_size=50, max_size=50))
-def test_over_time_there_are_as_many_frames_as_the_clock_asks_for(naps: list[float]):
-    pulse, now, sent = Pulse(SETTINGS, now=0.0), 0.0, 0
-    for nap in naps:
-        now += nap
-        while pulse.delay(now=now) == 0:
-            pulse.on_frame(now=now, is_sound=True)
-            sent += 1
-    assert abs(sent - now / FRAME) <= 1.01
+async def test_where_nobody_could_listen_the_first_word_does_not_wait():
+    track, pump, buffer = await published(attended=False)
+    assert track.sid == "TR_1"
+    buffer.write("s", np.ones(10, dtype=np.int16))
+    await asyncio.sleep(0.01)
+    assert pump.log == ["rouse"]
+    buffer.rouse()
+    assert pump.log == ["rouse", "rouse"]
+    await track.aclose()
+
+
+async def test_the_first_word_waits_for_a_listener_and_its_connection_and_silence_goes_before_it():
+    track, pump, buffer = await published(attended=True, wait=5.0)
+    buffer.rouse()
+    await asyncio.sleep(0.02)
+    assert pump.log == []
+    subscribed = asyncio.get_running_loop().time()
+    track.on_subscribed()
+    await asyncio.sleep(0.02)
+    assert pump.log == ["rouse"] and track._feed.is_held
+    while track._feed.is_held:  # noqa: ASYNC110 - nobody is told of it
+        await asyncio.sleep(0.005)
+    assert asyncio.get_running_loop().time() - subscribed >= SETTLE
+    assert pump.log == ["rouse", "rouse"]
+    await track.aclose()
+
+
+async def test_a_listener_who_does_not_come_is_not_waited_for_beyond_the_setting():
+    track, _, buffer = await published(attended=True)
+    buffer.rouse()
+    async with asyncio.timeout(2):
+        while track._feed.is_held:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    await track.aclose()
+
+
+async def test_a_track_that_was_closed_is_roused_by_nobody():
+    track, pump, buffer = await published(attended=True, wait=5.0)
+    await track.aclose()
+    buffer.write("s", np.ones(10, dtype=np.int16))
+    await asyncio.sleep(0.01)
+    assert pump.log == ["stop"]
+    assert buffer.in_hand > 0

@@ -175,3 +175,16 @@ def test_cut_back_keeps_the_first_samples_only(listener, read_first, left):
     assert sum(np.count_nonzero(frame) for frame in rest) == left
     assert listener.buffer.in_hand == 0
     assert listener.cues[-1] == ("end", "a")
+
+
+def test_thawing_rouses_nobody_when_there_is_nothing_to_hear():
+    roused: list[bool] = []
+    buffer = PlayoutBuffer(RATE, on_cue=lambda cue, now: None)
+    buffer.on_ready = lambda: roused.append(True)
+    buffer.freeze()
+    buffer.thaw()
+    assert roused == []
+    buffer.write("a", np.ones(10, dtype=np.int16))
+    buffer.freeze()
+    buffer.thaw()
+    assert len(roused) == 2
