@@ -14,7 +14,7 @@ from pipeline.playout import PlayoutBuffer
 
 BEAT = 0.020  # seconds of sound at a time: one Opus packet; half of it would leave no sooner, and wake twice as often
 LATE = 0.060  # seconds of sound that are made up for in a burst; more would only fill the listener's jitter buffer
-LINGERING = 3  # feeds that send silence at once: each takes 3 % of a core, and all that a further one misses are 20 ms at its next word
+LINGERING = 2  # feeds that send silence at once: each takes 3 % of a core, and all that a further one misses are 20 ms at its next word
 LINGER_LEAST = 0.5  # seconds of silence before which a feed does not count among them: pauses between sentences are shorter or as long
 TOGETHER = 0.005  # seconds by which a beat may come early to share a wake-up: a quarter of what a packet holds, too little to be heard
 
@@ -24,7 +24,7 @@ class TrackSettings:
     linger: float = 3.5
     """Seconds of silence that are sent after the last sound; then the track is muted, and costs nothing. After a shorter pause
     the first sound is heard 20 ms sooner than after a longer one, whose end finds the listener's jitter buffer grown. Where more
-    than three tracks are silent at once, those that have been silent for longest are muted sooner."""
+    than two tracks are silent at once, those that have been silent for longest are muted sooner."""
     first_word_wait: float = 3.0
     """Seconds for which the first word on a new track waits for a subscriber, where somebody could become one."""
 

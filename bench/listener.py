@@ -18,6 +18,7 @@ from jwt import InsecureKeyLengthWarning
 from livekit import api, rtc
 from livekit.rtc.data_stream import StreamError
 
+from agent.wakeups import narrow
 from bench.hearing import AUDIBLE, FRAME, FRAME_SAMPLES, RATE, Recording, loudness, onset, silenced
 from engines.base import NO_SAMPLES, Samples
 
@@ -221,6 +222,7 @@ class Listener:
         room.register_text_stream_handler(CAPTIONS_TOPIC, self._on_caption)
         async with asyncio.timeout(CONNECT):
             await room.connect(self._url, self._jwt, self._options)
+        narrow(room)
         for participant in room.remote_participants.values():
             for publication in participant.track_publications.values():
                 self._on_published(publication, participant)
