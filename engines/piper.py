@@ -40,6 +40,10 @@ class PiperSettings:
     """Where voices lie; None for ``~/.local/share/voicebooth/voices``. Voices from installed packages are found as well."""
     cache: Path | None = None
     """Where cut graphs are kept; None for ``~/.cache/voicebooth/piper``."""
+    noise_scale: float | None = None
+    """How lively the voices are, 0 to 2; None for what each voice's own settings say."""
+    noise_w: float | None = None
+    """How much the lengths of their sounds vary, 0 to 2; None likewise."""
     threads: int = 0
     """Threads that may work on what comes before a sentence's first sound; 0 for the number of cores, at most 4. Later steps take one."""
 
@@ -74,7 +78,8 @@ class PiperEngine(Engine):
             loaded: dict[str, LoadedVoice] = {}
             for installed in self._wanted():
                 try:
-                    loaded[installed.id] = LoadedVoice(installed, cache, self._settings.threads)
+                    settings = self._settings
+                    loaded[installed.id] = LoadedVoice(installed, cache, settings.threads, settings.noise_scale, settings.noise_w)
                 except BadModel as problem:
                     problems.append(problem)
             if not loaded:

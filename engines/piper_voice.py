@@ -45,8 +45,11 @@ INSTALL = "pip install 'voicebooth[piper]'"
 class LoadedVoice:
     """One voice file: its phonemizer, its sessions, and how loud it is."""
 
-    def __init__(self, installed: Installed, cache: Path, threads: int) -> None:
-        """``cache``: where cut graphs are kept. ``threads``: of a front; 0 for the number of cores, at most 4."""
+    def __init__(
+        self, installed: Installed, cache: Path, threads: int, noise_scale: float | None = None, noise_w: float | None = None
+    ) -> None:
+        """``cache``: where cut graphs are kept. ``threads``: of a front; 0 for the number of cores, at most 4. ``noise_scale`` and
+        ``noise_w``, 0 to 2, stand for the voice's own."""
         self.id = installed.id
         self._path = installed.model
         runtime, piper = _import("onnxruntime"), _import("piper")
@@ -55,6 +58,10 @@ class LoadedVoice:
             self._config = _import("piper.config").PiperConfig.from_dict(config)
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise damaged(installed.config, f"lacks what a voice needs ({type(problem).__name__}: {problem})") from problem
+        if noise_scale is not None:
+            self._config.noise_scale = noise_scale
+        if noise_w is not None:
+            self._config.noise_w_scale = noise_w
         self._rate = int(self._config.sample_rate)
         self._speakers = {str(name): int(number) for name, number in self._config.speaker_id_map.items()}
         if self._config.num_speakers > 1 and not self._speakers:

@@ -158,8 +158,12 @@ class Speaker:
                 await self._make(sentence)
 
     def close(self, why: DropReason) -> None:
-        """Silence; whatever was not heard is reported. The speaker may run again."""
-        self._do(self._script.clear(why))
+        """Silence; whatever was not heard is reported. The speaker may run again.
+
+        What the end of a node drops does not count as done: it is its sender's to send again, to the next node.
+        """
+        outcomes = self._script.clear(why)
+        self._do([outcome for outcome in outcomes if why != "shutdown" or not isinstance(outcome, Done)])
         if self._timer is not None:
             self._timer.cancel()
 

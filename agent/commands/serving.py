@@ -34,6 +34,7 @@ async def drain(node: Node, ending: Ending) -> None:
     if not ending.now.is_set():
         tell("ending", f"what was accepted is spoken, for at most {node.settings.node.drain_wait:g} s; Ctrl-C ends it now")
         await ending.unless_now(node.drain())
+    await node.close_stages()  # what will not be heard is told before the rooms are left
 
 
 def tell(what: str, text: str) -> None:

@@ -48,10 +48,10 @@ def settings_of(speakers: int) -> dict:
 
 @pytest.fixture
 def make(tmp_path):
-    def make(id: str = "tiny", speakers: int = 1, **odd) -> PiperEngine:
+    def make(id: str = "tiny", speakers: int = 1, noises: dict | None = None, **odd) -> PiperEngine:
         onnx.save(tiny_vits(speakers, **odd), tmp_path / f"{id}.onnx")
         (tmp_path / f"{id}.onnx.json").write_text(json.dumps(settings_of(speakers)))
-        return PiperEngine(PiperSettings(voices=(id,), folder=tmp_path, cache=tmp_path / "parts", threads=1))
+        return PiperEngine(PiperSettings(voices=(id,), folder=tmp_path, cache=tmp_path / "parts", threads=1, **noises or {}))
 
     return make
 
@@ -148,6 +148,16 @@ def test_unloaded_it_has_no_voices(make):
     assert engine.voices() == () and engine.build != build
     with pytest.raises(UnknownVoice):
         sound(engine)
+
+
+def test_the_scales_of_the_noise_can_be_set_for_all_requests(make):
+    lively, asked, calm = make(), make(), make(noises={"noise_scale": 0.0, "noise_w": 0.0})
+    for engine in (lively, asked, calm):
+        engine.load()
+        engine._loaded["tiny"]._gain = 1.0  # which is measured with the noise that is set
+    wished = sound(asked, options={"noise_scale": 0.0, "noise_w": 0.0})
+    assert np.array_equal(sound(calm), wished)
+    assert not np.array_equal(sound(lively), wished)
 
 
 def test_odd_requests(make):
