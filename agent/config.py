@@ -18,6 +18,7 @@ from engines.piper import PiperSettings
 from engines.tone import ToneSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
+from pipeline.protocol import Strategy
 from pipeline.script import ScriptLimits
 from pipeline.segmenter import SegmenterSettings
 from pipeline.speaker import SpeakerSettings
@@ -108,8 +109,9 @@ class NodeSettings(Section):
 
 
 class SelectionSettings(Section):
-    strategy: Literal["auto", "manual"] = "auto"
-    """``auto``: the next engine speaks when one fails. ``manual``: only the first one, or the one asked for."""
+    strategy: Strategy = "auto"
+    """``auto``: the first engine that is in time. ``quality_first``: the best-sounding one that can keep up. ``speed_first``: the one
+    that is heard first. ``manual``: only the first one, or the one asked for. In all but ``manual`` the next one goes on when one fails."""
     ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     """Milliseconds from a complete sentence to its first audible sample."""
     fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)

@@ -138,7 +138,7 @@ class Node:
         self._loading.cancel()
         for name in list(self._stages):
             await self.close_stage(name)
-        self.studio.lanes.close()
+        await self.studio.aclose()
 
     async def say(
         self, text: str, *, language: str | None = None, voice: str | None = None, engine: str | None = None, speed: float | None = None

@@ -13,18 +13,20 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from engines.base import EngineError
+from pipeline.chain import CHARACTER, Track
 from pipeline.events import Dropped, DropReason, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
 from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
+from pipeline.performance import Chosen, CutBack, Ended
 from pipeline.playout import Cue, PlayoutBuffer
 from pipeline.report import Report
 from pipeline.script import Done, Outcome, Retract, Script, Sentence, Tell
-from pipeline.studio import Chosen, CutBack, Ended, Sounded, Studio
+from pipeline.studio import Studio
+from pipeline.take import Sounded
 from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-CHARACTER = 0.065  # seconds of speech a character: what people speak at, for telling how far behind the node is
 FIRST_WINDOW = 0.25  # seconds of sound in a sentence's first step while others are made, too: lasts until they have had a step each
 SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
@@ -107,6 +109,7 @@ class Speaker:
         self._last: Turn | None = None  # whose sound was written last
         self._free_at = 0.0  # when the speaker had nothing older to say
         self._underruns = 0
+        self._track = Track()
 
     # What the stage tells
 
@@ -194,20 +197,19 @@ class Speaker:
                     case Sounded():
                         self._write(turn, spoken, sound)
                     case CutBack():
-                        self.buffer.cut_back(sentence.id, sound.keep)
-                        turn.samples = sound.keep
+                        turn.samples -= self.buffer.cut_back(sentence.id, sound.count)
                     case Ended():
                         self._finish(turn, trailing=sound.trailing)
 
     def _on_chosen(self, turn: Turn, chosen: Chosen) -> None:
-        sentence, old = turn.sentence, turn.engine
+        sentence, is_first = turn.sentence, not turn.engine
         turn.on(Fact.CHOOSE)
         turn.engine = chosen.engine
-        if old:
-            self._report.on_count("switched")
-            self._tell(sentence, Switched(sentence.id, old, chosen.engine, chosen.why))
-        else:
+        if is_first:
             self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, chosen.voice.id, False))
+        if chosen.old:
+            self._report.on_count("switched")
+            self._tell(sentence, Switched(sentence.id, chosen.old, chosen.engine, chosen.why))
 
     def _write(self, turn: Turn, spoken: Spoken, sounded: Sounded) -> None:
         id = turn.sentence.id
@@ -385,6 +387,10 @@ class _Timing:
 
     def due(self) -> float:
         return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)
+
+    @property
+    def track(self) -> Track:
+        return self._speaker._track
 
     def in_hand(self) -> float:
         return self._speaker.buffer.in_hand

@@ -63,7 +63,7 @@ def test_lists_and_switches_can_be_written_as_words(monkeypatch: pytest.MonkeyPa
         ("nod: {name: x}", "nod: unknown setting (is node meant?)"),
         ("node: {naem: x}", "node.naem: unknown setting (is name meant?)"),
         ("selection: {ttft_threshold_ms: 19}", "selection.ttft_threshold_ms: input should be greater than or equal to 20"),
-        ("selection: {strategy: fastest}", "selection.strategy: input should be 'auto' or 'manual'"),
+        ("selection: {strategy: fastest}", "selection.strategy: input should be 'auto', 'manual', 'quality_first' or 'speed_first'"),
         ("livekit: {url: rooms.example.org}", "livekit.url: begins with ws://"),
         ("ingest: {gap_wait: -1}", "ingest.gap_wait: must not be negative"),
         ("lanes: {count: two}", "lanes.count: input should be a valid integer"),
