@@ -69,6 +69,8 @@ class Voice:
     gender: str = ""
     """``female``, ``male``, ``neutral`` or empty when nobody says."""
     description: str = ""
+    tier: str = ""
+    """``fast``, ``standard`` or ``premium``: how long its listeners are willing to wait; empty for the node's budget."""
 
 
 @dataclass(frozen=True, slots=True)

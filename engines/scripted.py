@@ -11,6 +11,7 @@ import random
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -22,6 +23,7 @@ from engines.words import words
 
 SAMPLE_RATE = 24_000  # hertz: that of most tracks, so that samples come out as they went in
 LOWEST, SPREAD, APART = 2000, 500, 20  # levels of words: that many of them, told apart even where a gain has been rounded
+KEPT = 10_000  # texts that are remembered: a long test's
 ENDLESS = 3600.0  # seconds that a hang lasts, unless its gate is opened: longer than any test
 
 
@@ -144,6 +146,10 @@ class Scripted(Engine):
         self.script = script or Script()
         self.faults: Faults | Mapping[int, Fault] = faults if faults is not None else {}
         self.begun = self.closed = 0
+        self.asked: deque[tuple[str, Fault | None]] = deque(maxlen=KEPT)
+        """The texts of its latest sentences, and what went wrong in each."""
+        self.worked = 0.0
+        """Seconds of work in all, without what hangs."""
         self.gate = threading.Event()
         """Opened, it lets hanging steps go."""
         self._languages = languages
@@ -170,6 +176,7 @@ class Scripted(Engine):
             sentence = self.begun - self._rehearsals
             self.begun += 1
         fault = self.faults.get(sentence) if sentence >= 0 else None
+        self.asked.append((request.text, fault))
         try:
             yield from self._say(request.text, fault)
         finally:
@@ -209,6 +216,7 @@ class Scripted(Engine):
         seconds *= 1 + self.script.jitter * self._random.uniform(-1, 1)
         seconds *= 1 + self.script.crowding * max(0, self.begun - self.closed - 1)
         if seconds > 0:
+            self.worked += seconds
             self._work(seconds)
 
     def _hang(self) -> None:

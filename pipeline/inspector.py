@@ -15,6 +15,7 @@ SHORTEST = 0.012  # seconds a character below which text is missing: three times
 FEW = 12  # characters: so little text may be anything, "1.5 GB" as well as "Oh!"
 LONGEST_SILENCE = 2.0  # seconds inside a sentence: no comma is longer
 LOST = 0.150  # seconds of silence under a word that its engine says it speaks: the last stop of a word is shorter
+UNSAID = 0.300  # seconds of silence, with a whole word in it that its engine says it speaks: then no more will come
 CLIPPED = 32_700  # a level that only what is cut off holds for long
 CLIPPED_SHARE = 0.05  # of a step's samples: speech at full scale reaches it for a few in a thousand
 CLIPPED_LEAST = 0.010  # seconds: fewer samples than that are no share of anything
@@ -75,6 +76,11 @@ class Inspector:
         if len(self._text) > FEW and spoken < SHORTEST * len(self._text) / self._speed:
             raise BadSound(f"{spoken:.2f} s for {len(self._text)} characters")
 
+    def _is_unsaid(self, mark: Mark, following: Mark) -> bool:
+        """The engine says that it has spoken this word, and nothing was heard from there on."""
+        is_long = following.sample - mark.sample >= LOST * self._rate
+        return mark.exact and following.exact and is_long and self._silent_since <= mark.sample and following.sample <= self.made
+
     def _is_lost(self, mark: Mark) -> bool:
         """The engine says that it speaks this word, and nothing is heard from there on."""
         return mark.sample >= self._silent_since and (mark.sample >= self.made or self.made - mark.sample >= LOST * self._rate)
@@ -98,6 +104,8 @@ class Inspector:
             raise BadSound(f"{100 * cut / len(samples):.0f} % of the samples are clipped")
 
     def _check_silence(self) -> None:
+        if self.silent >= UNSAID and any(map(self._is_unsaid, self._marks, self._marks[1:])):
+            raise BadSound(f"silence for {self.silent:.1f} s where it says that it speaks")
         if self.is_audible and self.silent > LONGEST_SILENCE / self._speed:
             raise BadSound(f"silence for {self.silent:.1f} s inside the sentence")
         least = LONGEST[0] / 2

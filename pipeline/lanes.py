@@ -9,6 +9,7 @@ import math
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -34,8 +35,9 @@ class LaneSettings:
     """Lanes for engines that wait for a network."""
     allowance: float = 0.5
     """Seconds that a step should never need; ten times as much, and its lane is given up."""
-    given_up: int = 8
-    """Lanes that may hang at once before no new ones are opened in their place: each holds a thread."""
+    given_up: int = 32
+    """Lanes that may hang at once before no new ones are opened in their place: each holds a thread, a few hundred kilobytes. An engine
+    of which half as many steps hang is not asked any more until one of them ends."""
 
 
 _DEFAULT = LaneSettings()
@@ -54,6 +56,8 @@ class _Step:
     call: Callable[[], Any]
     future: asyncio.Future[Any]
     allowance: float
+    owner: str = ""
+    """Whose it is."""
     ticket: int = 0
     is_waiting: bool = True
     begun: float | None = None
@@ -108,6 +112,8 @@ class _Group:
     def __init__(self, kind: str, count: int, settings: LaneSettings, open_lane: Callable[[str], Lane]) -> None:
         self._kind = kind
         self._most_spares = settings.given_up
+        self.hanging_of: Counter[str] = Counter()
+        """The same by owner."""
         self._open_lane = open_lane
         self._idle = [open_lane(f"{kind}-{index}") for index in range(count)]
         self._waiting: Schedule[_Step] = Schedule()
@@ -140,11 +146,11 @@ class _Group:
     def load(self, now: float) -> float:
         return self._load.fraction(self.count, now=now)
 
-    def submit(self, call: Callable[[], Any], *, due: float, allowance: float) -> _Step:
+    def submit(self, call: Callable[[], Any], *, due: float, allowance: float, owner: str = "") -> _Step:
         """Raises :exc:`NoLane`."""
         if not self.count:
             raise self._no_lane()
-        step = _Step(call, asyncio.get_running_loop().create_future(), allowance)
+        step = _Step(call, asyncio.get_running_loop().create_future(), allowance, owner)
         step.ticket = self._waiting.push(step, due=due)
         self._dispatch()
         return step
@@ -184,7 +190,7 @@ class _Group:
         def finish(outcome: Future[Any]) -> None:
             limit.cancel()
             step.took = loop.time() - begun
-            self._take_back(lane)
+            self._take_back(lane, step.owner)
             self._load.on_step(took=step.took, now=loop.time())
             if not step.future.done():
                 _settle(step.future, outcome)
@@ -194,12 +200,13 @@ class _Group:
 
         lane.start(step.call, lambda outcome: loop.call_soon_threadsafe(finish, outcome))
 
-    def _take_back(self, lane: Lane) -> None:
+    def _take_back(self, lane: Lane, owner: str) -> None:
         """Its step has ended."""
         if not lane.is_given_up:
             self.running -= 1
         else:
             self.hanging -= 1
+            self.hanging_of[owner] -= 1
             if self.hanging >= self._most_spares and not self._is_closed:
                 self.count += 1
                 lane.is_given_up = False
@@ -216,6 +223,7 @@ class _Group:
         lane.is_given_up = True
         self.given_up += 1
         self.hanging += 1
+        self.hanging_of[step.owner] += 1
         self.running -= 1
         if self.hanging <= self._most_spares:
             self._idle.append(self._open_lane(f"{self._kind}-spare-{self.given_up}"))
@@ -242,6 +250,7 @@ class Lanes:
         self._compute = _Group("lane", count, settings, open_lane)
         self._network = _Group("network-lane", settings.network_count, settings, open_lane)
         self._allowance = settings.allowance
+        self._most_of_one = max(1, settings.given_up // 2)
         self._live: set[Steps] = set()
 
     @property
@@ -263,6 +272,10 @@ class Lanes:
     def count(self) -> int:
         """Steps that compute at once."""
         return self._compute.count
+
+    def hangs(self, owner: str) -> bool:
+        """True while so many steps of that engine hang that one more might cost the others their lanes."""
+        return self._compute.hanging_of[owner] + self._network.hanging_of[owner] >= self._most_of_one
 
     def wait(self, due: float, *, network: bool = False) -> float:
         """Seconds that a step due then would wait for a lane now."""
@@ -289,10 +302,19 @@ class Lanes:
             group.withdraw(step)
             raise
 
-    def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False, allowance: float | None = None) -> Steps:
+    def steps(
+        self,
+        chunks: Generator[Chunk, None, None],
+        pace: Pace,
+        *,
+        network: bool = False,
+        allowance: float | None = None,
+        owner: str = "",
+    ) -> Steps:
+        """``owner``: the engine whose they are."""
         if network:
-            return Steps(self._network, chunks, pace, allowance or self._allowance)
-        steps = Steps(self._compute, chunks, pace, allowance or self._allowance, on_close=self._live.discard)
+            return Steps(self._network, chunks, pace, allowance or self._allowance, owner)
+        steps = Steps(self._compute, chunks, pace, allowance or self._allowance, owner, on_close=self._live.discard)
         self._live.add(steps)
         return steps
 
@@ -318,6 +340,7 @@ class Steps:
         chunks: Generator[Chunk, None, None],
         pace: Pace,
         allowance: float,
+        owner: str = "",
         *,
         on_close: Callable[[Steps], None] = lambda steps: None,
     ) -> None:
@@ -326,6 +349,7 @@ class Steps:
         self._chunks = chunks
         self._pace = pace
         self._allowance = allowance
+        self._owner = owner
         self._step: _Step | None = None
 
     def start(self, *, due: float, window: float) -> asyncio.Future[Chunk | None]:
@@ -338,7 +362,7 @@ class Steps:
             self._pace.window = window
             return next(self._chunks, None)
 
-        self._step = self._group.submit(advance, due=due, allowance=self._allowance)
+        self._step = self._group.submit(advance, due=due, allowance=self._allowance, owner=self._owner)
         return self._step.future
 
     async def next(self, *, due: float, window: float) -> Chunk | None:
@@ -374,7 +398,7 @@ class Steps:
 
     def _close(self) -> None:
         try:
-            step = self._group.submit(self._chunks.close, due=-math.inf, allowance=self._allowance)
+            step = self._group.submit(self._chunks.close, due=-math.inf, allowance=self._allowance, owner=self._owner)
         except NoLane:
             return  # nothing can run, so nothing runs
         step.future.add_done_callback(_log_failure)

@@ -135,7 +135,7 @@ class Take:
             order = self.order
             pace = Pace()
             chunks = self._engine.synthesize(Request(text, self.candidate.voice.id, order.language, order.speed), pace)
-            self._steps = self._lanes.steps(chunks, pace, network=self._engine.network)
+            self._steps = self._lanes.steps(chunks, pace, network=self._engine.network, owner=self._engine.name)
             self._inspector = Inspector(text, self.candidate.voice.sample_rate, speed=order.speed)
             self.characters, self.part_work, self.part_sounds = len(text), 0.0, False
         self.window = window

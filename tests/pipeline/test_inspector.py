@@ -26,7 +26,7 @@ def inspect(*sounds, text=TEXT, marks=(), speed=1.0):
 
 
 def test_speech_passes():
-    inspector = inspect(quiet(0.2), loud(0.7), quiet(0.4), loud(0.6), quiet(0.3), marks=MARKS)
+    inspector = inspect(quiet(0.2), loud(0.8), quiet(0.3), loud(0.6), quiet(0.3), marks=MARKS)
     assert inspector.made == int(2.2 * RATE) and inspector.silent == pytest.approx(0.3, abs=0.01)
     inspect(quiet(0), loud(1.5))
     inspect(loud(0.2), text="Oh!")
@@ -66,6 +66,15 @@ def test_words_that_are_silent_or_missing_at_the_end_are_lost():
             inspect(*sounds, marks=MARKS)
     guessed = tuple(Mark(mark.start, mark.end, mark.sample, exact=False) for mark in MARKS)
     inspect(loud(0.9), quiet(0.6), marks=guessed)
+
+
+def test_silence_under_a_word_is_noticed_before_the_sentence_has_ended():
+    for sounds in [(loud(0.5), quiet(0.75)), (quiet(0.7),)]:
+        with pytest.raises(BadSound, match="where it says that it speaks"):
+            Inspector(TEXT, RATE).check(Chunk(np.concatenate(sounds), MARKS))
+    guessed = tuple(Mark(mark.start, mark.end, mark.sample, exact=False) for mark in MARKS)
+    Inspector(TEXT, RATE).check(Chunk(np.concatenate([loud(0.5), quiet(0.75)]), guessed))
+    Inspector(TEXT, RATE).check(Chunk(np.concatenate([loud(0.7), quiet(0.4), loud(0.1)]), MARKS))
 
 
 def test_a_few_samples_at_full_scale_are_speech():

@@ -153,6 +153,26 @@ async def test_only_engine_errors_come_out(lanes):
         await lanes.steps(foreign(), Pace()).next(due=SOON, window=0)
 
 
+async def test_one_engine_that_hangs_does_not_take_the_lanes_of_the_others():
+    lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=4))
+    gate = Gate()
+
+    def hang():
+        gate()
+        yield
+
+    for hanging in range(2):
+        assert not lanes.hangs("bad"), hanging
+        with pytest.raises(StepGivenUp):
+            await lanes.steps(hang(), Pace(), owner="bad").next(due=SOON, window=0.0)
+    assert lanes.hangs("bad") and not lanes.hangs("good")
+    gate.opened.set()
+    async with asyncio.timeout(5.0):
+        while lanes.hangs("bad"):  # noqa: ASYNC110 - it ends in a thread, which tells nobody
+            await asyncio.sleep(0.01)
+    lanes.close()
+
+
 async def test_a_lane_that_was_given_up_comes_back_when_its_step_ends():
     lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=0))
     gate = Gate()
