@@ -13,9 +13,9 @@ from pydantic import Field
 class BreakerSettings:
     """When a voice is left alone, and for how long."""
 
-    failures: Annotated[int, Field(ge=1, le=100)] = 4
+    failures: Annotated[int, Field(ge=1, le=100)] = 5
     """Failures in a row after which it is left alone: one in three is borne for ever, for every sentence is saved by the next engine."""
-    rest: Annotated[float, Field(ge=0.1, le=3600)] = 5.0
+    rest: Annotated[float, Field(ge=0.1, le=3600)] = 3.0
     """Seconds until it is asked for a sentence of our own; twice as long after each one that fails."""
     longest_rest: Annotated[float, Field(ge=0.1, le=86_400)] = 300.0
     """Seconds beyond which the rest does not grow."""

@@ -16,10 +16,14 @@ from pipeline.protocol import Strategy
 
 CHARACTER = 0.065  # seconds of speech a character: what people speak at, for how long a track will be busy
 STREAM = 0.9  # seconds of work for a second of speech, above which one voice cannot keep up: its steps follow each other
+MINUTE = 60.0  # seconds
 FULL = 0.85  # of the lanes' time, for all that speak now: the rest is for those who begin, and for what else the machine does
 TOKENS = 3.0  # hedges that may be saved up: a burst of trouble, not a habit
 MOST_WISHES = 500  # wishes whose candidates are remembered: languages times voices that one node is asked for
 UNKNOWN = [(30, 0.3)], 0.5  # characters and seconds to the first sound, cost: of an engine that was never warmed up
+QUALITY: Mapping[str, float] = {"xtts": 4.4, "edge": 4.3, "kokoro": 4.2, "piper": 3.6, "tone": 1.0}  # 1 to 5, as we hear them
+UNRATED = 3.0  # what other engines count as: one's own is no worse than what has just passed
+TIERS: Mapping[str, float] = {"fast": 0.150, "standard": 0.250, "premium": 0.400}  # seconds to the first audible sample
 REFRESH = 5.0  # seconds between sentences of ours for a voice that is passed over because it would be late: it may be faster by now
 
 
@@ -33,13 +37,17 @@ class ChainSettings:
     """``auto``: the first engine that is in time. ``quality_first``: the best-sounding one that can keep up. ``speed_first``: the one that
     is heard first. ``manual``: only the first engine, or the one asked for, whatever happens."""
     budget: Annotated[float, Field(ge=0.02, le=10)] = 0.25
-    """Seconds from a complete sentence to its first audible sample, where the text does not say otherwise."""
-    quality: tuple[str, ...] = ("xtts", "edge", "kokoro", "piper", "tone")
-    """Names of engines, the best-sounding first: what ``quality_first`` goes by. Others come after these."""
+    """Seconds from a complete sentence to its first audible sample, where neither the text nor its voice's tier says otherwise."""
+    quality: Mapping[str, float] = field(default_factory=lambda: dict(QUALITY))
+    """How good each engine sounds, 1 to 5; others count as 3. ``quality_first`` goes by it."""
+    quality_threshold: Annotated[float, Field(ge=1, le=5)] = 3.0
+    """Engines rated below it are tried last."""
     pause: Annotated[float, Field(ge=0.1, le=60)] = 0.6
-    """Seconds without speech after which a track goes back to the voice it should have."""
+    """Seconds without speech after which a track that load has moved goes back to the voice it should have."""
     change_again: Annotated[float, Field(ge=1, le=3600)] = 30.0
-    """Seconds after a change at which a track goes back to the voice it should have, even without a pause."""
+    """Seconds after such a change at which it goes back even without a pause."""
+    changes: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    """Changes of voice a minute that a track may make when no fault forces them, there and back counted; beyond these it stays away."""
     hedges: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Part of all sentences for which a second engine may be started before the first one has failed."""
     breaker: BreakerSettings = field(default_factory=BreakerSettings)
@@ -67,6 +75,10 @@ class Track:
     """Language, voice and engine that it was asked for."""
     changed: float = -math.inf
     """When its voice was changed last."""
+    is_forced: bool = False
+    """True while it is away from the voice it should have because that failed, was overdue or rests."""
+    returned: float = -math.inf
+    """When it went back last after a change that nothing had forced."""
     until: float = -math.inf
     """Until when its listener hears speech, as far as is known."""
 
@@ -109,7 +121,8 @@ class Chain:
     """Knows every voice's forecast and breaker, and decides by them. It is told what became of its decisions.
 
     1. A sentence in ``auto`` goes to the first engine in order that is in time for it, and that the lanes can bear.
-    2. A track keeps its voice while that is in time.
+    2. A track keeps its voice while that is in time. What a fault has moved goes back with the next sentence for which the first engine
+       is in time again; what load has moved goes back after a pause or a while, and not so often that it exceeds ``changes``.
     """
 
     def __init__(self, settings: ChainSettings) -> None:
@@ -130,12 +143,13 @@ class Chain:
     # Who can
 
     def candidates(
-        self, offers: Mapping[str, Sequence[Voice]], *, language: str, voice: str, engine: str, strategy: str
+        self, offers: Mapping[str, Sequence[Voice]], *, language: str, voice: str, engine: str, strategy: str, strict: bool = False
     ) -> list[Candidate]:
         """Who can say it, the preferred one first; empty when nobody speaks the language.
 
         ``offers``: voices by engine, of the engines that are loaded; the same object while they are the same. ``voice`` and ``engine``:
-        wishes, may be empty. Voices that rest are left out while others speak; when all rest they are the last hope.
+        wishes, may be empty; ``strict``: that engine or none. Voices that rest are left out while others speak; when all rest they are
+        the last hope.
         """
         if offers is not self._offers or len(self._found) >= MOST_WISHES:
             self._offers, self._found = offers, {}
@@ -144,20 +158,38 @@ class Chain:
             self._found[wish] = self._find(offers, *wish)
         found = self._found[wish]
         strategy = strategy or self.settings.strategy
+        if strict and engine:
+            return [candidate for candidate in found if candidate.engine == engine]
         if strategy == "manual":
             return found[:1]
         found = [candidate for candidate in found if self.breaker(candidate).is_closed] or found
         if strategy == "quality_first" and not engine:
-            rank = {name: place for place, name in enumerate(self.settings.quality)}
-            found = sorted(found, key=lambda candidate: rank.get(candidate.engine, len(rank)))
-        return found
+            found = sorted(found, key=lambda candidate: -self._quality(candidate))
+        return sorted(found, key=lambda candidate: candidate.engine != engine and self._is_poor(candidate))
+
+    def budget(self, offers: Mapping[str, Sequence[Voice]], voice: str) -> float:
+        """Seconds to the first audible sample of a text that names none: by the tier of the voice it asks for, else the setting."""
+        wished = find_voice(voice, (v for voices in offers.values() for v in voices))
+        return TIERS.get(wished.tier, self.settings.budget) if wished is not None else self.settings.budget
+
+    def _quality(self, candidate: Candidate) -> float:
+        return self.settings.quality.get(candidate.engine, UNRATED)
+
+    def _is_poor(self, candidate: Candidate) -> bool:
+        return self._quality(candidate) < self.settings.quality_threshold
 
     def _find(self, offers: Mapping[str, Sequence[Voice]], language: str, voice: str, engine: str) -> list[Candidate]:
         order = [name for name in dict.fromkeys((engine, *self.settings.order)) if name in offers]
         wished = find_voice(voice, (v for voices in offers.values() for v in voices))
         if wished is not None and not engine:
             order.sort(key=lambda name: name != wished.engine)
-        return [Candidate(name, best) for name in order if (best := _nearest(offers[name], wished, voice, language)) is not None]
+        found: list[Candidate] = []
+        for name in order:
+            like = wished or (found[0].voice if found else None)  # who goes on for another one sounds as near to it as can be had
+            best = _nearest(offers[name], like, voice, language)
+            if best is not None:
+                found.append(Candidate(name, best))
+        return found
 
     # Who shall
 
@@ -167,15 +199,16 @@ class Chain:
         if len(candidates) == 1 or strategy == "manual":
             return candidates[0]
         if strategy == "speed_first":
-            return min(candidates, key=lambda candidate: self.expect(candidate, ask))
+            return min(candidates, key=lambda candidate: (self._is_poor(candidate), self.expect(candidate, ask)))
         others = self._demand(track, now)
         bearable = [candidate for candidate in candidates if self._fits(candidate, others, ask.lanes)]
         if not bearable:  # too much is going on already: whatever adds the least
             return min(candidates, key=lambda candidate: self.forecast(candidate).cost)
+        stays = self._stays(ask, track, now)
+        if track.wish == ask.wish:  # its own voice before anybody else's, but for the one that it should go back to
+            bearable.sort(key=lambda candidate: (candidate != candidates[0] or stays) + (candidate != track.spoken))
         if strategy == "quality_first":
             return bearable[0]
-        if self._stays(ask, track, now):
-            bearable.sort(key=lambda candidate: candidate != track.spoken)
         for candidate in bearable:
             if self.expect(candidate, ask) <= ask.left:
                 return candidate
@@ -186,8 +219,12 @@ class Chain:
         return self.forecast(candidate).first(ask.characters, wait=ask.waits.get(candidate.engine, 0.0))
 
     def _stays(self, ask: Ask, track: Track, now: float) -> bool:
+        """Whether a track keeps a voice that is not the one it should have."""
         settings = self.settings
-        return track.wish == ask.wish and now - track.until < settings.pause and now - track.changed < settings.change_again
+        if track.wish != ask.wish or track.is_forced:
+            return False
+        is_rationed = now - track.returned < 2 * MINUTE / settings.changes
+        return is_rationed or (now - track.until < settings.pause and now - track.changed < settings.change_again)
 
     def _fits(self, candidate: Candidate, others: float, lanes: int) -> bool:
         cost = self.forecast(candidate).cost
@@ -208,10 +245,13 @@ class Chain:
         self._forecasts = {key: forecast for key, forecast in self._forecasts.items() if key[0] != engine}
         (self._network.add if network else self._network.discard)(engine)
 
-    def on_chosen(self, candidate: Candidate, ask: Ask, track: Track, *, now: float, preferred: Sequence[Candidate] = ()) -> str:
-        """It begins. Gives the reason when that is a change of the track's voice, else nothing.
+    def on_chosen(
+        self, candidate: Candidate, ask: Ask, track: Track, *, now: float, preferred: Sequence[Candidate] = (), failed: str = ""
+    ) -> str:
+        """It begins. Gives the reason when that is a change of the track's voice that was not asked for, else nothing.
 
-        ``preferred``: those that could have been chosen before it.
+        ``preferred``: those that come before it, and could have been chosen. ``failed``: what went wrong in this sentence with the one
+        that it goes on for.
         """
         self._asked[candidate.key] = now
         for other in preferred:
@@ -220,23 +260,24 @@ class Chain:
                 self._refresh.setdefault(other.key, max(now, self._asked.get(other.key, now) + REFRESH))
         old, why = track.spoken, ""
         if old is not None and old != candidate:
-            if track.wish != ask.wish:
-                why = "asked for"
+            is_back = False
+            if failed:
+                why = failed
+            elif track.wish != ask.wish:
+                why = ""
             elif not self.breaker(old).is_closed:
                 why = f"{old.engine} rests"
-            elif self.expect(old, ask) > ask.left:
-                why = f"{old.engine} would be late"
+            elif is_back := old not in preferred:
+                why = "back to the preferred voice"
             else:
-                why = "back to the preferred voice" if self._is_before(candidate, old) else f"the lanes are too full for {old.engine}"
-            track.changed = now
+                why = f"{old.engine} would be late" if self.expect(old, ask) > ask.left else f"the lanes are too full for {old.engine}"
+            if is_back and not track.is_forced:
+                track.returned = now
+            track.changed, track.is_forced = now, bool(failed) or not self.breaker(old).is_closed
         track.spoken, track.wish = candidate, ask.wish
         track.until = max(track.until, now) + ask.characters * CHARACTER
         self._tracks[track] = None
         return why
-
-    def _is_before(self, one: Candidate, other: Candidate) -> bool:
-        order = self.settings.order
-        return one.engine in order and (other.engine not in order or order.index(one.engine) < order.index(other.engine))
 
     def on_first(self, candidate: Candidate, characters: int, *, work: float, wait: float | None = None, took: float = 0.0) -> None:
         """Its first sound has come, as :meth:`Forecast.on_first` counts."""

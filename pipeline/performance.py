@@ -53,7 +53,7 @@ class Chosen:
     engine: str
     voice: Voice
     old: str = ""
-    """The engine that was heard on this track before, when that was another voice."""
+    """The engine that was heard on this track before, when that was another voice and nobody asked for this one."""
     why: str = ""
     """What kept the one before it from going on; empty when there was none."""
 
@@ -334,13 +334,11 @@ class Performance:
         old = track.spoken
         preferred = self._candidates[: self._candidates.index(candidate)] if not self._tried else ()
         ask = self._ask([candidate, *preferred])
-        why = self._chain.on_chosen(candidate, ask, track, now=self._loop.time(), preferred=preferred)
+        why = self._chain.on_chosen(candidate, ask, track, now=self._loop.time(), preferred=preferred, failed=self._why)
         if preferred:
             self._means.on_probe()
         self._announced = take
-        if old is None or old == candidate:
-            return Chosen(candidate.engine, candidate.voice)
-        return Chosen(candidate.engine, candidate.voice, old.engine, self._why or why)
+        return Chosen(candidate.engine, candidate.voice, old.engine if old is not None and why else "", why)
 
     def _take_in(self, take: Take) -> list[Event]:
         """Its step has ended."""
@@ -365,7 +363,7 @@ class Performance:
         """It is heard: nobody else is needed."""
         for other in self._takes:
             if other is not take:
-                other.close()
+                other.close(overdue=other.running(self._loop.time()) > self._limit(other))
                 self._why = f"{take.candidate.engine} was faster"
         self._takes = [take]
         return [] if self._announced is take else [self._announce(take)]

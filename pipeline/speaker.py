@@ -249,15 +249,13 @@ class Speaker:
         return max(0.0, self._free_at - self._loop.time())
 
     def _fail(self, turn: Turn, error: BaseException) -> None:
-        """Nobody could say it. What has sounded is heard to its end, the rest is reported."""
+        """Nobody could say it. What has sounded is heard to its end; the rest is read in the captions, in its turn, and reported."""
         log.warning("sentence %s could not be said: %s", turn.sentence.id, error)
         if self._last is turn:
             turn.is_whole = False
             self._finish(turn, trailing=0.0)
         else:
-            del self._turns[turn.sentence.id]
-            turn.on(Fact.RETRACT)
-            self._do(self._script.on_dropped(turn.sentence.id, "failed", now=self._loop.time()))
+            self.buffer.cue(Cue(turn.sentence.id, "unsaid"))
 
     # Hearing
 
@@ -278,6 +276,8 @@ class Speaker:
                 self._on_word(turn, *cue.detail)
             case "end" if turn.on(Fact.END):
                 self._on_end(turn, now)
+            case "unsaid" if turn.on(Fact.RETRACT):
+                self._on_unsaid(turn, now)
 
     def _on_start(self, turn: Turn, now: float) -> None:
         if turn.on(Fact.START) and not turn.was_told:
@@ -302,11 +302,20 @@ class Speaker:
         sentence = turn.sentence
         if turn.is_whole:
             self._on_word(turn, len(sentence.text))
+        else:
+            self._caption(turn, sentence.text[turn.characters :], final=False)
         self._free_at = now + turn.owed
         self._report.on_count("underruns", self.buffer.underruns - self._underruns)
         self._underruns = self.buffer.underruns
         self._tell(sentence, SentenceFinished(sentence.id, sentence.utterance))
         self._close(turn, heard=turn.samples / self._studio.rate, now=now)
+
+    def _on_unsaid(self, turn: Turn, now: float) -> None:
+        sentence = turn.sentence
+        del self._turns[sentence.id]
+        self._caption(turn, sentence.text, final=False)
+        self._caption(turn, "", final=True)
+        self._do(self._script.on_dropped(sentence.id, "failed", now=now))
 
     def _close(self, turn: Turn, *, heard: float, now: float) -> None:
         del self._turns[turn.sentence.id]
@@ -382,8 +391,7 @@ class _Timing:
         self._speaker = speaker
         self._turn = turn
         self._loop = asyncio.get_running_loop()
-        wished = turn.sentence.wish.budget
-        self._first = turn.sentence.completed + (speaker._studio.budget if wished is None else wished)
+        self._first = turn.sentence.completed + speaker._studio.budget(turn.sentence.wish)
 
     def due(self) -> float:
         return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)

@@ -82,10 +82,9 @@ class Studio:
         self.rate = rate
         self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm)
 
-    @property
-    def budget(self) -> float:
-        """Seconds from a complete sentence to its first audible sample, where the text does not say otherwise."""
-        return self._chain.settings.budget
+    def budget(self, wish: Wish) -> float:
+        """Seconds from a complete sentence to its first audible sample."""
+        return self._chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -130,7 +129,7 @@ class Studio:
         """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""
         pace = Pace()
         chunks = engine.synthesize(Request(text, voice.id), pace)
-        steps = self.lanes.steps(chunks, pace, network=engine.network, allowance=allowance)
+        steps = self.lanes.steps(chunks, pace, network=engine.network, allowance=allowance, owner=engine.name)
         inspector = Inspector(text, voice.sample_rate)
         sounds: list[Samples] = []
         first = work = 0.0
@@ -164,11 +163,15 @@ class Studio:
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
         candidates = self._chain.candidates(
-            self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy
+            self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
-            raise EngineUnavailable(f"no engine that is loaded speaks {wish.language!r}", remedy="see `voicebooth doctor`")
-        performance = Performance(self._means, candidates, text, wish, timing)
+            who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"
+            raise EngineUnavailable(f"{who} {wish.language!r}", remedy="see `voicebooth doctor`")
+        able = [candidate for candidate in candidates if not self.lanes.hangs(candidate.engine)]
+        if not able:
+            raise EngineUnavailable(f"engine {candidates[0].engine} hangs in too many lanes", remedy="restart the node")
+        performance = Performance(self._means, able, text, wish, timing)
         async with aclosing(performance.sounds()) as events:
             async for event in events:
                 yield event
@@ -208,13 +211,17 @@ class Studio:
         firsts: list[tuple[int, float]] = []
         cost, why = 0.0, ""
         try:
+            if self.lanes.hangs(candidate.engine):
+                raise EngineUnavailable("it hangs in too many lanes")
             async with asyncio.timeout(PROBE):
-                heard = [await self._rehearse(self._engines[candidate.engine], candidate.voice, text) for text in (SHORT, LONG)]
-            firsts, cost = [(len(one.text), one.first) for one in heard], heard[-1].cost
+                for text in (SHORT, LONG):
+                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text)
+                    firsts.append((len(text), heard.first))
+                    cost = heard.cost
         except EngineError as error:
             why = str(error)
         except TimeoutError:
             why = f"it said nothing within {PROBE:.0f} s"
-        log.info("voice %s of %s %s", candidate.voice.id, candidate.engine, f"cannot speak: {why}" if why else "can speak")
+        log.info("voice %s of %s %s", candidate.voice.id, candidate.engine, "can speak" if firsts else f"cannot speak: {why}")
         self._chain.on_probed(candidate, firsts, cost=cost, now=asyncio.get_running_loop().time())
         self._arm()

@@ -4,11 +4,11 @@ import pytest
 
 from engines.base import EngineUnavailable, SynthesisFailed, Voice
 from pipeline.breaker import BreakerSettings
-from pipeline.chain import Ask, Chain, ChainSettings, Hedges, Track, primary
+from pipeline.chain import TIERS, Ask, Chain, ChainSettings, Hedges, Track, primary
 
 
-def voice(id, language, engine, gender="female"):
-    return Voice(id=id, engine=engine, language=language, sample_rate=24_000, gender=gender)
+def voice(id, language, engine, gender="female", tier=""):
+    return Voice(id=id, engine=engine, language=language, sample_rate=24_000, gender=gender, tier=tier)
 
 
 OFFERS = {
@@ -21,25 +21,26 @@ NOW = 100.0
 
 @pytest.fixture
 def chain():
-    chain = Chain(ChainSettings(order=("missing", "first", "second"), quality=("second", "first"), breaker=BreakerSettings(failures=2)))
+    chain = Chain(ChainSettings(order=("missing", "first", "second"), quality={"second": 4.0}, breaker=BreakerSettings(failures=2)))
     chain.on_warm("first", [(20, 0.100)], cost=0.5)
     chain.on_warm("second", [(20, 0.020)], cost=0.1)
     return chain
 
 
-def find(chain, *, language="en", voice="", engine="", strategy=""):
-    return chain.candidates(OFFERS, language=language, voice=voice, engine=engine, strategy=strategy)
+def find(chain, *, language="en", voice="", engine="", strategy="", strict=False):
+    return chain.candidates(OFFERS, language=language, voice=voice, engine=engine, strategy=strategy, strict=strict)
 
 
 def names(candidates):
     return [candidate.voice.id for candidate in candidates]
 
 
-def choose(chain, track=None, *, left=0.25, lanes=2, waits=None, strategy="", now=NOW, wish=("", "", "")):
+def choose(chain, track=None, *, left=0.25, lanes=2, waits=None, strategy="", now=NOW, wish=("", "", ""), failed=""):
     track = track or Track()
     ask = Ask(20, left, waits or {}, lanes, strategy, wish)
-    chosen = chain.choose(find(chain, strategy=strategy), ask, track, now=now)
-    return chosen.engine, chain.on_chosen(chosen, ask, track, now=now)
+    found = find(chain, strategy=strategy)
+    chosen = chain.choose(found, ask, track, now=now)
+    return chosen.engine, chain.on_chosen(chosen, ask, track, now=now, preferred=found[: found.index(chosen)], failed=failed)
 
 
 # Who can
@@ -55,7 +56,7 @@ def test_only_engines_that_speak_the_language(chain):
 
 
 def test_a_region_is_preferred_and_not_demanded(chain):
-    assert names(find(chain, language="en-GB")) == ["f-gb", "s-en"]
+    assert names(find(chain, language="en-GB")) == ["f-gb", "s-en-low"], "and who goes on for it is of the same gender"
     assert names(find(chain, language="en_AU"))[0] == "f-en"
 
 
@@ -79,6 +80,28 @@ def test_quality_first_goes_by_quality_unless_an_engine_is_asked_for(chain):
     assert names(find(chain, strategy="quality_first", engine="first")) == ["f-en", "s-en"]
 
 
+def test_a_wished_engine_may_be_the_only_one(chain):
+    assert names(find(chain, engine="second", strict=True)) == ["s-en"]
+    assert find(chain, engine="missing", strict=True) == [], "it is not loaded"
+    assert names(find(chain, strict=True)) == ["f-en", "s-en"], "no engine was named"
+
+
+@pytest.mark.parametrize("strategy", ["auto", "quality_first", "speed_first"])
+def test_an_engine_below_the_threshold_is_tried_last_unless_it_is_asked_for(strategy):
+    rated = ChainSettings(order=("first", "second"), quality={"first": 2.9, "second": 3.0}, strategy=strategy)
+    chain = Chain(rated)
+    chain.on_warm("first", [(20, 0.01)], cost=0.1)
+    chain.on_warm("second", [(20, 0.1)], cost=0.1)
+    assert names(find(chain)) == ["s-en", "f-en"] and choose(chain)[0] == "second"
+    assert names(find(chain, engine="first"))[0] == "f-en"
+
+
+def test_the_tier_of_a_voice_is_its_budget(chain):
+    offers = {"first": (voice("quick", "en", "first", tier="fast"), voice("plain", "en", "first"), voice("odd", "en", "first", tier="odd"))}
+    assert chain.budget(offers, "quick") == TIERS["fast"] == 0.150
+    assert chain.budget(offers, "plain") == chain.budget(offers, "odd") == chain.budget(offers, "") == chain.settings.budget
+
+
 def test_a_voice_that_rests_is_left_out_while_others_speak(chain):
     first, second = find(chain)
     assert [chain.on_failed(first, SynthesisFailed("no"), now=NOW) for _ in range(2)] == [False, True]
@@ -93,8 +116,8 @@ def test_voices_that_rest_are_probed_and_come_back(chain):
     first, second = find(chain)
     assert chain.next_probe() is None
     chain.on_failed(first, EngineUnavailable("gone"), now=NOW)
-    assert chain.next_probe() == NOW + 5 and chain.probes(NOW + 4) == []
-    assert chain.probes(NOW + 5) == [first] and chain.probes(NOW + 5) == []
+    assert chain.next_probe() == NOW + 3 and chain.probes(NOW + 2) == []
+    assert chain.probes(NOW + 3) == [first] and chain.probes(NOW + 3) == []
     chain.on_probed(first, [(16, 0.1)], cost=0.5, now=NOW + 6)
     assert find(chain) == [first, second] and chain.next_probe() is None
 
@@ -121,7 +144,7 @@ def test_the_fastest_when_nobody_is_in_time(chain):
 
 def test_speed_first_and_quality_first_and_manual(chain):
     assert choose(chain, strategy="speed_first")[0] == "second"
-    chain.settings = ChainSettings(order=("first", "second"), quality=("first", "second"))
+    chain.settings = ChainSettings(order=("first", "second"), quality={"first": 4.0})
     assert choose(chain, strategy="quality_first", left=0.001)[0] == "first"
     assert choose(chain, strategy="manual", left=0.001)[0] == "first"
 
@@ -167,10 +190,41 @@ def test_a_voice_goes_back_after_a_while_even_without_a_pause(chain):
         assert choose(chain, track, left=5, now=NOW + second)[0] == expected
 
 
+def test_what_a_fault_has_moved_goes_back_with_the_next_sentence(chain):
+    track = Track()
+    assert choose(chain, track)[0] == "first"
+    for second in range(0, 30, 3):
+        track.until = NOW + second + 5
+        other = find(chain)[1]
+        assert chain.on_chosen(other, Ask(20, 0.1), track, now=NOW + second, failed="first hangs") == "first hangs"
+        assert choose(chain, track, left=0.1, now=NOW + second + 1) == ("second", ""), "which would be late now"
+        assert choose(chain, track, left=5, now=NOW + second + 2) == ("first", "back to the preferred voice")
+
+
+def test_what_load_has_moved_goes_back_so_often_that_two_changes_a_minute_are_not_exceeded(chain):
+    track, changes = Track(), 0
+    choose(chain, track)
+    for second in range(600):  # a pause after each sentence, and every third one would be late
+        changes += choose(chain, track, left=0.05 if second % 3 == 0 else 0.25, now=NOW + second)[1] != ""
+        track.until = NOW + second
+    assert 15 <= changes <= 21, "two a minute, and the first one"
+
+
+def test_a_change_stays_away_from_a_third_voice(chain):
+    """Whoever went on for the preferred voice stays, until that one is in time; another voice would only be one change more."""
+    chain = Chain(ChainSettings(order=("first", "second", "third")))
+    for engine, seconds in (("first", 0.3), ("second", 0.1), ("third", 0.05)):
+        chain.on_warm(engine, [(20, seconds)], cost=0.1)
+    track, asked = Track(), Ask(20, 0.25)
+    third = find(chain)[2]
+    track.spoken, track.is_forced, track.until = third, True, NOW
+    assert chain.choose(find(chain), asked, track, now=NOW) == third
+
+
 def test_a_new_wish_ends_the_stay(chain):
     track = Track()
     choose(chain, track, left=0.05)
-    assert choose(chain, track, left=5, wish=("en", "f-en", "")) == ("first", "asked for")
+    assert choose(chain, track, left=5, wish=("en", "f-en", "")) == ("first", "")
 
 
 def test_a_change_says_why(chain):

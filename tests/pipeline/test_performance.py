@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+from dataclasses import replace
 from itertools import cycle, pairwise
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
-from pipeline.events import Dropped, SentenceFinished, SpeechStarted, Switched
+from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechStarted, Switched
 from pipeline.protocol import Text
 from tests.virtual_time import Room, Work, run, virtual_lanes
 
@@ -70,6 +71,9 @@ class Hall:
         edges = np.flatnonzero(np.diff(sound, prepend=sound[0] - 1, append=sound[-1] - 1))
         runs = zip(sound[edges[:-1]].tolist(), np.diff(edges).tolist(), strict=True)
         return [(level, count / 24_000) for level, count in runs if count > 240 and level]
+
+    def seconds(self):
+        return sum(map(len, self.room.sound["booth-en"])) / 24_000
 
     def gaps(self):
         """Seconds of silence between the words of one sentence, which are said without any."""
@@ -149,12 +153,12 @@ def test_an_engine_that_hangs_for_ever_is_left_alone_and_probed():
     room = hall.say(sentences, apart=1.0)
     check(hall, sentences)
     assert {event.engine for event in room.told(SpeechStarted)} == {"quick"}
-    assert hall.engines[0].begun < 3 + 4 + 8, "four sentences, and probes"
+    assert hall.engines[0].begun < 3 + 5 + 8, "five sentences, and probes"
     assert all(event.ttft < 0.25 for event in room.told(SpeechStarted))
 
 
 def test_an_engine_that_recovers_is_found_by_a_probe_and_preferred_again():
-    faults = {index: Die() for index in range(5)}  # four sentences and the first probe
+    faults = {index: Die() for index in range(6)}  # five sentences and the first probe
     hall = Hall(("better", BETTER, faults), ("quick", QUICK, None))
     sentences = passage([4] * 20)
     room = hall.say(sentences, apart=1.0)
@@ -269,6 +273,47 @@ def test_thirty_faults_in_a_hundred_sentences_are_hardly_noticed():
     made = sum(engine.begun for engine in hall.engines) - 6
     needed = len(sentences) + len([event for event in room.told(Switched) if event.new == "quick"])
     assert made <= needed + 0.1 * len(sentences) + 20, "hedges, and probes"
+
+
+def spoken(hall):
+    """By sentence's text: the engines that were heard in it, in order."""
+    room = hall.room
+    texts = {event.id: event.text.strip() for event in room.told(SentenceChosen)}
+    heard = {event.id: [event.engine] for event in room.told(SpeechStarted)}
+    began = {event.id: at for at, event in enumerate(event for _, event in room.events) if isinstance(event, SpeechStarted)}
+    for at, event in enumerate(event for _, event in room.events):
+        if isinstance(event, Switched) and at > began.get(event.id, at):
+            heard[event.id].append(event.new)
+    return {texts[id]: engines for id, engines in heard.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_passage_without_pauses_goes_back_to_the_preferred_voice_after_each_fault(seed):
+    script = Script(word=WORD, front=0.02, front_character=0.0008, step=0.04, jitter=0.2)
+    faults = Dice(seed, words=6, kinds=(Late, Hang, Die, Slow, Silent))
+    hall = Hall(("better", script, faults), ("quick", replace(script, front_character=0.0004), None))
+    sentences = passage([2, 4, 7] * 40)
+    room = hall.say(sentences)
+    check(hall, sentences)
+    assert not room.told(Dropped)
+    faulty = {text for text, fault in hall.engines[0].asked if fault is not None}
+    healthy = [text for text in sentences if text not in faulty]
+    by = spoken(hall)
+    assert len(healthy) < 0.85 * len(sentences)
+    assert sum(by[text] == ["better"] for text in healthy) > 0.95 * len(healthy)
+    ids = {event.id: event.text.strip() for event in room.told(SentenceChosen)}
+    away = [event for event in room.told(Switched) if event.new == "quick"]
+    unforced = [event for event in away if ids[event.id] not in faulty and "rests" not in event.why]
+    assert len(unforced) <= hall.seconds() / 60, "each of them is followed by one more, back: two a minute"
+
+
+def test_an_engine_that_hangs_time_and_again_costs_nobody_a_lane():
+    hall = Hall(("better", BETTER, Dice(1, share=0.5, kinds=(Hang,))), ("quick", QUICK, None))
+    sentences = passage([3] * 80)
+    room = hall.say(sentences, apart=0.5)
+    check(hall, sentences)
+    assert not room.told(Dropped)
+    assert [event.engine for event in room.told(SpeechStarted)][-20:] == ["quick"] * 20, "it is not asked any more"
 
 
 def test_more_sessions_than_the_preferred_engine_can_carry():
