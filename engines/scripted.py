@@ -19,10 +19,13 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from engines.base import Chunk, Engine, Mark, Pace, Request, Samples, SynthesisFailed, Voice
+from engines.tone import GAP, tone
+from engines.tone import LOWEST as PITCHES
 from engines.words import words
 
 SAMPLE_RATE = 24_000  # hertz: that of most tracks, so that samples come out as they went in
 LOWEST, SPREAD, APART = 2000, 500, 20  # levels of words: that many of them, told apart even where a gain has been rounded
+LOWEST_PITCH = PITCHES["female"]
 KEPT = 10_000  # texts that are remembered: a long test's
 ENDLESS = 3600.0  # seconds that a hang lasts, unless its gate is opened: longer than any test
 
@@ -108,6 +111,8 @@ class Script:
 
     word: float = 0.2
     """Seconds of each word."""
+    is_pitched: bool = False
+    """Words are tones, those of :class:`engines.tone.ToneEngine`, which a codec lets through; else each is a constant level."""
     front: float = 0.0
     """Seconds of work before the first word."""
     front_character: float = 0.0
@@ -194,7 +199,7 @@ class Scripted(Engine):
             yield Chunk(np.zeros(0, dtype=np.int16))
         for index, (start, end) in enumerate(spans):
             self._spend(self.script.step, fault, index)
-            sound = np.full(length, level_of(text[start:end]), dtype=np.int16)
+            sound = self._sound(text[start:end], length)
             if fault is not None and index >= fault.at:
                 if isinstance(fault, End):
                     return
@@ -204,6 +209,11 @@ class Scripted(Engine):
                     raise fault.error or SynthesisFailed(f"engine {self.name} died at {text[start:end]!r}")
                 sound = _spoil(sound, fault)
             yield Chunk(sound, () if index else marks) if sound is not None else cast(Any, None)
+
+    def _sound(self, word: str, length: int) -> Samples:
+        if self.script.is_pitched:
+            return tone(word, LOWEST_PITCH, length / SAMPLE_RATE - GAP, GAP)
+        return np.full(length, level_of(word), dtype=np.int16)
 
     def _spend(self, seconds: float, fault: Fault | None, index: int) -> None:
         if fault is not None and index >= fault.at:

@@ -198,6 +198,7 @@ class Speaker:
                         self._write(turn, spoken, sound)
                     case CutBack():
                         turn.samples -= self.buffer.cut_back(sentence.id, sound.count)
+                        turn.begun_by = turn.begun_by if turn.samples else ""
                     case Ended():
                         self._finish(turn, trailing=sound.trailing)
 
@@ -219,6 +220,7 @@ class Speaker:
             self._last = turn
         cues = [(word.offset, Cue(id, "word", (_source(turn.sentence.text, spoken, word.start, word.end),))) for word in sounded.words]
         if sounded.audible is not None:
+            turn.begun_by = turn.begun_by or turn.engine
             cues.append((sounded.audible, Cue(id, "audible")))
         position = 0
         for offset, cue in sorted(cues, key=lambda item: item[0]):
@@ -290,8 +292,8 @@ class Speaker:
         sentence = turn.sentence
         lag = now - sentence.completed
         ttft = max(0.0, min(lag, now - self._free_at))
-        self._report.on_started(turn.engine, ttft=ttft, lag=lag)
-        self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.engine))
+        self._report.on_started(turn.begun_by, ttft=ttft, lag=lag)
+        self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.begun_by))
 
     def _on_word(self, turn: Turn, end: int) -> None:
         if end > turn.characters:
