@@ -256,6 +256,8 @@ class Performance:
         now, take = self._loop.time(), self._takes[0]
         if take.is_queued:
             return RECHOOSE if len(self._takes) == 1 and self._left() else None
+        if (soonest := self._soonest(take, now)) > now:
+            return soonest - now
         times = [at for at in (self._late_at(take), self._hedge_at(take)) if at is not None]
         return max(LEAST_WAIT, min(times) - now) if times else None
 
@@ -290,6 +292,13 @@ class Performance:
                 self._chain.hedges.take()
                 self._open(rescuer)
         return []
+
+    def _soonest(self, take: Take, now: float) -> float:
+        """Before that nothing has to be decided about it, whatever the others can do."""
+        limit = self._limit(take)
+        if not take.part_sounds and len(self._takes) == 1 and self._chain.hedges.is_allowed:
+            limit = min(limit, self._chain.forecast(take.candidate).work(take.characters) - take.part_work)
+        return now - take.running(now) + limit
 
     def _late_at(self, take: Take) -> float | None:
         """When its step is overdue and there is just time for somebody else; None when it is not in a lane, or there is nobody else."""

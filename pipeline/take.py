@@ -16,6 +16,7 @@ from pipeline.loudness import amplify, fade_in
 from pipeline.segmenter import first_clause
 
 COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
+NEARLY = 0.030  # seconds before the next word at which one is over: what is missing of it is heard less than the word said again
 FADE = 0.008  # seconds in which a voice that goes on for another one rises: no click
 
 
@@ -123,8 +124,15 @@ class Take:
         return 0.0 if begun is None else now - begun
 
     def next_word(self) -> tuple[int, int] | None:
-        """The word that follows what has gone out, if the engine has told it: where it begins in this take's samples, its character."""
-        return (max(self.said, self._framer.position(self._waiting[0][0])), self._waiting[0][1]) if self._waiting else None
+        """The word that follows what has gone out, if the engine has told it: where it begins in this take's samples, its character.
+
+        Where all has been made that lies before it, that is the end of what has gone out: the framer holds what fills no window.
+        """
+        if not self._waiting:
+            return None
+        sample, start, _ = self._waiting[0]
+        made = self._part_begun + (self._inspector.made if self._inspector is not None else 0)
+        return (self.said if made >= sample - NEARLY * self.candidate.voice.sample_rate else max(self.said, self._framer.position(sample))), start
 
     # What it does
 

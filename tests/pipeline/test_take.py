@@ -99,6 +99,16 @@ def test_the_word_that_follows_is_known_before_it_is_said():
     run(go())
 
 
+def test_a_word_of_which_all_is_made_is_over_though_its_end_fills_no_window():
+    async def go():
+        desk = Desk(order(), script=Script(word=0.2037))
+        await desk.step()
+        assert desk.take.said == 4800
+        assert desk.take.next_word() == (4800, TEXT.index(WORDS[1])), "the framer holds the other 88 samples"
+
+    run(go())
+
+
 @pytest.mark.parametrize("fault", [Die(at=1, error=ZeroDivisionError("oops")), Odd(at=1)])
 def test_whatever_the_engine_does_it_is_an_engine_error(fault):
     async def go():
