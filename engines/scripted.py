@@ -20,12 +20,10 @@ import numpy as np
 
 from engines.base import Chunk, Engine, Mark, Pace, Request, Samples, SynthesisFailed, Voice
 from engines.tone import GAP, tone
-from engines.tone import LOWEST as PITCHES
 from engines.words import words
 
 SAMPLE_RATE = 24_000  # hertz: that of most tracks, so that samples come out as they went in
 LOWEST, SPREAD, APART = 2000, 500, 20  # levels of words: that many of them, told apart even where a gain has been rounded
-LOWEST_PITCH = PITCHES["female"]
 KEPT = 10_000  # texts that are remembered: a long test's
 ENDLESS = 3600.0  # seconds that a hang lasts, unless its gate is opened: longer than any test
 
@@ -212,7 +210,10 @@ class Scripted(Engine):
 
     def _sound(self, word: str, length: int) -> Samples:
         if self.script.is_pitched:
-            return tone(word, LOWEST_PITCH, length / SAMPLE_RATE - GAP, GAP)
+            sound = np.zeros(length, dtype=np.int16)
+            spoken = tone(word, length / SAMPLE_RATE - GAP, 0.0)
+            sound[: len(spoken)] = spoken
+            return sound
         return np.full(length, level_of(word), dtype=np.int16)
 
     def _spend(self, seconds: float, fault: Fault | None, index: int) -> None:

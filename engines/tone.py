@@ -104,13 +104,18 @@ def _step_samples(pace: Pace) -> int:
 
 
 def _word(word: str, lowest: float, speed: float) -> Samples:
-    return tone(word, lowest, min(max(CHARACTER * len(word), SHORTEST), LONGEST) / speed, GAP / speed)
+    return tone(word, min(max(CHARACTER * len(word), SHORTEST), LONGEST) / speed, GAP / speed, lowest=lowest)
 
 
-def tone(word: str, lowest: float, seconds: float, gap: float) -> Samples:
+def pitch_of(word: str, lowest: float = LOWEST["female"]) -> float:
+    """Hertz of the tone that stands for a word, its punctuation included."""
+    return lowest * 2 ** (OCTAVES * zlib.crc32(word.casefold().encode(errors="replace")) / 2**32)
+
+
+def tone(word: str, seconds: float, gap: float, *, lowest: float = LOWEST["female"]) -> Samples:
     """One word and the silence after it, shape (n,), int16; ``lowest``: hertz."""
     length = int(seconds * SAMPLE_RATE)
-    pitch = lowest * 2 ** (OCTAVES * zlib.crc32(word.casefold().encode(errors="replace")) / 2**32)
+    pitch = pitch_of(word, lowest)
     edge = int(EDGE * SAMPLE_RATE)
     envelope = np.minimum(1.0, np.minimum(np.arange(length), np.arange(length)[::-1]) / edge)
     wave = LEVEL * envelope * np.sin(2 * np.pi * pitch / SAMPLE_RATE * np.arange(length))

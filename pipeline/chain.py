@@ -105,8 +105,11 @@ class Hedges:
     def __init__(self, share: float) -> None:
         self._share = share
         self._tokens = 0.0
+        self.sentences = self.taken = 0
+        """Of all since the start; and those for which two worked."""
 
     def on_sentence(self) -> None:
+        self.sentences += 1
         self._tokens = min(TOKENS, self._tokens + self._share)
 
     @property
@@ -114,6 +117,7 @@ class Hedges:
         return self._tokens >= 1 - 1e-9
 
     def take(self) -> None:
+        self.taken += 1
         self._tokens -= 1
 
 
@@ -310,6 +314,10 @@ class Chain:
     def on_failed(self, candidate: Candidate, error: Exception, *, now: float) -> bool:
         """True when its breaker has opened."""
         return self.breaker(candidate).on_failed(now=now, for_good=isinstance(error, EngineUnavailable))
+
+    def outcomes(self) -> dict[tuple[str, str], list[bool]]:
+        """By engine and voice: of its latest urgent sentences, whether the forecast of the first sound held."""
+        return {key: list(forecast.outcomes) for key, forecast in self._forecasts.items()}
 
     # Breakers and their probes
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 TARGET = 0.95  # of all sentences, for which a forecast should hold
 KEPT = 60  # sentences that are remembered: a p95 has three above it, and a load that has gone is forgotten within minutes
 ENOUGH = 20  # sentences before their own quantile is believed: the smallest number of which a p95 is not the largest but one
+REMEMBERED = 500  # sentences of which it is known whether the forecast held: for the bench
 COLD = 1.5  # times the expected, until there are enough: what the first sentences after a warm-up were seen to need
 PULL = 0.02  # by how much each miss or hit moves the quantile that is taken; one miss in twenty leaves it where it is
 FORGET = 0.97  # weight of the sentence before against this one in the line: about the last thirty count
@@ -94,6 +95,8 @@ class Forecast:
         self._steps = Excess()
         self.cost = cost
         """Seconds of a lane for each second of its speech, lately."""
+        self.outcomes: deque[bool] = deque(maxlen=REMEMBERED)
+        """Of its sentences that were urgent, in order: whether the forecast of the first sound held."""
 
     def first(self, characters: int, *, wait: float = 0.0) -> float:
         """Seconds until its first audible sample that should not be exceeded, when it is begun now and waits so long for its lane."""
@@ -119,6 +122,8 @@ class Forecast:
         others were let pass tells nothing about waiting.
         """
         expected = self._first.at(characters)
+        if wait is not None:
+            self.outcomes.append(took <= self.first(characters, wait=wait))
         self._alone.add(work / expected)
         if wait is not None:
             self._urgent.add(took / (expected + wait))

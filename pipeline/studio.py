@@ -73,7 +73,7 @@ class Studio:
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
-        self._chain = chain
+        self.chain = chain
         self._gains: dict[tuple[str, str], float] = {}
         self._level = level
         self._probing: set[asyncio.Task[None]] = set()
@@ -84,7 +84,7 @@ class Studio:
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
-        return self._chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
+        return self.chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -120,7 +120,7 @@ class Studio:
             log.warning("engine %s is not available: %s", engine.name, error)
             return
         firsts = [(len(one.text), one.first) for one in heard]
-        self._chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
+        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
         self._gains[engine.name, voices[0].id] = self._gain_of(heard[-1].samples, voices[0].sample_rate)
         self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
         self._offers = {name: one.voices() for name, one in self._engines.items() if self._status[name].state == "ready"}
@@ -162,7 +162,7 @@ class Studio:
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
-        candidates = self._chain.candidates(
+        candidates = self.chain.candidates(
             self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
@@ -194,14 +194,14 @@ class Studio:
         """One timer, for the voice that is to be tried next."""
         if self._timer is not None:
             self._timer.cancel()
-        at = self._chain.next_probe()
+        at = self.chain.next_probe()
         self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._on_timer)
 
     def _on_timer(self) -> None:
         if not self.lanes.has_idle() or self.lanes.spares < SPARED:
             self._timer = asyncio.get_running_loop().call_later(BUSY, self._on_timer)
             return
-        for candidate in self._chain.probes(asyncio.get_running_loop().time()):
+        for candidate in self.chain.probes(asyncio.get_running_loop().time()):
             task = asyncio.create_task(self._probe(candidate), name=f"probe {candidate.engine}")
             self._probing.add(task)
             task.add_done_callback(self._probing.discard)
@@ -223,5 +223,5 @@ class Studio:
         except TimeoutError:
             why = f"it said nothing within {PROBE:.0f} s"
         log.info("voice %s of %s %s", candidate.voice.id, candidate.engine, "can speak" if firsts else f"cannot speak: {why}")
-        self._chain.on_probed(candidate, firsts, cost=cost, now=asyncio.get_running_loop().time())
+        self.chain.on_probed(candidate, firsts, cost=cost, now=asyncio.get_running_loop().time())
         self._arm()
