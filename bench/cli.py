@@ -15,7 +15,7 @@ from bench import results
 
 app = typer.Typer(
     name="voicebooth bench",
-    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about half an hour.",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about forty minutes.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

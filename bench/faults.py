@@ -47,15 +47,15 @@ FRAME = 0.010  # seconds
 class Plan:
     """How much is measured."""
 
-    alone: int = 16
+    alone: int = 12
     """Sentences of each length that are said after a silence."""
-    passage: int = 60
+    passage: int = 45
     """Sentences of a passage without pauses."""
-    hanging: int = 10
+    hanging: int = 6
     """Sentences by each system while its first engine hangs for ever."""
-    sessions: int = 4
+    sessions: int = 6
     """At once, for what hedges cost."""
-    sentences: int = 25
+    sentences: int = 15
     """By each of them."""
     forecast: int = 120
     """Sentences by which forecasts are judged, alone and in eight sessions together; the first fifty only teach."""

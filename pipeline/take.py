@@ -132,7 +132,8 @@ class Take:
             return None
         sample, start, _ = self._waiting[0]
         made = self._part_begun + (self._inspector.made if self._inspector is not None else 0)
-        return (self.said if made >= sample - NEARLY * self.candidate.voice.sample_rate else max(self.said, self._framer.position(sample))), start
+        is_over = made >= sample - NEARLY * self.candidate.voice.sample_rate
+        return (self.said if is_over else max(self.said, self._framer.position(sample))), start
 
     # What it does
 

@@ -300,6 +300,7 @@ def test_hedges_are_a_tenth_of_all_sentences():
         assert hedges.is_allowed
         hedges.take()
     assert not hedges.is_allowed
+    assert (hedges.sentences, hedges.taken) == (2000, 103)
 
 
 def test_whatever_happens_somebody_is_chosen():

@@ -106,6 +106,14 @@ def test_a_sentence_that_others_pass_tells_nothing_about_waiting():
     assert one.first(50) == pytest.approx(other.first(50), rel=0.05)
 
 
+def test_whether_it_held_is_kept_of_urgent_sentences():
+    forecast = cold()
+    for took in (0.01, 9.0):
+        forecast.on_first(50, work=0.01, wait=0.0, took=took)
+    forecast.on_first(50, work=9.0)
+    assert list(forecast.outcomes) == [True, False]
+
+
 def test_steps_are_expected_by_what_they_may_make():
     forecast = cold()
     for window in [0.1, 0.5, 2.0] * 40:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
 from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechStarted, Switched
-from pipeline.protocol import Text
+from pipeline.protocol import Config, Text
 from tests.virtual_time import Room, Work, run, virtual_lanes
 
 EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "40"))
@@ -155,6 +155,23 @@ class _Always:
 
     def get(self, sentence):
         return self.fault
+
+
+def test_a_text_and_a_sender_have_budgets_of_their_own():
+    async def go():
+        work = Work()
+        engines = [Scripted("better", BETTER, work=work.spend), Scripted("quick", QUICK, work=work.spend)]
+        async with Room(engines, lanes=virtual_lanes(0.0, count=2, work=work)) as room:
+            for text in (Text(text="Balatan."), Text(text="Beletan.", budget_ms=70), Text(text="Bilitan.")):
+                room.stage.on_message("up", text)
+                await room.quiet()
+                await asyncio.sleep(1.0)
+            room.stage.on_message("up", Config(budget_ms=70))
+            room.stage.on_message("up", Text(text="Bolotan."))
+            await room.quiet()
+            return [event.engine for event in room.told(SpeechStarted)]
+
+    assert run(go()) == ["better", "quick", "better", "quick"]
 
 
 def test_an_engine_that_hangs_for_ever_is_left_alone_and_probed():
