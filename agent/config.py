@@ -16,8 +16,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from engines.catalog import default_folder
 from engines.piper import PiperSettings
 from engines.tone import ToneSettings
+from pipeline.chain import QUALITY, ChainSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
+from pipeline.protocol import Strategy
 from pipeline.script import ScriptLimits
 from pipeline.segmenter import SegmenterSettings
 from pipeline.speaker import SpeakerSettings
@@ -25,7 +27,14 @@ from pipeline.speaker import SpeakerSettings
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
 LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
-DERIVED = {"piper.folder": "models.root"}
+DERIVED = {
+    "piper.folder": "models.root",
+    "chain.order": "selection.fallback_chain",
+    "chain.strategy": "selection.strategy",
+    "chain.budget": "selection.ttft_threshold_ms",
+    "chain.quality": "selection.quality",
+    "chain.quality_threshold": "selection.quality_threshold",
+}
 """Fields of modules that are set under another key, and only there."""
 FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
 
@@ -37,6 +46,14 @@ class SettingsError(Exception):
 def _split(value: object) -> object:
     """A list may be written ``a, b`` where only strings can be written: in the environment, on the command line."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _rate(value: object) -> object:
+    """Ratings may be written ``mine=4.1, other=3`` where only strings can be written; engines that are not named keep their rating."""
+    if isinstance(value, str):
+        parts = [part.partition("=") for part in value.replace(" ", "").split(",") if part]
+        value = {name: rating for name, _, rating in parts}
+    return {**QUALITY, **value} if isinstance(value, Mapping) else value
 
 
 def _expand(value: object) -> object:
@@ -52,6 +69,7 @@ def _check_url(value: str) -> str:
     return value
 
 
+Ratings = Annotated[Mapping[str, Annotated[float, Field(ge=1, le=5)]], BeforeValidator(_rate)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 UserPath = Annotated[Path, BeforeValidator(_expand)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -108,12 +126,17 @@ class NodeSettings(Section):
 
 
 class SelectionSettings(Section):
-    strategy: Literal["auto", "manual"] = "auto"
-    """``auto``: the next engine speaks when one fails. ``manual``: only the first one, or the one asked for."""
+    strategy: Strategy = "auto"
+    """``auto``: the first engine that is in time. ``quality_first``: the best-sounding one that can keep up. ``speed_first``: the one
+    that is heard first. ``manual``: only the first one, or the one asked for. In all but ``manual`` the next one goes on when one fails."""
     ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     """Milliseconds from a complete sentence to its first audible sample."""
     fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)
     """Engines that are loaded, in order of preference."""
+    quality: Ratings = Field(default_factory=lambda: dict(QUALITY))
+    """How good each engine sounds, 1 to 5; others count as 3. ``quality_first`` goes by it."""
+    quality_threshold: Annotated[float, Field(ge=1, le=5)] = 3.0
+    """Engines rated below it are tried last."""
 
 
 class ModelSettings(Section):
@@ -137,7 +160,8 @@ class Settings(Section):
 
     livekit: LiveKitSettings = LiveKitSettings()
     node: NodeSettings = NodeSettings()
-    selection: SelectionSettings = SelectionSettings()
+    selection: SelectionSettings = Field(default_factory=SelectionSettings)
+    chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
     tone: ToneSettings = ToneSettings()
@@ -166,7 +190,17 @@ class Settings(Section):
         negative = list(_negative(self))
         if negative:
             raise ValueError("; ".join(negative))
-        vars(self).update(piper=dataclasses.replace(self.piper, folder=self.models.root))  # it is frozen, and not handed out yet
+        selection = self.selection
+        chain = dataclasses.replace(
+            self.chain,
+            order=selection.fallback_chain,
+            strategy=selection.strategy,
+            budget=selection.ttft_threshold_ms / 1000,
+            quality=selection.quality,
+            quality_threshold=selection.quality_threshold,
+        )
+        piper = dataclasses.replace(self.piper, folder=self.models.root)
+        vars(self).update(chain=chain, piper=piper)  # it is frozen, and not handed out yet
         return self
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -59,6 +59,8 @@ def plain(value: object) -> str:
     """As it would be written in the environment."""
     if isinstance(value, tuple):
         return ",".join(map(plain, value))
+    if isinstance(value, Mapping):
+        return ",".join(f"{name}={plain(item)}" for name, item in value.items())
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

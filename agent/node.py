@@ -15,7 +15,7 @@ from agent.config import Settings
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
-from pipeline.chain import Chain, ChainSettings
+from pipeline.chain import Chain
 from pipeline.lanes import Lanes
 from pipeline.normalize import normalize
 from pipeline.protocol import TEXT_CHARACTERS, Config, Text
@@ -69,14 +69,7 @@ class Node:
                 engines.append(find_engine(name, settings))
             except EngineUnavailable as error:
                 log.warning("engine %s is left out: %s", name, error)
-        chain = Chain(
-            ChainSettings(
-                order=settings.selection.fallback_chain,
-                strategy=settings.selection.strategy,
-                budget=settings.selection.ttft_threshold_ms / 1000,
-            )
-        )
-        self.studio = Studio(engines, chain, Lanes(settings.lanes))
+        self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes))
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 
@@ -142,7 +135,7 @@ class Node:
         """End everything at once."""
         self._loading.cancel()
         await self.close_stages()
-        self.studio.lanes.close()
+        await self.studio.aclose()
 
     async def say(
         self, text: str, *, language: str | None = None, voice: str | None = None, engine: str | None = None, speed: float | None = None

@@ -15,7 +15,7 @@ from bench import results
 
 app = typer.Typer(
     name="voicebooth bench",
-    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about half an hour.",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about forty minutes.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,6 +47,8 @@ def whole(
         found += [_engine(False, 1, iterations), _latency(False, 1, iterations, "")]
     if stress or everything:
         found.append(_rooms(False, 1, "", connections, None, None, "piper"))
+    if everything:
+        found.append(_chain(False, 1, ""))
     _tell(found, keep=True, check=benchmark or stress or all_)
     _publish()
 
@@ -83,10 +85,17 @@ def engine(quick: Quick = False, check: Check = False, keep: Keep = True, seed: 
     _tell([_engine(quick, seed, iterations)], keep=keep, check=check)
 
 
+@app.command()
+def chain(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, url: Url = "") -> None:
+    """The chain while its first engine stalls, hangs, dies, is slow or silent; beside livekit-agents; hedges, forecasts, decisions."""
+    _tell([_chain(quick, seed, url)], keep=keep, check=check)
+
+
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, url: Url = "") -> None:
-    """`engine`, `latency` and `rooms`, one after the other, then `report`."""
+    """`engine`, `latency`, `rooms` and `chain`, one after the other, then `report`."""
     found = [_engine(quick, seed, None), _latency(quick, seed, None, url), _rooms(quick, seed, url, None, None, None, "piper")]
+    found.append(_chain(quick, seed, url))
     _tell(found, keep=keep, check=False)
     _publish()
     _judge(found, check)
@@ -135,6 +144,12 @@ def _engine(quick: bool, seed: int, iterations: int | None) -> results.Result:
 
     plan = dataclasses.replace(engine.QUICK if quick else engine.Plan(), seed=seed)
     return engine.run(dataclasses.replace(plan, repeats=iterations or plan.repeats))
+
+
+def _chain(quick: bool, seed: int, url: str) -> results.Result:
+    from bench import faults
+
+    return asyncio.run(faults.run(dataclasses.replace(faults.QUICK if quick else faults.Plan(), seed=seed), url))
 
 
 def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | None, seconds: float | None, engine: str) -> results.Result:

@@ -20,6 +20,9 @@ FRAME_SAMPLES = round(RATE * FRAME)
 AUDIBLE = -50.0  # dBFS, RMS over a frame: the quietest that counts as sound
 PAUSE = 0.060  # seconds: a shorter silence is part of a word (the closure before a "t" lasts about that long)
 DIGITAL = -72.0  # dBFS: a voice's own pauses hold its noise; what is quieter was never spoken
+TONE = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
+APART = 0.025  # seconds of silence between two tones at the least: the engines leave 40 ms, a lost packet 20
+SHORTEST_TONE = 0.040  # seconds: half of the shortest word
 FLOOR = -120.0  # dBFS: stands for the loudness of nothing at all
 
 Floats = npt.NDArray[np.float64]
@@ -87,6 +90,34 @@ def spans(recording: Recording, *, pause: float = PAUSE) -> tuple[Span, ...]:
     return tuple(
         Span(float(a * FRAME), float((b + 1) * FRAME), float(arrivals[a]), float(arrivals[b])) for a, b in zip(firsts, lasts, strict=True)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """One word of an engine that says each as a tone."""
+
+    pitch: float
+    """Hertz."""
+    start: float
+    """Seconds from the beginning of the recording, by its samples."""
+    end: float
+
+
+def tones(samples: Samples, rate: int) -> tuple[Tone, ...]:
+    """The words of a recording, in order."""
+    step = rate // 200
+    frames = samples[: len(samples) // step * step].reshape(-1, step).astype(np.float64) / 32767
+    loud = np.flatnonzero(np.sqrt((frames**2).mean(axis=1)) > TONE)
+    if not len(loud):
+        return ()
+    found = []
+    for run in np.split(loud, np.flatnonzero(np.diff(loud) > APART * 200) + 1):
+        start, end = int(run[0]), int(run[-1]) + 1
+        if (end - start) / 200 >= SHORTEST_TONE:
+            word = samples[start * step : end * step].astype(np.float64)
+            spectrum = np.abs(np.fft.rfft(word * np.hanning(len(word)), 1 << 16))
+            found.append(Tone(float(spectrum.argmax() * rate / (1 << 16)), start / 200, end / 200))
+    return tuple(found)
 
 
 def onset(loud: Sequence[float], after: float) -> float | None:

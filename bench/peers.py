@@ -2,6 +2,7 @@
 
 ``whole``    ``piper-tts`` makes the whole sentence, then it is put into a track: what a node of a hundred lines does.
 ``adapter``  livekit-agents' ``StreamAdapter`` over the same voice: what its framework does with an engine that cannot stream.
+``fallback`` livekit-agents' ``FallbackAdapter`` over a scripted engine that hangs for ever and one that does not.
 ``direct``   the tones of the engine ``tone``, made beforehand and put straight into a track: what transport alone costs.
 """
 
@@ -19,21 +20,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from livekit import rtc
-from livekit.agents import APIConnectOptions, tts, utils
+from livekit.agents import APIConnectOptions, APITimeoutError, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
+from bench import scripts
 from bench.listener import CONNECT, token
 from engines.base import NO_SAMPLES, Pace, Request, Samples
+from engines.scripted import SAMPLE_RATE, Scripted
 from engines.tone import ToneEngine
 
 if TYPE_CHECKING:
     from piper import PiperVoice
 
 TOPIC = "bench.peer"
-SYSTEMS = ("whole", "adapter", "direct")
+SYSTEMS = ("whole", "adapter", "fallback", "direct")
 UNBOUNDED = 100_000  # milliseconds of a track's queue: a whole utterance is put into it at once
 FRAMEWORK = 200  # milliseconds of a track's queue: what livekit-agents' own room output has
 WARM_UP = "This is said once before anything is measured, and it is about as long as a sentence is."
+HANGING = 64  # threads that may hang before the peer has none left; each attempt and each recovery leaves one behind
 TEXTS_WAITING = 64  # texts that a peer may be behind
 
 
@@ -105,6 +109,20 @@ class Adapter(Peer):
                 await self.source.capture_frame(audio.frame)
 
 
+class Fallback(Peer):
+    name, queue = "fallback", FRAMEWORK
+
+    def __init__(self, *engines: Scripted) -> None:
+        super().__init__()
+        self.sample_rate = SAMPLE_RATE
+        self._adapter = tts.FallbackAdapter([ScriptedTTS(engine) for engine in engines])
+
+    async def speak(self, text: str) -> None:
+        async with self._adapter.synthesize(text) as stream:
+            async for audio in stream:
+                await self.source.capture_frame(audio.frame)
+
+
 class Direct(Peer):
     name, queue, dtx = "direct", UNBOUNDED, False  # what the node publishes with: it is the way through the node that is measured
 
@@ -141,6 +159,35 @@ class PiperSpeech(tts.ChunkedStream):
         output_emitter.flush()
 
 
+class ScriptedTTS(tts.TTS[str]):
+    """Streams what a scripted engine makes, step by step; a step may take as long as livekit-agents' time-out says."""
+
+    def __init__(self, engine: Scripted) -> None:
+        super().__init__(capabilities=tts.TTSCapabilities(streaming=False), sample_rate=SAMPLE_RATE, num_channels=1)
+        self.engine = engine
+        self.pool = ThreadPoolExecutor(HANGING)
+
+    def synthesize(self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS) -> ScriptedSpeech:
+        return ScriptedSpeech(tts=self, input_text=text, conn_options=conn_options)
+
+
+class ScriptedSpeech(tts.ChunkedStream):
+    async def _run(self, output_emitter: tts.AudioEmitter) -> None:
+        assert isinstance(self._tts, ScriptedTTS)
+        output_emitter.initialize(request_id=utils.shortuuid(), sample_rate=SAMPLE_RATE, num_channels=1, mime_type="audio/pcm")
+        chunks = self._tts.engine.synthesize(Request(self._input_text), Pace())
+        while True:
+            step = asyncio.get_running_loop().run_in_executor(self._tts.pool, next, chunks, None)
+            try:
+                chunk = await asyncio.wait_for(step, self._conn_options.timeout)
+            except TimeoutError:
+                raise APITimeoutError() from None
+            if chunk is None:
+                break
+            output_emitter.push(chunk.samples.tobytes())
+        output_emitter.flush()
+
+
 def synthesize(voice: PiperVoice, text: str) -> Samples:
     """All of it, as ``piper-tts`` makes it."""
     return np.concatenate([NO_SAMPLES, *(chunk.audio_int16_array for chunk in voice.synthesize(text))])
@@ -165,6 +212,8 @@ async def join(url: str, room: str, systems: list[str], voice: Path | None, seco
 def _make(system: str, model: Path | None) -> Peer:
     if system == "direct":
         return Direct()
+    if system == "fallback":
+        return Fallback(scripts.ever_hanging(), scripts.sound())
     from piper import PiperVoice
 
     assert model is not None, f"the system {system} needs --voice"

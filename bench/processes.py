@@ -127,9 +127,10 @@ def peers(url: str, room: str, systems: Sequence[str]) -> Process:
     return Process("peers", command, {"LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE": "0"})
 
 
-def node_in_room(url: str, room: str, *, engine: str) -> Process:
-    """A node that joins one room without dispatch."""
-    return Process("node", [sys.executable, "-m", "agent.cli", "join", url, room], _settings(url, engine))
+def node_in_room(url: str, room: str, *, engine: str, environment: Mapping[str, str] | None = None) -> Process:
+    """A node that joins one room without dispatch. ``engine``: one, or several with commas."""
+    command = [sys.executable, "-m", "agent.cli", "join", url, room]
+    return Process("node", command, {**_settings(url, engine), **(environment or {})})
 
 
 def node(url: str, *, engine: str) -> Process:

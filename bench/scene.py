@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,10 +88,21 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(url: str, room: str, *, engine: str, systems: Sequence[str] = ()) -> AsyncIterator[Scene]:
-    """The node, joined to that room with one engine, and these peers, all of them warm. Ends every process it started."""
+async def scene(
+    url: str,
+    room: str,
+    *,
+    engine: str,
+    systems: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    is_cold: bool = False,
+) -> AsyncIterator[Scene]:
+    """The node, joined to that room, and these peers, all of them warm. Ends every process it started.
+
+    ``engine``: one, or several with commas; ``environment``: what the node finds in it besides; ``is_cold``: nobody has spoken yet.
+    """
     async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(running(node_in_room(url, room, engine=engine)))
+        node = await stack.enter_async_context(running(node_in_room(url, room, engine=engine, environment=environment)))
         processes = {NODE: node}
         if systems:
             others = await stack.enter_async_context(running(peers(url, room, systems)))
@@ -107,7 +118,7 @@ async def scene(url: str, room: str, *, engine: str, systems: Sequence[str] = ()
         ears = {system: await listener.ear(TRACK if system == NODE else system) for system in processes}
         made = Scene(sender, listener, ears, processes)
         await asyncio.sleep(SETTLE)
-        for system in processes:
+        for system in () if is_cold else processes:
             await made.say(system, "This is said once before anything is measured.")
         yield made
 

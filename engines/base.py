@@ -7,6 +7,7 @@ Errors, all raised across this border by engines (a library's own errors never l
         * :exc:`BadModel`: a model file is corrupt, truncated or of another kind
     * :exc:`UnknownVoice`: the request names a voice that this engine does not have
     * :exc:`SynthesisFailed`: it can be used, but this text could not be spoken
+        * :exc:`BadSound`: what it gave is no speech (raised by whoever listens to it)
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ class SynthesisFailed(EngineError):
     """This text could not be spoken; another one may well be."""
 
 
+class BadSound(SynthesisFailed):
+    """What the engine gave cannot be this text: empty, silent, clipped, far too long or short, or not int16 mono at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Voice:
     """One voice of one engine."""
@@ -64,6 +69,8 @@ class Voice:
     gender: str = ""
     """``female``, ``male``, ``neutral`` or empty when nobody says."""
     description: str = ""
+    tier: str = ""
+    """``fast``, ``standard`` or ``premium``: how long its listeners are willing to wait; empty for the node's budget."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class ToneEngine(Engine):
         held = 0
         for word in words:
             marks.append(Mark(word.start(), word.end(), position + held, exact=True))
-            waiting.append(_tone(word.group(), LOWEST[voice.gender], request.speed))
+            waiting.append(_word(word.group(), LOWEST[voice.gender], request.speed))
             held += len(waiting[-1])
             while held >= (step := _step_samples(pace)):
                 sound = np.concatenate(waiting)
@@ -103,11 +103,20 @@ def _step_samples(pace: Pace) -> int:
     return int(max(pace.window, SMALLEST) * SAMPLE_RATE)
 
 
-def _tone(word: str, lowest: float, speed: float) -> Samples:
-    """One word and the gap after it, shape (n,), int16."""
-    length = int(min(max(CHARACTER * len(word), SHORTEST), LONGEST) / speed * SAMPLE_RATE)
-    pitch = lowest * 2 ** (OCTAVES * zlib.crc32(word.casefold().encode(errors="replace")) / 2**32)
+def _word(word: str, lowest: float, speed: float) -> Samples:
+    return tone(word, min(max(CHARACTER * len(word), SHORTEST), LONGEST) / speed, GAP / speed, lowest=lowest)
+
+
+def pitch_of(word: str, lowest: float = LOWEST["female"]) -> float:
+    """Hertz of the tone that stands for a word, its punctuation included."""
+    return lowest * 2 ** (OCTAVES * zlib.crc32(word.casefold().encode(errors="replace")) / 2**32)
+
+
+def tone(word: str, seconds: float, gap: float, *, lowest: float = LOWEST["female"]) -> Samples:
+    """One word and the silence after it, shape (n,), int16; ``lowest``: hertz."""
+    length = int(seconds * SAMPLE_RATE)
+    pitch = pitch_of(word, lowest)
     edge = int(EDGE * SAMPLE_RATE)
     envelope = np.minimum(1.0, np.minimum(np.arange(length), np.arange(length)[::-1]) / edge)
     wave = LEVEL * envelope * np.sin(2 * np.pi * pitch / SAMPLE_RATE * np.arange(length))
-    return np.concatenate([(wave * 32767).astype(np.int16), np.zeros(int(GAP / speed * SAMPLE_RATE), dtype=np.int16)])
+    return np.concatenate([(wave * 32767).astype(np.int16), np.zeros(int(gap * SAMPLE_RATE), dtype=np.int16)])

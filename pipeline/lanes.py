@@ -9,10 +9,11 @@ import math
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from engines.base import Chunk, EngineError, Pace, SynthesisFailed
 from pipeline.schedule import Load, Schedule
@@ -20,6 +21,7 @@ from pipeline.schedule import Load, Schedule
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+SETTLING = 0.010  # seconds between two looks whether the last steps have ended
 PATIENCE = 10  # a step that takes so many times its allowance is given up with its lane
 
 
@@ -33,8 +35,9 @@ class LaneSettings:
     """Lanes for engines that wait for a network."""
     allowance: float = 0.5
     """Seconds that a step should never need; ten times as much, and its lane is given up."""
-    given_up: int = 8
-    """Lanes that may be given up before no new ones are opened in their place: each holds a thread that hangs."""
+    given_up: int = 32
+    """Lanes that may hang at once before no new ones are opened in their place: each holds a thread, a few hundred kilobytes. An engine
+    of which half as many steps hang is not asked any more until one of them ends."""
 
 
 _DEFAULT = LaneSettings()
@@ -53,14 +56,31 @@ class _Step:
     call: Callable[[], Any]
     future: asyncio.Future[Any]
     allowance: float
+    owner: str = ""
+    """Whose it is."""
     ticket: int = 0
     is_waiting: bool = True
+    begun: float | None = None
+    """When a lane took it."""
+    took: float | None = None
+    """Seconds that it was in its lane, once it has ended."""
+    lane: Lane | None = None
     after: Callable[[], None] | None = None
     """Run on the loop once the step has left its lane."""
 
 
-class _Lane:
-    """A thread that runs one call at a time. A daemon: a step that hangs for ever must not keep the process."""
+class Lane(Protocol):
+    """Runs one call at a time, elsewhere."""
+
+    is_given_up: bool
+
+    def start(self, call: Callable[[], Any], on_done: Callable[[Future[Any]], object]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Thread:
+    """A lane that is a thread. A daemon: a step that hangs for ever must not keep the process."""
 
     def __init__(self, name: str) -> None:
         self._inbox: queue.SimpleQueue[tuple[Callable[[], Any], Callable[[Future[Any]], object]] | None] = queue.SimpleQueue()
@@ -89,23 +109,48 @@ class _Lane:
 class _Group:
     """Lanes of one kind and the steps that wait for them. Its methods run on the loop's thread."""
 
-    def __init__(self, kind: str, count: int, settings: LaneSettings) -> None:
+    def __init__(self, kind: str, count: int, settings: LaneSettings, open_lane: Callable[[str], Lane]) -> None:
         self._kind = kind
-        self._spares = settings.given_up
-        self._idle = [_Lane(f"{kind}-{index}") for index in range(count)]
+        self._most_spares = settings.given_up
+        self.hanging_of: Counter[str] = Counter()
+        """The same by owner."""
+        self._open_lane = open_lane
+        self._idle = [open_lane(f"{kind}-{index}") for index in range(count)]
         self._waiting: Schedule[_Step] = Schedule()
         self._load = Load()
+        self._is_closed = False
         self.count = count
+        self.running = 0
+        """Steps in lanes that have not been given up."""
         self.given_up = 0
+        """Lanes given up since the start."""
+        self.hanging = 0
+        """Lanes given up whose step has not ended yet."""
+
+    @property
+    def spares(self) -> int:
+        """Lanes that may hang before there are fewer of them."""
+        return self._most_spares - self.hanging
+
+    @property
+    def is_idle(self) -> bool:
+        """True when a lane has nothing to do."""
+        return bool(self._idle) and not self._waiting
+
+    def wait(self, due: float) -> float:
+        """Seconds that a step would wait for a lane, by what steps have taken lately."""
+        if self._idle or not self.count:
+            return 0.0
+        return self._load.step * (self._waiting.ahead(due) + 0.5) / self.count
 
     def load(self, now: float) -> float:
         return self._load.fraction(self.count, now=now)
 
-    def submit(self, call: Callable[[], Any], *, due: float, allowance: float) -> _Step:
+    def submit(self, call: Callable[[], Any], *, due: float, allowance: float, owner: str = "") -> _Step:
         """Raises :exc:`NoLane`."""
         if not self.count:
             raise self._no_lane()
-        step = _Step(call, asyncio.get_running_loop().create_future(), allowance)
+        step = _Step(call, asyncio.get_running_loop().create_future(), allowance, owner)
         step.ticket = self._waiting.push(step, due=due)
         self._dispatch()
         return step
@@ -117,6 +162,7 @@ class _Group:
         step.future.cancel()
 
     def close(self) -> None:
+        self._is_closed = True
         while (step := self._next()) is not None:
             step.future.cancel()
         for lane in self._idle:
@@ -134,35 +180,57 @@ class _Group:
         while self._idle and (step := self._next()) is not None:
             self._start(self._idle.pop(), step)
 
-    def _start(self, lane: _Lane, step: _Step) -> None:
+    def _start(self, lane: Lane, step: _Step) -> None:
         loop = asyncio.get_running_loop()
-        begun = loop.time()
-        limit = loop.call_later(step.allowance * PATIENCE, self._give_up, lane, step)
+        begun = step.begun = loop.time()
+        step.lane = lane
+        self.running += 1
+        limit = loop.call_later(step.allowance * PATIENCE, self.give_up, step)
 
         def finish(outcome: Future[Any]) -> None:
-            if lane.is_given_up or not self.count:
-                lane.close()
-                return
             limit.cancel()
-            self._load.on_step(took=loop.time() - begun, now=loop.time())
-            self._idle.append(lane)
+            step.took = loop.time() - begun
+            self._take_back(lane, step.owner)
+            self._load.on_step(took=step.took, now=loop.time())
             if not step.future.done():
                 _settle(step.future, outcome)
-            if step.after is not None:
+            if step.after is not None and not self._is_closed:
                 step.after()
             self._dispatch()
 
         lane.start(step.call, lambda outcome: loop.call_soon_threadsafe(finish, outcome))
 
-    def _give_up(self, lane: _Lane, step: _Step) -> None:
+    def _take_back(self, lane: Lane, owner: str) -> None:
+        """Its step has ended."""
+        if not lane.is_given_up:
+            self.running -= 1
+        else:
+            self.hanging -= 1
+            self.hanging_of[owner] -= 1
+            if self.hanging >= self._most_spares and not self._is_closed:
+                self.count += 1
+                lane.is_given_up = False
+        if lane.is_given_up or self._is_closed:
+            lane.close()
+        else:
+            self._idle.append(lane)
+
+    def give_up(self, step: _Step) -> None:
+        """Leave the lane to its step and open another one in its place, while there are spares."""
+        lane = step.lane
+        if lane is None or lane.is_given_up or step.took is not None or self._is_closed:
+            return
         lane.is_given_up = True
         self.given_up += 1
-        if self.given_up <= self._spares:
-            self._idle.append(_Lane(f"{self._kind}-spare-{self.given_up}"))
+        self.hanging += 1
+        self.hanging_of[step.owner] += 1
+        self.running -= 1
+        if self.hanging <= self._most_spares:
+            self._idle.append(self._open_lane(f"{self._kind}-spare-{self.given_up}"))
         else:
             self.count -= 1
-        took = step.allowance * PATIENCE
-        log.error("a step hangs in a %s lane for %.1f s; the lane is given up (%d so far)", self._kind, took, self.given_up)
+        took = asyncio.get_running_loop().time() - (step.begun or 0.0)
+        log.error("a %s is left to a step that has run for %.1f s (%d such)", self._kind, took, self.hanging)
         if not step.future.done():
             step.future.set_exception(StepGivenUp(f"a step did not end within {took:.1f} s"))
         while not self.count and (waiting := self._next()) is not None:
@@ -176,22 +244,46 @@ class _Group:
 class Lanes:
     """Where engines run. Create and use it on one event loop; a lane is a thread."""
 
-    def __init__(self, settings: LaneSettings = _DEFAULT) -> None:
+    def __init__(self, settings: LaneSettings = _DEFAULT, *, open_lane: Callable[[str], Lane] = _Thread) -> None:
+        """``open_lane``: makes a lane of that name; a thread, unless a test has something else in mind."""
         count = settings.count or len(os.sched_getaffinity(0))
-        self._compute = _Group("lane", count, settings)
-        self._network = _Group("network-lane", settings.network_count, settings)
+        self._compute = _Group("lane", count, settings, open_lane)
+        self._network = _Group("network-lane", settings.network_count, settings, open_lane)
         self._allowance = settings.allowance
+        self._most_of_one = max(1, settings.given_up // 2)
         self._live: set[Steps] = set()
 
     @property
     def given_up(self) -> int:
-        """Lanes lost to steps that hang."""
+        """Lanes that were left to steps that hang."""
         return self._compute.given_up + self._network.given_up
+
+    @property
+    def spares(self) -> int:
+        """Lanes that may hang, of one kind or the other, before there are fewer of them."""
+        return min(self._compute.spares, self._network.spares)
 
     @property
     def is_shared(self) -> bool:
         """True while more than one sentence is being made: each step keeps another one waiting."""
         return len(self._live) > 1
+
+    @property
+    def count(self) -> int:
+        """Steps that compute at once."""
+        return self._compute.count
+
+    def hangs(self, owner: str) -> bool:
+        """True while so many steps of that engine hang that one more might cost the others their lanes."""
+        return self._compute.hanging_of[owner] + self._network.hanging_of[owner] >= self._most_of_one
+
+    def wait(self, due: float, *, network: bool = False) -> float:
+        """Seconds that a step due then would wait for a lane now."""
+        return (self._network if network else self._compute).wait(due)
+
+    def has_idle(self, *, network: bool = False) -> bool:
+        """True when a step would take nothing from another one."""
+        return (self._network if network else self._compute).is_idle
 
     def load(self) -> float:
         """The part of the computing lanes' time that is taken, 0 to 1, over the last five seconds."""
@@ -210,10 +302,19 @@ class Lanes:
             group.withdraw(step)
             raise
 
-    def steps(self, chunks: Generator[Chunk, None, None], pace: Pace, *, network: bool = False) -> Steps:
+    def steps(
+        self,
+        chunks: Generator[Chunk, None, None],
+        pace: Pace,
+        *,
+        network: bool = False,
+        allowance: float | None = None,
+        owner: str = "",
+    ) -> Steps:
+        """``owner``: the engine whose they are."""
         if network:
-            return Steps(self._network, chunks, pace, self._allowance)
-        steps = Steps(self._compute, chunks, pace, self._allowance, on_close=self._live.discard)
+            return Steps(self._network, chunks, pace, allowance or self._allowance, owner)
+        steps = Steps(self._compute, chunks, pace, allowance or self._allowance, owner, on_close=self._live.discard)
         self._live.add(steps)
         return steps
 
@@ -221,6 +322,13 @@ class Lanes:
         """Ends idle lanes; one that runs a step ends after it."""
         self._compute.close()
         self._network.close()
+
+    async def settle(self, limit: float) -> None:
+        """Returns when no step runs, or after ``limit`` seconds: a process that ends inside an engine's library may crash."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                while self._compute.running or self._network.running:  # noqa: ASYNC110 - once a process, at its end
+                    await asyncio.sleep(SETTLING)
 
 
 class Steps:
@@ -232,6 +340,7 @@ class Steps:
         chunks: Generator[Chunk, None, None],
         pace: Pace,
         allowance: float,
+        owner: str = "",
         *,
         on_close: Callable[[Steps], None] = lambda steps: None,
     ) -> None:
@@ -240,39 +349,56 @@ class Steps:
         self._chunks = chunks
         self._pace = pace
         self._allowance = allowance
-        self._running: _Step | None = None
+        self._owner = owner
+        self._step: _Step | None = None
 
-    async def next(self, *, due: float, window: float) -> Chunk | None:
-        """The next chunk, None after the last one; ``window`` as in :class:`engines.base.Pace`.
+    def start(self, *, due: float, window: float) -> asyncio.Future[Chunk | None]:
+        """The next chunk to come, None after the last one; ``window`` as in :class:`engines.base.Pace`.
 
-        Raises what the engine raises. Cancelling it leaves the step to end by itself; then only :meth:`close` may follow.
+        The future raises what the engine raises. When nobody waits for it any more, :meth:`close` follows.
         """
 
         def advance() -> Chunk | None:
             self._pace.window = window
             return next(self._chunks, None)
 
-        step = self._running = self._group.submit(advance, due=due, allowance=self._allowance)
-        try:
-            chunk = cast(Chunk | None, await step.future)
-        except asyncio.CancelledError:
-            self._group.withdraw(step)
-            raise
-        self._running = None
-        return chunk
+        self._step = self._group.submit(advance, due=due, allowance=self._allowance, owner=self._owner)
+        return self._step.future
 
-    def close(self) -> None:
-        """Free what the sentence holds, in a lane, as soon as its running step has ended. Does not wait."""
+    async def next(self, *, due: float, window: float) -> Chunk | None:
+        """:meth:`start`, and wait for it. Cancelling it leaves the step to end by itself; then only :meth:`close` may follow."""
+        return await self.start(due=due, window=window)
+
+    @property
+    def begun(self) -> float | None:
+        """When the last step that was asked for got a lane; None when it waits for one."""
+        return self._step.begun if self._step is not None else None
+
+    @property
+    def took(self) -> float:
+        """Seconds of a lane's time that the last step took, once it has ended."""
+        return (self._step.took or 0.0) if self._step is not None else 0.0
+
+    def close(self, *, overdue: bool = False) -> None:
+        """Free what the sentence holds, in a lane, as soon as its running step has ended. Does not wait.
+
+        ``overdue``: its step has been in its lane for too long; others get a lane in its place at once.
+        """
         self._on_close(self)
-        step = self._running
-        if step is not None and not step.is_waiting:
-            step.after = self._close  # a generator cannot be closed while it runs
-        else:
+        step = self._step
+        if step is not None and step.is_waiting:
+            self._group.withdraw(step)
+        if step is None or step.begun is None or step.took is not None:
             self._close()
+            return
+        step.after = self._close  # a generator cannot be closed while it runs
+        step.future.cancel()
+        if overdue and self._group.spares > 0:
+            self._group.give_up(step)
 
     def _close(self) -> None:
         try:
-            step = self._group.submit(self._chunks.close, due=-math.inf, allowance=self._allowance)
+            step = self._group.submit(self._chunks.close, due=-math.inf, allowance=self._allowance, owner=self._owner)
         except NoLane:
             return  # nothing can run, so nothing runs
         step.future.add_done_callback(_log_failure)

@@ -200,24 +200,42 @@ class PlayoutBuffer:
         tail = sound.samples[: int(FADE * self.sample_rate)]
         return (tail * np.linspace(1, 0, len(tail), dtype=np.float32)).astype(np.int16)
 
-    def cut_back(self, sentence: str, keep: int) -> None:
-        """Let the sound of one sentence end ``keep`` samples after its start, or where it has been read to already."""
+    def cut_back(self, sentence: str, count: int) -> int:
+        """Take back the last ``count`` samples of one sentence, as far as they are unread, and the cues among them. What is left fades out.
+
+        Gives how many were taken back.
+        """
         with self._lock:
-            has_started = self._speaking == sentence
-            passed = self._heard_samples if has_started else 0
-            kept: deque[Sound | Cue] = deque()
-            for item in self._items:
-                if item.sentence == sentence and has_started:
-                    if passed >= keep:
-                        continue
-                    if isinstance(item, Sound):
-                        item = Sound(sentence, item.samples[: keep - passed])
-                        passed += len(item.samples)
-                elif isinstance(item, Cue) and item.kind == "start":
-                    has_started = item.sentence == sentence
-                kept.append(item)
-            self._items = kept
-            self._in_hand_samples = sum(len(item.samples) for item in kept if isinstance(item, Sound))
+            taken = 0
+            tail: list[Sound | Cue] = []
+            while self._items and taken < count:
+                item = self._items.pop()
+                if item.sentence != sentence:
+                    tail.append(item)
+                elif isinstance(item, Sound):
+                    keep = max(0, len(item.samples) - (count - taken))
+                    taken += len(item.samples) - keep
+                    if keep:
+                        self._items.append(Sound(sentence, item.samples[:keep]))
+                elif item.kind == "start":
+                    tail.append(item)
+                    break
+            while taken and self._items and self._begins_what_is_gone(self._items[-1], sentence):
+                self._items.pop()
+            if taken and self._items and isinstance(last := self._items[-1], Sound) and last.sentence == sentence:
+                self._items[-1] = Sound(sentence, self._faded_out(last.samples))
+            self._items.extend(reversed(tail))
+            self._in_hand_samples -= taken
+            return taken
+
+    @staticmethod
+    def _begins_what_is_gone(item: Sound | Cue, sentence: str) -> bool:
+        return isinstance(item, Cue) and item.sentence == sentence and item.kind != "start"
+
+    def _faded_out(self, samples: Samples) -> Samples:
+        count = min(len(samples), int(FADE * self.sample_rate))
+        end = (samples[len(samples) - count :] * np.linspace(1, 0, count, dtype=np.float32)).astype(np.int16)
+        return np.concatenate([samples[: len(samples) - count], end])
 
     def rewind(self) -> None:
         """Bring the sentence that is being heard back to its start, to be heard again; its cues pass again, too."""

@@ -22,6 +22,7 @@ SEQ_LIMIT = 2**53
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """An id or a name that somebody else made up: printable, bounded."""
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
+Budget = Annotated[int, Field(ge=20, le=10_000)]
 Strategy = Literal["auto", "manual", "quality_first", "speed_first"]
 
 
@@ -61,8 +62,10 @@ class Config(Message):
     language: Name | None = None
     voice: Name | None = None
     engine: Name | None = None
+    strict_engine: bool | None = None
+    """Whether nobody else may speak where ``engine`` cannot."""
     strategy: Strategy | None = None
-    budget_ms: Annotated[int, Field(ge=20, le=10_000)] | None = None
+    budget_ms: Budget | None = None
     speed: Speed | None = None
     audio: AudioFormat | None = None
 
@@ -80,6 +83,7 @@ class Text(Message):
     speaker: Name | None = None
     voice: Name | None = None
     speed: Speed | None = None
+    budget_ms: Budget | None = None
     revision: Annotated[int, Field(ge=0, lt=SEQ_LIMIT)] = 0
     expires_ms: Annotated[int, Field(gt=0, le=86_400_000)] | None = None
     priority: Annotated[int, Field(ge=0, le=9)] = 1
@@ -143,7 +147,7 @@ def from_attributes(text: str, attributes: Mapping[str, str], *, final: bool) ->
     fields: dict[str, Any] = {
         name: value for name, value in attributes.items() if name in Text.model_fields and name not in ("type", "text", "final")
     }
-    for name in ("seq", "revision", "expires_ms", "priority", "speed"):
+    for name in ("seq", "revision", "expires_ms", "priority", "speed", "budget_ms"):
         if name in fields:
             try:
                 fields[name] = json.loads(fields[name])

@@ -13,18 +13,20 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from engines.base import EngineError
+from pipeline.chain import CHARACTER, Track
 from pipeline.events import Dropped, DropReason, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
 from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
+from pipeline.performance import Chosen, CutBack, Ended
 from pipeline.playout import Cue, PlayoutBuffer
 from pipeline.report import Report
 from pipeline.script import Done, Outcome, Retract, Script, Sentence, Tell
-from pipeline.studio import Chosen, CutBack, Ended, Sounded, Studio
+from pipeline.studio import Studio
+from pipeline.take import Sounded
 from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-CHARACTER = 0.065  # seconds of speech a character: what people speak at, for telling how far behind the node is
 FIRST_WINDOW = 0.25  # seconds of sound in a sentence's first step while others are made, too: lasts until they have had a step each
 SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
@@ -107,6 +109,7 @@ class Speaker:
         self._last: Turn | None = None  # whose sound was written last
         self._free_at = 0.0  # when the speaker had nothing older to say
         self._underruns = 0
+        self._track = Track()
 
     # What the stage tells
 
@@ -198,20 +201,20 @@ class Speaker:
                     case Sounded():
                         self._write(turn, spoken, sound)
                     case CutBack():
-                        self.buffer.cut_back(sentence.id, sound.keep)
-                        turn.samples = sound.keep
+                        turn.samples -= self.buffer.cut_back(sentence.id, sound.count)
+                        turn.begun_by = turn.begun_by if turn.samples else ""
                     case Ended():
                         self._finish(turn, trailing=sound.trailing)
 
     def _on_chosen(self, turn: Turn, chosen: Chosen) -> None:
-        sentence, old = turn.sentence, turn.engine
+        sentence, is_first = turn.sentence, not turn.engine
         turn.on(Fact.CHOOSE)
         turn.engine = chosen.engine
-        if old:
-            self._report.on_count("switched")
-            self._tell(sentence, Switched(sentence.id, old, chosen.engine, chosen.why))
-        else:
+        if is_first:
             self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, chosen.voice.id, False))
+        if chosen.old:
+            self._report.on_count("switched")
+            self._tell(sentence, Switched(sentence.id, chosen.old, chosen.engine, chosen.why))
 
     def _write(self, turn: Turn, spoken: Spoken, sounded: Sounded) -> None:
         id = turn.sentence.id
@@ -221,6 +224,7 @@ class Speaker:
             self._last = turn
         cues = [(word.offset, Cue(id, "word", (_source(turn.sentence.text, spoken, word.start, word.end),))) for word in sounded.words]
         if sounded.audible is not None:
+            turn.begun_by = turn.begun_by or turn.engine
             cues.append((sounded.audible, Cue(id, "audible")))
         position = 0
         for offset, cue in sorted(cues, key=lambda item: item[0]):
@@ -251,15 +255,13 @@ class Speaker:
         return max(0.0, self._free_at - self._loop.time())
 
     def _fail(self, turn: Turn, error: BaseException) -> None:
-        """Nobody could say it. What has sounded is heard to its end, the rest is reported."""
+        """Nobody could say it. What has sounded is heard to its end; the rest is read in the captions, in its turn, and reported."""
         log.warning("sentence %s could not be said: %s", turn.sentence.id, error)
         if self._last is turn:
             turn.is_whole = False
             self._finish(turn, trailing=0.0)
         else:
-            del self._turns[turn.sentence.id]
-            turn.on(Fact.RETRACT)
-            self._do(self._script.on_dropped(turn.sentence.id, "failed", now=self._loop.time()))
+            self.buffer.cue(Cue(turn.sentence.id, "unsaid"))
 
     # Hearing
 
@@ -280,6 +282,8 @@ class Speaker:
                 self._on_word(turn, *cue.detail)
             case "end" if turn.on(Fact.END):
                 self._on_end(turn, now)
+            case "unsaid" if turn.on(Fact.RETRACT):
+                self._on_unsaid(turn, now)
 
     def _on_start(self, turn: Turn, now: float) -> None:
         if turn.on(Fact.START) and not turn.was_told:
@@ -292,8 +296,8 @@ class Speaker:
         sentence = turn.sentence
         lag = now - sentence.completed
         ttft = max(0.0, min(lag, now - self._free_at))
-        self._report.on_started(turn.engine, ttft=ttft, lag=lag)
-        self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.engine))
+        self._report.on_started(turn.begun_by, ttft=ttft, lag=lag)
+        self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.begun_by))
 
     def _on_word(self, turn: Turn, end: int) -> None:
         if end > turn.characters:
@@ -304,11 +308,20 @@ class Speaker:
         sentence = turn.sentence
         if turn.is_whole:
             self._on_word(turn, len(sentence.text))
+        else:
+            self._caption(turn, sentence.text[turn.characters :], final=False)
         self._free_at = now + turn.owed
         self._report.on_count("underruns", self.buffer.underruns - self._underruns)
         self._underruns = self.buffer.underruns
         self._tell(sentence, SentenceFinished(sentence.id, sentence.utterance))
         self._close(turn, heard=turn.samples / self._studio.rate, now=now)
+
+    def _on_unsaid(self, turn: Turn, now: float) -> None:
+        sentence = turn.sentence
+        del self._turns[sentence.id]
+        self._caption(turn, sentence.text, final=False)
+        self._caption(turn, "", final=True)
+        self._do(self._script.on_dropped(sentence.id, "failed", now=now))
 
     def _close(self, turn: Turn, *, heard: float, now: float) -> None:
         del self._turns[turn.sentence.id]
@@ -384,11 +397,14 @@ class _Timing:
         self._speaker = speaker
         self._turn = turn
         self._loop = asyncio.get_running_loop()
-        wished = turn.sentence.wish.budget
-        self._first = turn.sentence.completed + (speaker._studio.budget if wished is None else wished)
+        self._first = turn.sentence.completed + speaker._studio.budget(turn.sentence.wish)
 
     def due(self) -> float:
         return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)
+
+    @property
+    def track(self) -> Track:
+        return self._speaker._track
 
     def in_hand(self) -> float:
         return self._speaker.buffer.in_hand

@@ -221,7 +221,7 @@ class Stage:
         self.outlet.send(sender, Ready(VERSION, self._node, tuple(languages), voices, known.ingest.progress(), 0))
 
     def _on_config(self, sender: str, known: _Sender, message: Config) -> None:
-        failure = self._find_fault(message.language, message.voice)
+        failure = self._find_fault(message.language, message.voice, message.engine if message.strict_engine else None)
         if failure is not None:
             self.outlet.send(sender, failure)
             return
@@ -249,13 +249,15 @@ class Stage:
 
     def _say(self, sender: str, known: _Sender, text: Text) -> None:
         config = known.config
+        budget = text.budget_ms or config.budget_ms
         wish = Wish(
             language=text.language or config.language or self._settings.languages[0],
             speaker=text.speaker or BOOTH,
             voice=text.voice or config.voice or "",
             engine=config.engine or "",
+            is_strict=bool(config.engine and config.strict_engine),
             strategy=config.strategy or "",
-            budget=None if config.budget_ms is None else config.budget_ms / 1000,
+            budget=None if budget is None else budget / 1000,
             speed=text.speed or config.speed or 1.0,
         )
         failure = self._find_fault(text.language, text.voice)
@@ -274,7 +276,7 @@ class Stage:
         speaker.apply(lambda script, now: script.on_text(sender, text, wish, now=now))
         self._watch_backlog()
 
-    def _find_fault(self, language: str | None, voice: str | None) -> Failure | None:
+    def _find_fault(self, language: str | None, voice: str | None, engine: str | None = None) -> Failure | None:
         if language is not None and not self._studio.speaks(language):
             known = ", ".join(self._studio.languages()) or "none yet"
             return Failure("unknown_language", f"language: nobody here speaks {language!r}; there are: {known}")
@@ -283,6 +285,8 @@ class Stage:
             if find_voice(voice, offered) is None:
                 known = ", ".join(found.id for found in offered[:20]) or "none yet"
                 return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}")
+        if engine is not None and engine not in (names := [status.name for status in self._studio.status]):
+            return Failure("unknown_engine", f"engine: there is no {engine!r}; there are: {', '.join(names)}")
         return None
 
     def _on_done(self, sender: str, stream: str, seq: int) -> None:

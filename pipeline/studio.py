@@ -4,88 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal
 
-from engines.base import NO_SAMPLES, Engine, EngineError, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, Voice
+import numpy as np
+
+from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, Samples, Voice
 from pipeline.chain import Candidate, Chain, primary
-from pipeline.framer import Framer
+from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes
+from pipeline.loudness import TARGET, gain_for
+from pipeline.performance import Event, Means, Performance, Timing
 from pipeline.script import Wish
-from pipeline.segmenter import first_clause
+from pipeline.take import Take
 
 log = logging.getLogger(__name__)
 
-LOADING = 120.0  # seconds that a load may take before it counts as hung: a large model from a slow disk
-WARM_UP = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
-COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
-
-
-class Timing(Protocol):
-    """What the speaker of a sentence knows of its listener."""
-
-    def due(self) -> float:
-        """When the next sound is needed: seconds of the loop's clock."""
-
-    def in_hand(self) -> float:
-        """Seconds of sound that the listener has not heard yet."""
-
-    def window(self) -> float:
-        """Seconds of sound that the next step may make; 0 when the listener waits."""
-
-    def pause(self) -> float:
-        """Seconds of silence that belong after this sentence."""
-
-    async def room(self) -> None:
-        """Returns when more sound may be made: look-ahead is bounded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """This voice speaks from here on."""
-
-    engine: str
-    voice: Voice
-    why: str = ""
-    """What kept the one before it from going on; empty for the first choice."""
-
-
-@dataclass(frozen=True, slots=True)
-class Word:
-    offset: int
-    """Samples into the piece of sound that it comes with."""
-    start: int
-    """Its characters, in the text that was asked for."""
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sounded:
-    """The next piece of sound, at the track's rate."""
-
-    samples: Samples
-    words: tuple[Word, ...] = ()
-    audible: int | None = None
-    """Offset of the first audible sample, in the one piece that holds it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CutBack:
-    """The sound of this sentence is to end after so many samples: the engine died inside the word that follows."""
-
-    keep: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The sentence has been made."""
-
-    trailing: float
-    """Seconds of silence at its end."""
+LOADING = 120.0  # seconds that a load or the first step may take before it counts as hung: a large model from a slow disk
+SHORT = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
+LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
+WARM_UP = (SHORT, SHORT, LONG)  # the first sentence of an engine pays for what is made once; those after it are measured
+SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
+BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
+SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
+LARGEST = 2.0  # seconds of sound in one step: what a sentence that is alone comes to
+PROBE = 10.0  # seconds in which a voice that rests must have said a sentence of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,50 +41,50 @@ class EngineStatus:
     voices: int = 0
 
 
-class _Progress:
-    """How far one sentence has come, over all engines that speak parts of it."""
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What a rehearsal gave."""
 
-    def __init__(self) -> None:
-        self.rest = 0  # the first character that is still to be said
-        self.written = 0
-        self._words: list[tuple[int, int]] = []  # position of a word in samples, its first character
-
-    def on_sounded(self, sounded: Sounded) -> None:
-        self._words += [(self.written + word.offset, word.start) for word in sounded.words]
-        self.written += len(sounded.samples)
-
-    def cut_back(self) -> CutBack | None:
-        """To the beginning of the word that was being made; None when nothing has sounded."""
-        if not self.written:
-            return None
-        begun = [word for word in self._words if word[0] < self.written]
-        if begun:
-            self.written, self.rest = begun[-1]
-            self._words = begun[:-1]
-        else:
-            self.written = 0
-        return CutBack(self.written)
+    text: str
+    samples: Samples
+    first: float
+    """Seconds of work until the first audible sample."""
+    cost: float
+    """Seconds of work for each second of speech."""
 
 
 class Studio:
     """Loads engines and turns text into sound with whichever can.
 
-    1. A sentence is said completely by the first candidate, or the next one goes on at the word where it failed.
+    1. A sentence is said completely, by one engine or by several that go on at the word where another one failed.
     2. No engine is left running: when a sentence is abandoned, its generator is closed between two steps.
     """
 
-    def __init__(self, engines: Iterable[Engine], chain: Chain, lanes: Lanes, *, rate: int = 24_000) -> None:
-        """``rate``: hertz of every track."""
+    def __init__(
+        self,
+        engines: Iterable[Engine],
+        chain: Chain,
+        lanes: Lanes,
+        *,
+        rate: int = 24_000,
+        level: float | None = TARGET,
+    ) -> None:
+        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are."""
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
-        self._chain = chain
+        self._offers: dict[str, tuple[Voice, ...]] = {}
+        self.chain = chain
+        self._gains: dict[tuple[str, str], float] = {}
+        self._level = level
+        self._probing: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self.rate = rate
+        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm)
 
-    @property
-    def budget(self) -> float:
-        """Seconds from a complete sentence to its first audible sample, where the text does not say otherwise."""
-        return self._chain.settings.budget
+    def budget(self, wish: Wish) -> float:
+        """Seconds from a complete sentence to its first audible sample."""
+        return self.chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -148,7 +93,7 @@ class Studio:
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
         """Voices by engine, of the engines that are ready."""
-        return {name: engine.voices() for name, engine in self._engines.items() if self._status[name].state == "ready"}
+        return self._offers
 
     def languages(self) -> tuple[str, ...]:
         """Primary languages that somebody here speaks, in order of first mention."""
@@ -167,96 +112,116 @@ class Studio:
         try:
             await self.lanes.run(engine.load, due=0.0, allowance=LOADING)
             voices = engine.voices()
-            await self.lanes.run(lambda: _warm_up(engine, voices), due=0.0, allowance=LOADING)
-            self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
+            if not voices:
+                raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")
+            heard = [await self._rehearse(engine, voices[0], text, allowance=LOADING) for text in WARM_UP][1:]
         except EngineError as error:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
             log.warning("engine %s is not available: %s", engine.name, error)
+            return
+        firsts = [(len(one.text), one.first) for one in heard]
+        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
+        self._gains[engine.name, voices[0].id] = self._gain_of(heard[-1].samples, voices[0].sample_rate)
+        self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
+        self._offers = {name: one.voices() for name, one in self._engines.items() if self._status[name].state == "ready"}
 
-    async def speak(self, text: str, wish: Wish, timing: Timing) -> AsyncGenerator[Chosen | Sounded | CutBack | Ended, None]:
+    async def _rehearse(self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None) -> _Heard:
+        """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""
+        pace = Pace()
+        chunks = engine.synthesize(Request(text, voice.id), pace)
+        steps = self.lanes.steps(chunks, pace, network=engine.network, allowance=allowance, owner=engine.name)
+        inspector = Inspector(text, voice.sample_rate)
+        sounds: list[Samples] = []
+        first = work = 0.0
+        try:
+            while True:
+                window = min(inspector.made / voice.sample_rate, LARGEST)  # as for a listener who has waited: what is made is in hand
+                chunk = await steps.next(due=asyncio.get_running_loop().time() + PROBE, window=window)
+                if chunk is None:
+                    break
+                work += steps.took
+                sounds.append(inspector.check(chunk)[0])
+                first = first or (work if inspector.is_audible else 0.0)
+            inspector.finish()
+        finally:
+            steps.close()
+        samples = np.concatenate(sounds)
+        return _Heard(text, samples, first, work * voice.sample_rate / len(samples))
+
+    async def aclose(self) -> None:
+        """Ends probes and lanes; waits, for a bounded time, until the last steps have ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._probing:
+            task.cancel()
+        self.lanes.close()
+        await self.lanes.settle(SETTLE)
+
+    async def speak(self, text: str, wish: Wish, timing: Timing) -> AsyncGenerator[Event, None]:
         """Say one normalised sentence; iterate it with :func:`contextlib.aclosing`.
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
-        candidates = self._chain.candidates(
-            self.offers,
-            language=wish.language,
-            voice=wish.voice,
-            engine=wish.engine,
-            strategy=wish.strategy,
-            now=asyncio.get_running_loop().time(),
+        candidates = self.chain.candidates(
+            self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
-            raise EngineUnavailable(f"no engine that is loaded speaks {wish.language!r}", remedy="see `voicebooth doctor`")
-        progress, why = _Progress(), ""
-        for candidate in candidates:
-            yield Chosen(candidate.engine, candidate.voice, why)
-            try:
-                async with aclosing(self._say(candidate, text, wish, progress, timing)) as sounds:
-                    async for sound in sounds:
-                        yield sound
-            except EngineError as error:
-                why = str(error)
-                log.warning("engine %s failed after %d samples: %s", candidate.engine, progress.written, why)
-                self._chain.on_failed(candidate.engine, now=asyncio.get_running_loop().time())
-                if (cut := progress.cut_back()) is not None:
-                    yield cut
-            else:
-                self._chain.on_spoken(candidate.engine)
-                return
-        raise SynthesisFailed(f"every engine failed, the last one with: {why}")
+            who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"
+            raise EngineUnavailable(f"{who} {wish.language!r}", remedy="see `voicebooth doctor`")
+        able = [candidate for candidate in candidates if not self.lanes.hangs(candidate.engine)]
+        if not able:
+            raise EngineUnavailable(f"engine {candidates[0].engine} hangs in too many lanes", remedy="restart the node")
+        performance = Performance(self._means, able, text, wish, timing)
+        async with aclosing(performance.sounds()) as events:
+            async for event in events:
+                yield event
 
-    async def _say(
-        self, candidate: Candidate, text: str, wish: Wish, progress: _Progress, timing: Timing
-    ) -> AsyncGenerator[Sounded | Ended, None]:
-        """What is left of the text, by one engine. Raises :exc:`EngineError`."""
-        engine, voice = self._engines[candidate.engine], candidate.voice
-        framer = Framer(voice.sample_rate, self.rate, pause=timing.pause())
-        request = Request("", voice.id, wish.language, wish.speed)
-        made, said = 0, 0  # samples at the engine's rate; samples written by this engine, at the track's
-        waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
-        for start, part in _parts(text, progress.rest, wish.language, in_hand=timing.in_hand() > 0):
-            pace = Pace()
-            steps = self.lanes.steps(engine.synthesize(replace(request, text=part), pace), pace, network=engine.network)
-            begun = made
-            try:
-                while (chunk := await steps.next(due=timing.due(), window=timing.window())) is not None:
-                    waiting.extend((begun + mark.sample, start + mark.start, start + mark.end) for mark in chunk.marks)
-                    made += len(chunk.samples)
-                    framed = framer.feed(chunk.samples)
-                    if len(framed.samples):
-                        sounded = Sounded(framed.samples, _due_words(waiting, framer, said, len(framed.samples)), framed.audible)
-                        said += len(framed.samples)
-                        progress.on_sounded(sounded)
-                        yield sounded
-                        await timing.room()
-            finally:
-                steps.close()
-        rest = framer.feed(NO_SAMPLES, last=True)
-        if not framer.is_audible:
-            raise SynthesisFailed(f"{candidate.engine} gave only silence for {len(text)} characters")
-        yield Sounded(rest.samples, _due_words(waiting, framer, said, None), rest.audible)
-        yield Ended(framer.trailing)
+    # How loud
 
+    def _gain(self, candidate: Candidate) -> float | None:
+        return 1.0 if self._level is None else self._gains.get(candidate.key)
 
-def _warm_up(engine: Engine, voices: Sequence[Voice]) -> None:
-    if not voices:
-        raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")
-    for _ in engine.synthesize(Request(WARM_UP, voices[0].id), Pace()):
-        pass
+    def _measure(self, candidate: Candidate, take: Take) -> None:
+        if take.raw and candidate.key not in self._gains:
+            self._gains[candidate.key] = self._gain_of(np.concatenate(take.raw), candidate.voice.sample_rate)
 
+    def _gain_of(self, samples: Samples, rate: int) -> float:
+        return 1.0 if self._level is None else gain_for(samples, rate, target=self._level)
 
-def _parts(text: str, rest: int, language: str, *, in_hand: bool) -> list[tuple[int, str]]:
-    """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
-    cut = 0 if in_hand or len(text) - rest <= COMFORT else first_clause(text[rest:], COMFORT, language)
-    bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
-    return [(start, text[start:end]) for start, end in pairwise(bounds)]
+    # Voices that rest
 
+    def _arm(self) -> None:
+        """One timer, for the voice that is to be tried next."""
+        if self._timer is not None:
+            self._timer.cancel()
+        at = self.chain.next_probe()
+        self._timer = None if at is None else asyncio.get_running_loop().call_at(at, self._on_timer)
 
-def _due_words(waiting: deque[tuple[int, int, int]], framer: Framer, said: int, count: int | None) -> tuple[Word, ...]:
-    """The words that begin in the ``count`` samples after ``said``; all that are left when there is no more sound."""
-    words = []
-    while waiting and (count is None or framer.position(waiting[0][0]) < said + count):
-        sample, start, end = waiting.popleft()
-        words.append(Word(max(0, framer.position(sample) - said), start, end))
-    return tuple(words)
+    def _on_timer(self) -> None:
+        if not self.lanes.has_idle() or self.lanes.spares < SPARED:
+            self._timer = asyncio.get_running_loop().call_later(BUSY, self._on_timer)
+            return
+        for candidate in self.chain.probes(asyncio.get_running_loop().time()):
+            task = asyncio.create_task(self._probe(candidate), name=f"probe {candidate.engine}")
+            self._probing.add(task)
+            task.add_done_callback(self._probing.discard)
+        self._arm()
+
+    async def _probe(self, candidate: Candidate) -> None:
+        firsts: list[tuple[int, float]] = []
+        cost, why = 0.0, ""
+        try:
+            if self.lanes.hangs(candidate.engine):
+                raise EngineUnavailable("it hangs in too many lanes")
+            async with asyncio.timeout(PROBE):
+                for text in (SHORT, LONG):
+                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text)
+                    firsts.append((len(text), heard.first))
+                    cost = heard.cost
+        except EngineError as error:
+            why = str(error)
+        except TimeoutError:
+            why = f"it said nothing within {PROBE:.0f} s"
+        log.info("voice %s of %s %s", candidate.voice.id, candidate.engine, "can speak" if firsts else f"cannot speak: {why}")
+        self.chain.on_probed(candidate, firsts, cost=cost, now=asyncio.get_running_loop().time())
+        self._arm()

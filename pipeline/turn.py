@@ -55,6 +55,8 @@ class Turn:
         self.phase = Phase.TAKEN
         self.engine = ""
         """Who speaks it, as far as is known."""
+        self.begun_by = ""
+        """Whose its first audible sample is."""
         self.samples = 0
         """Made of it so far, at the track's rate."""
         self.characters = 0

@@ -24,9 +24,11 @@ class Wish:
     """A name or an id; empty: the language's default."""
     engine: str = ""
     """Empty: whichever the chain chooses."""
+    is_strict: bool = False
+    """Nobody but ``engine`` may say it."""
     strategy: str = "auto"
     budget: float | None = None
-    """Seconds to the first audible sample; None: the node's setting."""
+    """Seconds to the first audible sample; None: that of the voice's tier, or the node's setting."""
     speed: float = 1.0
 
 

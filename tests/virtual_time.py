@@ -2,12 +2,14 @@
 
 import asyncio
 import selectors
+from concurrent.futures import Future
 
 import numpy as np
 
-from engines.base import Pace
+from engines.base import Chunk
 from engines.tone import ToneEngine
 from pipeline.chain import Chain, ChainSettings
+from pipeline.lanes import Lanes, LaneSettings
 from pipeline.report import Report
 from pipeline.stage import Stage, StageSettings
 from pipeline.studio import Studio
@@ -47,51 +49,55 @@ def run(coroutine):
         loop.close()
 
 
-class InlineSteps:
-    def __init__(self, chunks, pace, cost):
-        self._chunks, self._pace, self._cost = chunks, pace, cost
+class Work:
+    """Time that engines spend in the step that is being run: give ``spend`` to :class:`engines.scripted.Scripted`."""
 
-    async def next(self, *, due, window):
-        self._pace.window = window
-        await asyncio.sleep(self._cost)
-        return next(self._chunks, None)
+    def __init__(self):
+        self.seconds = 0.0
 
-    def close(self):
-        self._chunks.close()
+    def spend(self, seconds):
+        self.seconds += seconds
 
 
-class InlineLanes:
-    """Each step takes ``cost`` seconds of virtual time."""
+class VirtualLane:
+    """Runs its call at once and tells of it when its virtual time is over."""
 
-    is_shared = False
+    is_given_up = False
 
-    def __init__(self, cost=0.02):
-        self.cost = cost
+    def __init__(self, cost, work):
+        self._cost, self._work = cost, work
 
-    async def run(self, call, *, due, network=False, allowance=None):
-        return call()
-
-    def steps(self, chunks, pace: Pace, *, network=False):
-        return InlineSteps(chunks, pace, self.cost)
-
-    def load(self):
-        return 0.0
+    def start(self, call, on_done):
+        outcome = Future()
+        self._work.seconds = 0.0
+        try:
+            outcome.set_result(call())
+        except Exception as error:  # noqa: BLE001 - carried to whoever waits
+            outcome.set_exception(error)
+        made = outcome.exception() is None and isinstance(outcome.result(), Chunk)
+        asyncio.get_running_loop().call_later(self._work.seconds + self._cost * made, on_done, outcome)
 
     def close(self):
         pass
 
 
+def virtual_lanes(cost=0.02, *, count=64, work=None, **settings):
+    """Lanes without threads: each step takes ``cost`` seconds of virtual time, and what it spends of ``work``."""
+    work = work or Work()
+    return Lanes(LaneSettings(count=count, **settings), open_lane=lambda name: VirtualLane(cost, work))
+
+
 class Room:
     """A stage with a listener on every track, and everything that its senders were told."""
 
-    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25):
+    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25, lanes=None, strategy="auto"):
         self.loop = asyncio.get_running_loop()
         self.began = self.loop.time()
         self.report = Report()
         self.events, self.captions, self.sound, self.pumps = [], [], {}, []
         engines = engines or [ToneEngine()]
-        chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget))
-        self.studio = Studio(engines, chain, InlineLanes(cost))
+        chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget, strategy=strategy))
+        self.studio = Studio(engines, chain, lanes or virtual_lanes(cost), level=None)
         self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
 
     async def __aenter__(self):
@@ -104,6 +110,7 @@ class Room:
         for pump in self.pumps:
             pump.cancel()
         await asyncio.gather(*self.pumps, return_exceptions=True)
+        await self.studio.aclose()
 
     # What a door does
 

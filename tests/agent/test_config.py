@@ -12,6 +12,7 @@ from pydantic import Field
 
 from agent import config
 from agent.config import Section, Settings, SettingsError, load
+from pipeline.chain import QUALITY
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,19 @@ def test_the_file_may_be_named_by_the_environment(monkeypatch: pytest.MonkeyPatc
     assert load().node.languages == ("fr", "de")
 
 
+def test_the_chain_is_composed_of_its_own_section_and_of_the_selection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VOICEBOOTH_SELECTION__QUALITY", "mine=4.5, piper=2")
+    monkeypatch.setenv("VOICEBOOTH_CHAIN__BREAKER__FAILURES", "7")
+    selection = "{fallback_chain: [mine, piper], strategy: speed_first, ttft_threshold_ms: 120, quality_threshold: 2.5}"
+    chain = load(write(tmp_path, f"selection: {selection}\nchain: {{pause: 2}}")).chain
+    assert (chain.order, chain.strategy, chain.budget, chain.pause) == (("mine", "piper"), "speed_first", 0.120, 2.0)
+    assert (chain.breaker.failures, chain.quality_threshold) == (7, 2.5)
+    assert (chain.quality["mine"], chain.quality["piper"], chain.quality["kokoro"]) == (4.5, 2.0, QUALITY["kokoro"])
+    monkeypatch.setenv("VOICEBOOTH_CHAIN__BUDGET", "1")
+    with pytest.raises(SettingsError, match=r"chain\.budget: set selection\.ttft_threshold_ms instead"):
+        load()
+
+
 def test_lists_and_switches_can_be_written_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOICEBOOTH_NODE__LANGUAGES", "en, fr")
     monkeypatch.setenv("VOICEBOOTH_LIVEKIT__TRANSCRIPTIONS", "yes")
@@ -63,7 +77,8 @@ def test_lists_and_switches_can_be_written_as_words(monkeypatch: pytest.MonkeyPa
         ("nod: {name: x}", "nod: unknown setting (is node meant?)"),
         ("node: {naem: x}", "node.naem: unknown setting (is name meant?)"),
         ("selection: {ttft_threshold_ms: 19}", "selection.ttft_threshold_ms: input should be greater than or equal to 20"),
-        ("selection: {strategy: fastest}", "selection.strategy: input should be 'auto' or 'manual'"),
+        ("selection: {strategy: fastest}", "selection.strategy: input should be 'auto', 'manual', 'quality_first' or 'speed_first'"),
+        ("selection: {quality: {piper: 6}}", "selection.quality.piper: input should be less than or equal to 5"),
         ("livekit: {url: rooms.example.org}", "livekit.url: begins with ws://"),
         ("ingest: {gap_wait: -1}", "ingest.gap_wait: must not be negative"),
         ("lanes: {count: two}", "lanes.count: input should be a valid integer"),

@@ -20,6 +20,7 @@ from bench.hearing import (
     silenced,
     spans,
     starved,
+    tones,
     write_wav,
 )
 from engines.base import Samples
@@ -124,3 +125,15 @@ def test_a_wav_comes_back_as_it_was(tmp_path: Path) -> None:
     back, rate = read_wav(tmp_path / "a.wav")
     assert rate == 24_000
     assert np.array_equal(back, samples)
+
+
+def test_tones_are_told_apart_by_their_pitch_and_their_silence() -> None:
+    seconds = np.arange(round(0.16 * RATE)) / RATE
+    words = [np.concatenate([8000 * np.sin(2 * np.pi * pitch * seconds), np.zeros(round(0.04 * RATE))]) for pitch in (440.0, 660.0, 440.0)]
+    click = np.full(round(0.01 * RATE), 3000)
+    sound = np.concatenate([np.zeros(RATE), *words, np.zeros(RATE), click]).astype(np.int16)
+    heard = tones(sound, RATE)
+    assert [tone.pitch for tone in heard] == pytest.approx([440, 660, 440], rel=0.01)
+    assert [tone.start for tone in heard] == pytest.approx([1.0, 1.2, 1.4], abs=0.006)
+    assert heard[0].end == pytest.approx(1.16, abs=0.006)
+    assert tones(np.zeros(RATE, dtype=np.int16), RATE) == ()

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from livekit import rtc
 
-from bench.peers import TOPIC, Adapter, Direct, Peer, Whole, synthesize
+from bench.peers import TOPIC, Adapter, Direct, Fallback, Peer, Whole, synthesize
 from engines.base import Pace, Request
+from engines.scripted import Die, Scripted
 from engines.tone import ToneEngine
 
 
@@ -74,3 +75,10 @@ async def test_only_texts_for_peers_are_spoken() -> None:
         peer._on_data(rtc.DataPacket(data=json.dumps({"text": topic}).encode(), kind=0, participant=None, topic=topic))
     assert peer._texts.get_nowait() == TOPIC
     assert peer._texts.empty()
+
+
+async def test_the_framework_goes_over_to_the_next_engine_when_one_raises() -> None:
+    refuses, speaks = Scripted("first", faults={0: Die()}, rehearsals=0), Scripted("second", rehearsals=0)
+    source = await spoken(Fallback(refuses, speaks), "One two three.")
+    assert refuses.begun and speaks.begun == 1
+    assert 3 * 4800 <= source.samples <= 3 * 4800 + 2400

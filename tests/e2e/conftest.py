@@ -18,13 +18,12 @@ from agent.devserver import DevServer, find_server
 from agent.inbound import TEXT_TOPIC
 from agent.node import Node
 from agent.room import RoomLink, RoomSettings, Ticket
+from bench.hearing import tones
 from bench.listener import Listener, token
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
 
 _numbers = itertools.count()
-QUIET = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
-APART = 0.025  # seconds of silence between two words at the least: the engine leaves 40 ms, a lost packet 20
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,20 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pitches(samples: np.ndarray, rate: int) -> list[float]:
     """The pitch of each word in a recording, in order, hertz."""
-    step = rate // 200
-    frames = samples[: len(samples) // step * step].reshape(-1, step).astype(np.float64) / 32767
-    loud = np.sqrt((frames**2).mean(axis=1)) > QUIET
-    found, start, last = [], None, 0
-    for at, is_loud in enumerate([*loud, *[False] * 8]):
-        if is_loud:
-            start, last = (at if start is None else start), at
-        elif start is not None and at - last >= APART * 200:
-            if last - start >= 8:  # 40 ms: half of the shortest word
-                word = samples[start * step : (last + 1) * step].astype(np.float64)
-                spectrum = np.abs(np.fft.rfft(word * np.hanning(len(word)), 1 << 16))
-                found.append(float(spectrum.argmax() * rate / (1 << 16)))
-            start = None
-    return found
+    return [tone.pitch for tone in tones(samples, rate)]
 
 
 def score(text: str, language: str = "en") -> list[float]:

@@ -6,6 +6,7 @@ import pytest
 
 from engines.base import Chunk, Pace, SynthesisFailed, UnknownVoice
 from pipeline.lanes import Lanes, LaneSettings, NoLane, StepGivenUp
+from tests.virtual_time import Work, run, virtual_lanes
 
 SOON = 0.0
 
@@ -152,6 +153,82 @@ async def test_only_engine_errors_come_out(lanes):
         await lanes.steps(foreign(), Pace()).next(due=SOON, window=0)
 
 
+async def test_one_engine_that_hangs_does_not_take_the_lanes_of_the_others():
+    lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=4))
+    gate = Gate()
+
+    def hang():
+        gate()
+        yield
+
+    for hanging in range(2):
+        assert not lanes.hangs("bad"), hanging
+        with pytest.raises(StepGivenUp):
+            await lanes.steps(hang(), Pace(), owner="bad").next(due=SOON, window=0.0)
+    assert lanes.hangs("bad") and not lanes.hangs("good")
+    gate.opened.set()
+    async with asyncio.timeout(5.0):
+        while lanes.hangs("bad"):  # noqa: ASYNC110 - it ends in a thread, which tells nobody
+            await asyncio.sleep(0.01)
+    lanes.close()
+
+
+async def test_a_lane_that_was_given_up_comes_back_when_its_step_ends():
+    lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=0))
+    gate = Gate()
+    with pytest.raises(StepGivenUp):
+        await lanes.run(gate, due=SOON)
+    with pytest.raises(NoLane):
+        await lanes.run(lambda: None, due=SOON)
+    gate.opened.set()
+    async with asyncio.timeout(5):
+        while not lanes.count:  # noqa: ASYNC110 - the thread ends when it likes
+            await asyncio.sleep(0.001)
+    assert await lanes.run(lambda: "alive", due=SOON, allowance=1.0) == "alive"
+    lanes.close()
+
+
+def test_an_overdue_step_leaves_its_lane_to_others_at_once():
+    async def go():
+        work = Work()
+
+        def hangs():
+            work.spend(100.0)
+            yield Chunk(np.zeros(1, dtype=np.int16))
+
+        lanes = virtual_lanes(count=1, work=work, allowance=1.0)
+        loop = asyncio.get_running_loop()
+        steps = lanes.steps(hangs(), Pace())
+        assert lanes.has_idle() and steps.begun is None
+        steps.start(due=SOON, window=0)
+        assert steps.begun == loop.time() and not lanes.has_idle()
+        await asyncio.sleep(0.2)
+        steps.close(overdue=True)
+        began = loop.time()
+        await lanes.run(lambda: None, due=SOON)
+        assert loop.time() - began < 0.01
+        assert lanes.given_up == 1
+
+    run(go())
+
+
+def test_the_wait_for_a_lane_is_that_of_the_steps_that_are_due_before():
+    async def go():
+        work = Work()
+        lanes = virtual_lanes(count=1, work=work)
+        for _ in range(50):
+            await lanes.run(lambda: work.spend(0.1), due=SOON)
+        assert lanes.wait(SOON) == 0.0
+        running = [asyncio.ensure_future(lanes.run(lambda: work.spend(0.1), due=due)) for due in (1.0, 2.0, 3.0)]
+        await asyncio.sleep(0)
+        assert lanes.wait(0.5) == pytest.approx(0.05, abs=0.01)
+        assert lanes.wait(2.5) == pytest.approx(0.15, abs=0.02)
+        assert lanes.wait(9.0) == pytest.approx(0.25, abs=0.03)
+        await asyncio.gather(*running)
+
+    run(go())
+
+
 async def test_lanes_are_shared_while_two_sentences_are_made(lanes):
     first, second = (lanes.steps(chunks(threading.Event()), Pace()) for _ in range(2))
     assert lanes.is_shared
@@ -160,3 +237,18 @@ async def test_lanes_are_shared_while_two_sentences_are_made(lanes):
     lanes.steps(chunks(threading.Event()), Pace(), network=True)
     assert not lanes.is_shared
     second.close()
+
+
+async def test_settling_waits_for_steps_that_run_and_not_for_ever(lanes):
+    gate = Gate()
+    running = asyncio.ensure_future(lanes.run(gate, due=SOON))
+    await asyncio.to_thread(gate.entered.wait, 5)
+    lanes.close()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await lanes.settle(0.05)
+    assert loop.time() - began >= 0.04
+    gate.opened.set()
+    await lanes.settle(5.0)
+    assert loop.time() - began < 4.0
+    assert await running == "through"

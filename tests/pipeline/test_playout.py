@@ -162,17 +162,18 @@ def test_everything_written_is_read_once_and_in_order(sentences, frame):
     assert listener.cues == [(kind, str(i)) for i in range(len(sentences)) for kind in ("start", "end")]
 
 
-@pytest.mark.parametrize(("read_first", "left"), [(0, 15), (1, 5), (2, 0)])
-def test_cut_back_keeps_the_first_samples_only(listener, read_first, left):
-    listener.buffer.write("a", sound(9, 10))  # the pause before it does not count
+@pytest.mark.parametrize(("read_first", "left", "taken"), [(0, 15, 15), (1, 5, 15), (2, 0, 10)])
+def test_cut_back_takes_the_last_samples_that_are_unread(listener, read_first, left, taken):
+    listener.buffer.write("a", sound(9, 10))  # the pause before it stays
     listener.buffer.cue(Cue("a", "start"))
-    listener.buffer.write("a", sound(1, 10))
-    listener.buffer.write("a", sound(2, 20))
+    listener.buffer.write("a", sound(100, 10))
+    listener.buffer.write("a", sound(200, 20))
     listener.read(1 + read_first)
-    listener.buffer.cut_back("a", 15)
+    assert listener.buffer.cut_back("a", 15) == taken
+    assert listener.buffer.in_hand == left / RATE
     listener.buffer.cue(Cue("a", "end"))
     rest = [frame for frame in listener.read(4) if frame is not None]
-    assert sum(np.count_nonzero(frame) for frame in rest) == left
+    assert sum(np.count_nonzero(frame) for frame in rest) == max(0, left - 1), "the last one has faded"
     assert listener.buffer.in_hand == 0
     assert listener.cues[-1] == ("end", "a")
 
@@ -188,3 +189,22 @@ def test_thawing_rouses_nobody_when_there_is_nothing_to_hear():
     buffer.freeze()
     buffer.thaw()
     assert len(roused) == 2
+
+
+def test_cut_back_takes_the_cues_of_what_is_gone_and_leaves_other_sentences(listener):
+    buffer = listener.buffer
+    for sentence in "ab":
+        buffer.write(sentence, sound(9, 10))
+        for cue, value in [("start", 1), ("word", 2)]:
+            buffer.cue(Cue(sentence, cue))
+            buffer.write(sentence, sound(value, 10))
+    assert buffer.cut_back("b", 10) == 10
+    assert buffer.cut_back("b", 0) == 0
+    buffer.cue(Cue("b", "end"))
+    listener.read(6)
+    assert listener.cues == [("start", "a"), ("word", "a"), ("start", "b"), ("end", "b")]
+    buffer.write("c", sound(9, 10))
+    buffer.cue(Cue("c", "start"))
+    buffer.write("c", sound(1, 10))
+    assert buffer.cut_back("c", 99) == 10
+    assert buffer.in_hand == 10 / RATE

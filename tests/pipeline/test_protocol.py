@@ -118,8 +118,18 @@ def test_the_longest_text_fits_however_it_is_written() -> None:
 
 
 def test_attributes_are_strings() -> None:
-    attributes = {"utterance": "u", "stream": "s", "seq": "4", "speed": "1.5", "language": "de", "text": "no", "final": "no", "other": "x"}
-    expected = Text(text="Hallo", utterance="u", stream="s", seq=4, speed=1.5, language="de", final=False)
+    attributes = {
+        "utterance": "u",
+        "stream": "s",
+        "seq": "4",
+        "budget_ms": "90",
+        "speed": "1.5",
+        "language": "de",
+        "text": "no",
+        "final": "no",
+        "other": "x",
+    }
+    expected = Text(text="Hallo", utterance="u", stream="s", seq=4, budget_ms=90, speed=1.5, language="de", final=False)
     assert from_attributes("Hallo", attributes, final=False) == expected
     assert from_attributes("Hallo", {"utterance": "17"}, final=True) == Text(text="Hallo", utterance="17")
 

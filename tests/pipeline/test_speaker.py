@@ -141,6 +141,34 @@ def test_when_all_fail_the_sentence_is_reported_and_the_next_is_heard():
     (dropped,) = room.told(Dropped)
     assert (dropped.text, dropped.why) == ("Bad sentence.", "failed")
     assert len(room.heard()) == 1
+    assert "".join(caption.text for caption in room.captions if not caption.final) == "Bad sentence. Good sentence.".replace(". G", ".G")
+    assert [caption.final for caption in room.captions].count(True) == 2
+
+
+def test_what_nobody_can_say_is_read_in_its_turn():
+    engines = [Scripted("only", {"Bad": SynthesisFailed("no")})]
+    read = []
+
+    async def listen(room):
+        await asyncio.sleep(0.5)
+        read.append("".join(caption.text for caption in room.captions))
+
+    room = speak("One two three four five six. Bad sentence.", engines, during=listen)
+    assert read == ["One two three"], "it could not be said long ago"
+    assert room.captions[-2].text == "Bad sentence." and room.captions[-1].final
+    assert [event.text for event in room.told(Dropped)] == ["Bad sentence."]
+
+
+def test_what_nobody_can_say_and_is_cancelled_is_not_read():
+    engines = [Scripted("only", {"Bad": SynthesisFailed("no")})]
+
+    async def cancel(room):
+        await asyncio.sleep(0.5)
+        room.stage.on_message("up", Cancel())
+
+    room = speak("One two three four five six. Bad sentence.", engines, during=cancel)
+    assert not [caption for caption in room.captions if "Bad" in caption.text]
+    assert {event.why for event in room.told(Dropped)} == {"cancelled"}
 
 
 def test_when_all_die_inside_what_was_heard_and_what_was_not_is_told():
@@ -148,6 +176,7 @@ def test_when_all_die_inside_what_was_heard_and_what_was_not_is_told():
     room = speak("One two tres four. Next one.", engines)
     (dropped,) = room.told(Dropped)
     assert dropped.why == "failed" and dropped.text.endswith("four.")
+    assert "".join(caption.text for caption in room.captions).startswith("One two tres four."), "the rest is read"
     (finished,) = room.told(SpeechFinished)
     assert finished.interrupted
     assert len(room.heard()) == 2

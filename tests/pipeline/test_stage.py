@@ -98,6 +98,18 @@ async def test_a_refused_message_is_told_and_leaves_no_gap(room):
 
 
 @in_room()
+async def test_an_engine_that_alone_may_speak_must_be_known(room):
+    room.stage.on_message("up", Config(engine="megaphone", strict_engine=True))
+    assert [event.code for event in room.told(Failure)] == ["unknown_engine"]
+    room.stage.on_message("up", Config(engine="megaphone"))
+    room.stage.on_message("up", Text(text="A wish is no order."))
+    room.stage.on_message("up", Config(engine="tone", strict_engine=True))
+    room.stage.on_message("up", Text(text="Nor is this."))
+    await room.quiet()
+    assert len(room.told(Failure)) == 1 and len(room.told(SpeechFinished)) == 2
+
+
+@in_room()
 async def test_unknown_languages_and_voices_are_told_and_the_next_text_is_heard(room):
     room.stage.on_message("up", Text(text="Hello.", language="tlh", stream="s", seq=0))
     room.stage.on_message("up", Text(text="Hello.", voice="nobody", stream="s", seq=1))

@@ -1,3 +1,4 @@
+import asyncio
 from contextlib import aclosing
 
 import numpy as np
@@ -5,18 +6,23 @@ import pytest
 
 from engines.base import EngineUnavailable, SynthesisFailed
 from engines.tone import ToneEngine
-from pipeline.chain import Chain, ChainSettings
+from pipeline.chain import Chain, ChainSettings, Track
 from pipeline.lanes import Lanes, LaneSettings
+from pipeline.performance import Chosen, Ended
 from pipeline.script import Wish
-from pipeline.studio import COMFORT, Chosen, Ended, Sounded, Studio
-from tests.virtual_time import InlineLanes, run
+from pipeline.studio import Studio
+from pipeline.take import COMFORT, Sounded
+from tests.virtual_time import run, virtual_lanes
 
 
 class Waiting:
     """A listener with nothing in hand, who takes everything at once."""
 
+    def __init__(self):
+        self.track = Track()
+
     def due(self):
-        return 0.0
+        return asyncio.get_running_loop().time() + self.in_hand()
 
     def in_hand(self):
         return 0.0
@@ -57,7 +63,7 @@ class Asked(ToneEngine):
 
 def studio(*engines, lanes=None):
     chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines)))
-    return Studio(engines, chain, lanes or InlineLanes())
+    return Studio(engines, chain, lanes or virtual_lanes())
 
 
 async def collect(studio, text, wish=None, timing=None):

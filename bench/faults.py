@@ -1,0 +1,466 @@
+"""The chain under faults: a listener in a real room while the first engine goes wrong, what hedges cost, whether forecasts hold."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from agent.config import Settings
+from agent.node import Node
+from bench import scripts
+from bench.hearing import Tone, tones
+from bench.listener import Note
+from bench.passages import passage
+from bench.processes import server
+from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from bench.scene import NODE, Scene, milliseconds, rest, scene
+from engines.tone import GAP, pitch_of
+from pipeline.events import Dropped, Event, SpeechFinished, SpeechStarted
+from pipeline.protocol import Cancel, Text
+
+FALLBACK = "fallback"
+SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
+PASSAGE = (41, 54, 81)  # characters of the sentences of a passage without pauses
+MOST_WORDS = 9  # letters of a made-up sentence's words
+COMMA = 6  # words between two commas of a long one: as people write, and where a sentence may be cut
+BUDGET = 250.0  # milliseconds: the node's own
+OVER = {"up to 81": 50.0, "158": 150.0}  # milliseconds that may come on top of it while the first engine goes wrong
+GAP_MOST = 150.0  # milliseconds of silence at a hand-over
+SAME = 0.02  # relative difference of two pitches that are one
+DRAIN = 0.4  # seconds after the node's last event until its last sound is in the listener's hands
+GIVEN_UP = 60.0  # seconds after which a sentence is not waited for any more; three attempts of the peer take 34
+BEFORE = 50  # sentences that a forecast may learn from before it is held against what comes
+FRAME = 0.010  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    alone: int = 12
+    """Sentences of each length that are said after a silence."""
+    passage: int = 45
+    """Sentences of a passage without pauses."""
+    hanging: int = 6
+    """Sentences by each system while its first engine hangs for ever."""
+    sessions: int = 6
+    """At once, for what hedges cost."""
+    sentences: int = 15
+    """By each of them."""
+    forecast: int = 120
+    """Sentences by which forecasts are judged, alone and in eight sessions together; the first fifty only teach."""
+    engine: str = "piper"
+    """Whose forecasts are judged."""
+    seed: int = 1
+
+
+QUICK = Plan(alone=4, passage=15, hanging=4, sentences=8, forecast=70)
+"""For a first look; its p95 is the slowest of a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One sentence, as it was told and as it was heard."""
+
+    text: str
+    ttft: float | None
+    """Seconds, as the node told it; None when it was not told."""
+    heard: float | None
+    """Seconds from the text to its sound at the listener, where it was said alone."""
+    engine: str
+    """Who began it."""
+    switched: tuple[Mapping[str, Any], ...]
+    """The changes of voice in it, or at its beginning."""
+    is_whole: bool
+    """Every word was heard once, in order."""
+    gap: float
+    """Seconds of silence between two of its words, at the most, beyond what is always between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """What was said while the first engine went wrong now and then."""
+
+    alone: tuple[Said, ...]
+    passage: tuple[Said, ...]
+    faults: tuple[scripts.Told, ...]
+    seconds: float
+    """For which all of that took."""
+
+    @property
+    def all(self) -> tuple[Said, ...]:
+        return self.alone + self.passage
+
+    def fault(self, said: Said) -> scripts.Told | None:
+        return next((fault for fault in self.faults if fault.text in said.text), None)
+
+    def preferred(self) -> float | None:
+        """The part of the healthy sentences that the first engine said, all of each."""
+        healthy = [said for said in self.all if self.fault(said) is None]
+        by_first = [said for said in healthy if said.engine == "faulty" and all(change["to"] == "faulty" for change in said.switched)]
+        return ratio(float(len(by_first)), float(len(healthy)))
+
+    def changes(self) -> tuple[int, int]:
+        """Changes of voice that a fault forced, the way back from them included, and all others."""
+        forced = others = 0
+        was_forced = False
+        for said in self.all:
+            for change in said.switched:
+                if change["to"] != "faulty":
+                    was_forced = self.fault(said) is not None or "rests" in change["why"]
+                forced, others = forced + was_forced, others + (not was_forced)
+        return forced, others
+
+    def gaps(self) -> list[float]:
+        """Seconds of silence at hand-overs inside a sentence."""
+        return [said.gap for said in self.all if said.switched and (fault := self.fault(said)) is not None and fault.at]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What several sessions in one process came to."""
+
+    sentences: int
+    hedged: int
+    worked: float
+    """Seconds of work by all engines, what hangs left out."""
+    decided: float
+    """Seconds of decisions, all of them."""
+    ttft: tuple[float, ...]
+    lost: int
+
+
+async def run(plan: Plan, url: str = "") -> Result:
+    """All of it, one part after the other. ``url`` names a server with the development keys; empty starts one."""
+    busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
+    with scripts.package() as folder:
+        environment = scripts.environment(folder)
+        async with server(url) as address:
+            room = f"bench-{os.getpid()}"
+            async with scene(address, f"{room}-faulty", engine="faulty,sound", environment=environment) as stage:
+                faulty = await _under_faults(stage, plan, chosen)
+            both = scene(address, f"{room}-hanging", engine="hanging,sound", systems=(FALLBACK,), environment=environment, is_cold=True)
+            async with both as stage:
+                hanging = await _hanging(stage, plan, chosen)
+    with_hedges, without = [await _work(plan, hedges) for hedges in (None, 0.0)]
+    held = {sessions: await _forecasts(plan, sessions) for sessions in (1, 8)}
+    load = (
+        f"Scripted engines in a real room: {3 * plan.alone} sentences after a silence and {plan.passage} without pauses, the first engine "
+        f"stalling, hanging, dying, slow or silent in {scripts.SHARE:.0%} of its own; {plan.hanging} sentences while it hangs for ever; "
+        f"hedges in {plan.sessions} sessions; forecasts of {plan.engine} over {plan.forecast} sentences"
+    )
+    figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
+    return Result("chain", plan.seed, load, figures, (_fault_table(faulty), _hanging_table(hanging)), machine(), versions(), when, busy)
+
+
+def made_up(chosen: random.Random, characters: int) -> str:
+    """A sentence of exactly so many characters that nobody has said before, of words that are read as they are written."""
+    known = sorted({word for text in passage("passage.en").sentences for word in text.split() if word.isalpha() and word.islower()})
+    known = [word for word in known if 3 <= len(word) <= MOST_WORDS]
+    words: list[str] = []
+    left = characters - 1  # for the full stop
+    while left:
+        comma = "," if words and len(words) % COMMA == 0 and left > 2 * MOST_WORDS else ""
+        room = left - len(words and " ") - len(comma)
+        fits = [word for word in known if len(word) == room or room - len(word) >= 4]
+        if comma:
+            words[-1] += comma
+        words.append(chosen.choice(fits))
+        left = room - len(words[-1])
+    return " ".join(words).capitalize() + "."
+
+
+# In a room, while the first engine goes wrong
+
+
+async def _under_faults(stage: Scene, plan: Plan, chosen: random.Random) -> Faulty:
+    start, alone = time.monotonic(), []
+    for _ in range(plan.alone):
+        for length in chosen.sample((*SHORT, LONG), 3):
+            alone += await _say(stage, made_up(chosen, length))
+            await rest(chosen, 0.3, 0.8)
+    said = await _say(stage, *(made_up(chosen, chosen.choice(PASSAGE)) for _ in range(plan.passage)))
+    seconds = time.monotonic() - start
+    return Faulty(tuple(alone), tuple(said), tuple(scripts.told(stage.processes[NODE].output())), seconds)
+
+
+async def _say(stage: Scene, *texts: str) -> list[Said]:
+    """One text of these sentences by the node; returns when the listener has heard it."""
+    log = stage.sender.log
+    sent = await stage.send(NODE, " ".join(texts))
+    await log.wait("speech_finished", utterance=sent.utterance, timeout=GIVEN_UP * len(texts))
+    await asyncio.sleep(DRAIN)
+    notes = [note for note in log.notes if note.arrival >= sent.at]
+    recording = stage.ears[NODE].recording(after=sent.at)
+    loud = recording.loud
+    heard = loud[0] - sent.at if loud and len(texts) == 1 else None
+    return judge(texts, notes, tones(recording.samples, 48_000), heard=heard)
+
+
+def judge(texts: Sequence[str], notes: Sequence[Note], found: Sequence[Tone], *, heard: float | None = None) -> list[Said]:
+    """Holds what was told and heard against what was to be said."""
+    ids = {note.event["text"].strip(): note.event["id"] for note in notes if note.event["type"] == "sentence"}
+    started = {note.event["id"]: note.event for note in notes if note.event["type"] == "speech_started"}
+    said, at = [], 0
+    for text in texts:
+        id = ids.get(text, "")
+        words = [pitch_of(word) for word in text.split()]
+        mine = found[at : at + len(words)]
+        is_whole = len(mine) == len(words) and np.allclose([tone.pitch for tone in mine], words, rtol=SAME)
+        if not is_whole:  # what is left is looked for from its own beginning on
+            mine = ()
+        at = at + len(words) if is_whole else _resume(found, at, texts, text)
+        gaps = [after.start - before.end - GAP for before, after in pairwise(mine)]
+        begun = started.get(id, {})
+        switched = tuple(note.event for note in notes if note.event["type"] == "switched" and note.event["id"] == id)
+        ttft = begun["ttft_ms"] / 1000 if begun else None
+        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps])))
+    if said and at < len(found):
+        said[-1] = dataclasses.replace(said[-1], is_whole=False)  # more was heard than was to be said
+    return said
+
+
+def _resume(found: Sequence[Tone], at: int, texts: Sequence[str], text: str) -> int:
+    """Where the sentence after ``text`` begins in what was heard: at its first three words; where they are not, nowhere."""
+    following = texts.index(text) + 1
+    if following == len(texts):
+        return len(found)
+    words = [pitch_of(word) for word in texts[following].split()[:3]]
+    for start in range(at, len(found) - len(words) + 1):
+        if np.allclose([tone.pitch for tone in found[start : start + len(words)]], words, rtol=SAME):
+            return start
+    return at
+
+
+# While it hangs for ever, beside livekit-agents
+
+
+async def _hanging(stage: Scene, plan: Plan, chosen: random.Random) -> dict[str, list[tuple[float, bool]]]:
+    """By system: seconds to the first sound at the listener, and whether every word was heard once."""
+    found: dict[str, list[tuple[float, bool]]] = {NODE: [], FALLBACK: []}
+    for _ in range(plan.hanging):
+        text = made_up(chosen, 54)
+        for system in found:
+            sent = await stage.send(system, text)
+            ear = stage.ears[system]
+            began = await ear.onset(after=sent.at, timeout=GIVEN_UP)
+            ended = await ear.silence(after=began, hold=1.5, timeout=GIVEN_UP)
+            heard = [tone.pitch for tone in tones(ear.recording(after=sent.at).between(sent.at, ended + DRAIN).samples, 48_000)]
+            words = [pitch_of(word) for word in text.split()]
+            found[system].append((began - sent.at, len(heard) == len(words) and np.allclose(heard, words, rtol=SAME)))
+            await rest(chosen)
+    return found
+
+
+# In one process, at the pace of listeners
+
+
+class _Door:
+    """Takes what a stage says at the pace of a track, and notes what it is told."""
+
+    def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
+        self.events: list[Event] = []
+        self._on_event = on_event
+        self._pumps: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
+
+    def open_track(self, key: object, buffer: Any) -> None:
+        self._pumps.append(asyncio.create_task(self._pump(buffer)))
+
+    def send(self, sender: str | None, event: Event) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    def caption(self, caption: object) -> None:
+        """Nobody reads along."""
+
+    async def wait(self, kind: type[Event] | tuple[type[Event], ...], utterance: str) -> Event:
+        async with asyncio.timeout(GIVEN_UP):
+            while True:
+                for event in self.events:
+                    if isinstance(event, kind) and getattr(event, "utterance", None) == utterance:
+                        return event
+                self._news.clear()
+                await self._news.wait()
+
+    async def close(self) -> None:
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _pump(self, buffer: Any) -> None:
+        count, loop = round(FRAME * buffer.sample_rate), asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            buffer.read(count, loop.time())
+            due += FRAME
+            await asyncio.sleep(max(0.0, due - loop.time()))
+
+
+@asynccontextmanager
+async def _node(**settings: Any) -> AsyncIterator[Node]:
+    async with Node(Settings.model_validate(settings)) as node:
+        await node.ready()
+        yield node
+
+
+async def _talk(node: Node, name: str, chosen: random.Random, count: int, lengths: Sequence[int], *, is_cut: bool = False) -> _Door:
+    """One session: sentence after sentence, each after a silence. ``is_cut``: cut as soon as it is heard."""
+    door = _Door()
+    stage = node.stage(name, door)
+    for number in range(count):
+        utterance = f"u{number}"
+        stage.on_message("bench", Text(text=made_up(chosen, chosen.choice(lengths)), utterance=utterance))
+        if is_cut:
+            await door.wait((SpeechStarted, Dropped), utterance)
+            stage.on_message("bench", Cancel())
+        await door.wait((SpeechFinished, Dropped), utterance)
+        await rest(chosen, 0.2, 1.0)
+    await node.close_stage(name)
+    await door.close()
+    return door
+
+
+async def _work(plan: Plan, hedges: float | None) -> Work:
+    """The same sentences and faults with hedges and without."""
+    chain = {} if hedges is None else {"hedges": hedges}
+    with scripts.within() as engines:
+        async with _node(selection={"fallback_chain": ["faulty", "sound"]}, chain=chain) as node:
+            watch = _Stopwatch(node.studio.chain, ("candidates", "choose", "on_chosen"))
+            doors = await asyncio.gather(
+                *(_talk(node, f"s{n}", random.Random(plan.seed + n), plan.sentences, (*SHORT, LONG)) for n in range(plan.sessions))
+            )
+            events = [event for door in doors for event in door.events]
+            taken, sentences = node.studio.chain.hedges.taken, node.studio.chain.hedges.sentences
+            worked = sum(engine.worked for engine in engines)
+    ttft = tuple(event.ttft for event in events if isinstance(event, SpeechStarted))
+    return Work(sentences, taken, worked, watch.seconds, ttft, sum(isinstance(event, Dropped) for event in events))
+
+
+class _Stopwatch:
+    """Adds up the time that an object spends in some of its methods."""
+
+    def __init__(self, target: object, methods: Sequence[str]) -> None:
+        self.seconds = 0.0
+        for name in methods:
+            setattr(target, name, self._timed(getattr(target, name)))
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*positional: Any, **named: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                return method(*positional, **named)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        return timed
+
+
+async def _forecasts(plan: Plan, sessions: int) -> list[bool]:
+    """Whether the forecast of the first sound held, sentence by sentence, once the voice was known."""
+    async with _node(selection={"fallback_chain": [plan.engine]}) as node:
+        each = -(-plan.forecast // sessions)
+        async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            for number in range(sessions):
+                chosen = random.Random(plan.seed + number)
+                group.create_task(_talk(node, f"s{number}", chosen, each, (*SHORT, 54, LONG), is_cut=sessions == 1))
+        return [held for outcomes in node.studio.chain.outcomes().values() for held in outcomes[BEFORE:]]
+
+
+# What it comes to
+
+
+def _fault_figures(found: Faulty) -> Iterator[Figure]:
+    name = "faults in 30 % of the first engine's sentences"
+    whole, count = sum(said.is_whole for said in found.all), float(len(found.all))
+    yield Figure(f"{name}: sentences heard completely and once, of {count:.0f}", float(whole), "", least=count)
+    for length, over in OVER.items():
+        mine = [said for said in found.alone if (len(said.text) == LONG) == (length == "158")]
+        told = milliseconds(quantile([said.ttft for said in mine if said.ttft is not None], 0.95))
+        yield Figure(f"{name}: TTFA at the node, {length} characters, p95", told, "ms", most=BUDGET + over)
+        heard = milliseconds(quantile([said.heard for said in mine if said.heard is not None], 0.95))
+        yield Figure(f"{name}: the same at the listener", heard, "ms")
+    yield Figure(f"{name}: silence at a hand-over inside a sentence, p95", milliseconds(quantile(found.gaps(), 0.95)), "ms", most=GAP_MOST)
+    part = found.preferred()
+    yield Figure(f"{name}: healthy sentences by the preferred engine", None if part is None else 100 * part, "%", least=80.0)
+    forced, others = found.changes()
+    minutes = found.seconds / 60
+    yield Figure(f"{name}: changes of voice beyond those that a fault forced", others / minutes, "a minute", most=2.0)
+    yield Figure(f"{name}: changes of voice that a fault forced, the ways back included", forced / minutes, "a minute")
+
+
+def _hanging_figures(found: Mapping[str, Sequence[tuple[float, bool]]]) -> Iterator[Figure]:
+    name = "a first engine that hangs for ever"
+    for system, title, most in ((NODE, "node", BUDGET + OVER["up to 81"] + 90.0), (FALLBACK, "livekit-agents' FallbackAdapter", None)):
+        first = milliseconds(found[system][0][0]) if found[system] else None
+        yield Figure(f"{name}, {title}: first sentence, text to sound at the listener", first, "ms", most=most)
+        p95 = milliseconds(quantile([seconds for seconds, _ in found[system]], 0.95))
+        yield Figure(f"{name}, {title}: all of them, p95", p95, "ms", most=most)
+        count = float(len(found[system]))
+        least = count if system == NODE else None
+        whole = float(sum(is_whole for _, is_whole in found[system]))
+        yield Figure(f"{name}, {title}: sentences heard completely and once, of {count:.0f}", whole, "", least=least)
+
+
+def _work_figures(hedged: Work, without: Work) -> Iterator[Figure]:
+    share = ratio(100.0 * hedged.hedged, float(hedged.sentences))
+    yield Figure("hedges: sentences with two engines at once", share, "%", most=10.0)
+    yield Figure("hedges: total work of the engines against none", ratio(hedged.worked, without.worked), "", most=1.12)
+    for name, work in (("with hedges", hedged), ("without", without)):
+        yield Figure(f"hedges: TTFA at the node {name}, p95", milliseconds(quantile(work.ttft, 0.95)), "ms")
+    yield Figure("hedges: sentences dropped, with and without", float(hedged.lost + without.lost), "", most=0.0)
+    decided = ratio(1e6 * hedged.decided, float(hedged.sentences))
+    yield Figure("decisions of the chain, a sentence", decided, "us", most=200.0)
+
+
+def _forecast_figures(held: Mapping[int, Sequence[bool]]) -> Iterator[Figure]:
+    for sessions, outcomes in held.items():
+        name = "alone" if sessions == 1 else f"{sessions} sessions at once"
+        share = ratio(100.0 * sum(outcomes), float(len(outcomes)))
+        title = f"forecast of the first sound (p95), {name}: holds, of {len(outcomes)} sentences after the first {BEFORE}"
+        yield Figure(title, share, "%", most=99.0, least=90.0)
+
+
+def _fault_table(found: Faulty) -> Table:
+    rows = []
+    for kind in ("", *(kind.__name__ for kind in scripts.KINDS)):
+        mine = [said for said in found.alone if (fault.kind if (fault := found.fault(said)) is not None else "") == kind]
+        told = [said.ttft for said in mine if said.ttft is not None]
+        both = [said for said in found.all if (fault.kind if (fault := found.fault(said)) is not None else "") == kind]
+        gaps = [said.gap for said in both]
+        whole = float(sum(said.is_whole for said in both))
+        rows.append(
+            (
+                kind.lower() or "none",
+                float(len(both)),
+                whole,
+                *(milliseconds(quantile(told, q)) for q in (0.5, 0.95)),
+                *(milliseconds(quantile(gaps, q)) for q in (0.5, 0.95, 1.0)),
+            )
+        )
+    columns = ("fault", "sentences", "heard completely and once", "TTFA p50", "TTFA p95", "silence inside p50", "p95", "longest")
+    return Table("By what went wrong with the first engine; milliseconds", columns, tuple(rows))
+
+
+def _hanging_table(found: Mapping[str, Sequence[tuple[float, bool]]]) -> Table:
+    rows = []
+    for system, title in ((NODE, "node"), (FALLBACK, "livekit-agents FallbackAdapter")):
+        seconds = [one for one, _ in found[system]]
+        rows.append(
+            (title, *(milliseconds(one) for one in (seconds[0] if seconds else None, *(quantile(seconds[1:], q) for q in (0.5, 1.0)))))
+        )
+    title = (
+        "Milliseconds from text to sound at the listener while the first engine hangs for ever; the peer's time-out is 10 s, twice retried"
+    )
+    return Table(title, ("system", "first sentence", "later ones p50", "worst of them"), tuple(rows))

@@ -1,0 +1,218 @@
+"""One engine at work on one text: its steps, and the sound that comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
+
+from engines.base import NO_SAMPLES, Chunk, Engine, Pace, Request, Samples
+from pipeline.chain import Candidate
+from pipeline.framer import Framer
+from pipeline.inspector import Inspector
+from pipeline.lanes import Lanes, Steps
+from pipeline.loudness import amplify, fade_in
+from pipeline.segmenter import first_clause
+
+COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
+NEARLY = 0.030  # seconds before the next word at which one is over: what is missing of it is heard less than the word said again
+FADE = 0.008  # seconds in which a voice that goes on for another one rises: no click
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    offset: int
+    """Samples into the piece of sound that it comes with."""
+    start: int
+    """Its characters, in the text that was asked for."""
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sounded:
+    """The next piece of sound, at the track's rate."""
+
+    samples: Samples
+    words: tuple[Word, ...] = ()
+    audible: int | None = None
+    """Offset of the first audible sample, in the one piece that holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a take is to say, and how it is to sound."""
+
+    text: str
+    rest: int
+    """Its first character that is still to be said."""
+    language: str
+    speed: float
+    in_hand: bool
+    """False when the listener waits."""
+    rate: int
+    """Hertz of the track."""
+    pause: float
+    """Seconds of silence that may end it, see :class:`Framer`."""
+    gain: float = 1.0
+    """Factor that makes this voice as loud as the others."""
+    is_measured: bool = False
+    """Its sound is kept until it has been measured: the gain is not known yet."""
+    fades_in: bool = False
+    """It goes on in the middle of a sentence."""
+
+
+class Take:
+    """Says what is left of a text with one voice. Used on the loop; what is blocking runs in the lanes.
+
+    ``start`` a step, wait for ``future``, ``finish`` it, until ``is_whole``; ``close`` in any case.
+    """
+
+    def __init__(self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float) -> None:
+        self.candidate = candidate
+        self.opened = now
+        self._parts = deque(_parts(order))
+        self.order = order
+        self.future: asyncio.Future[Chunk | None] | None = None
+        self.is_whole = False
+        """True when all has been said."""
+        self.work = 0.0
+        """Seconds of lanes' time that its steps took, in all."""
+        self.said = 0
+        """Samples of it that have gone out, at the track's rate."""
+        self.window = 0.0
+        """Seconds of sound that the last step was allowed to make."""
+        self.characters = len(self._parts[0][1])
+        """Of the part that is being said, or said first."""
+        self.part_work = 0.0
+        """Seconds of work in that part, without the step that runs."""
+        self.took = 0.0
+        """Seconds of work of its last step."""
+        self.made_sound = False
+        """True when its last step gave samples."""
+        self.part_sounds = False
+        """True once that part has been heard: its front is over."""
+        self.raw: list[Samples] | None = [] if order.is_measured else None
+        """What the engine gave, where its level is to be measured."""
+        self._engine = engine
+        self._lanes = lanes
+        self._steps: Steps | None = None
+        self._inspector: Inspector | None = None
+        self._framer = Framer(candidate.voice.sample_rate, order.rate, pause=order.pause)
+        self._part_start = self._part_begun = 0
+        self._waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
+
+    # What it knows
+
+    @property
+    def is_audible(self) -> bool:
+        return self._framer.is_audible
+
+    @property
+    def trailing(self) -> float:
+        """Seconds of silence at the end of what has gone out."""
+        return self._framer.trailing
+
+    @property
+    def is_queued(self) -> bool:
+        """True while nothing of it has been begun."""
+        return self._steps is None or (self._steps.begun is None and self.work == 0)
+
+    def running(self, now: float) -> float:
+        """Seconds for which its step has been in a lane; 0 when it has none."""
+        begun = self._steps.begun if self._steps is not None and self.future is not None else None
+        return 0.0 if begun is None else now - begun
+
+    def next_word(self) -> tuple[int, int] | None:
+        """The word that follows what has gone out, if the engine has told it: where it begins in this take's samples, its character.
+
+        Where all has been made that lies before it, that is the end of what has gone out: the framer holds what fills no window.
+        """
+        if not self._waiting:
+            return None
+        sample, start, _ = self._waiting[0]
+        made = self._part_begun + (self._inspector.made if self._inspector is not None else 0)
+        is_over = made >= sample - NEARLY * self.candidate.voice.sample_rate
+        return (self.said if is_over else max(self.said, self._framer.position(sample))), start
+
+    # What it does
+
+    def start(self, *, due: float, window: float) -> asyncio.Future[Chunk | None]:
+        """Its next step begins as soon as it has a lane."""
+        if self._steps is None:
+            self._part_start, text = self._parts.popleft()
+            order = self.order
+            pace = Pace()
+            chunks = self._engine.synthesize(Request(text, self.candidate.voice.id, order.language, order.speed), pace)
+            self._steps = self._lanes.steps(chunks, pace, network=self._engine.network, owner=self._engine.name)
+            self._inspector = Inspector(text, self.candidate.voice.sample_rate, speed=order.speed)
+            self.characters, self.part_work, self.part_sounds = len(text), 0.0, False
+        self.window = window
+        self.future = self._steps.start(due=due, window=window)
+        return self.future
+
+    def finish(self) -> Sounded | None:
+        """What came of the step. Raises what the engine raised, and :exc:`engines.base.BadSound`."""
+        assert self.future is not None and self._steps is not None and self._inspector is not None
+        future, self.future = self.future, None
+        self.took = self._steps.took
+        self.work += self.took
+        self.part_work += self.took
+        chunk = future.result()
+        self.made_sound = chunk is not None
+        if chunk is not None:
+            samples, marks = self._inspector.check(chunk)
+            if self.raw is not None:
+                self.raw.append(samples)
+            self._waiting.extend(
+                (self._part_begun + mark.sample, self._part_start + mark.start, self._part_start + mark.end) for mark in marks
+            )
+            return self._frame(samples)
+        self._inspector.finish()
+        self._part_begun += self._inspector.made
+        self._steps.close()
+        self._steps = None
+        if self._parts:
+            return None
+        self.is_whole = True
+        return self._frame(NO_SAMPLES, last=True)
+
+    def close(self, *, overdue: bool = False) -> None:
+        """Leave it; see :meth:`Steps.close`."""
+        if self._steps is not None:
+            self._steps.close(overdue=overdue)
+            self._steps = None
+        self.future = None
+
+    def _frame(self, samples: Samples, *, last: bool = False) -> Sounded | None:
+        framed = self._framer.feed(amplify(samples, self.order.gain), last=last)
+        self.part_sounds = self.part_sounds or (self._inspector is not None and self._inspector.is_audible)
+        sound = framed.samples
+        if not len(sound) and not last:
+            return None
+        if self.order.fades_in and not self.said:
+            sound = fade_in(sound, int(FADE * self.order.rate))
+        sounded = Sounded(sound, self._due_words(None if last else self.said + len(sound)), framed.audible)
+        self.said += len(sound)
+        return sounded
+
+    def _due_words(self, end: int | None) -> tuple[Word, ...]:
+        """The words that begin before ``end``; all that are left when there is no more sound."""
+        words = []
+        while self._waiting and (end is None or self._framer.position(self._waiting[0][0]) < end):
+            sample, start, stop = self._waiting.popleft()
+            words.append(Word(max(0, self._framer.position(sample) - self.said), start, stop))
+        return tuple(words)
+
+
+def first_length(order: Order) -> int:
+    """Characters of what an engine is asked for first."""
+    return len(_parts(order)[0][1])
+
+
+def _parts(order: Order) -> list[tuple[int, str]]:
+    """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
+    text, rest = order.text, order.rest
+    cut = 0 if order.in_hand or len(text) - rest <= COMFORT else first_clause(text[rest:], COMFORT, order.language)
+    bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
+    return [(start, text[start:end]) for start, end in pairwise(bounds)]

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import faults, scripts
+from bench.faults import Faulty, Said, judge, made_up
+from bench.hearing import Tone
+from bench.listener import Note
+from bench.results import Figure
+from engines.tone import GAP, pitch_of
+
+ONE, TWO = "One after the other.", "Nothing else was said."
+WORD = 0.2
+
+
+def heard(text: str, *, start: float = 0.0, late: float = 0.0, after: int = 0) -> list[Tone]:
+    """Its words; ``late``: seconds more before the word ``after``."""
+    found, at = [], start
+    for number, word in enumerate(text.split()):
+        at += late if number == after and late else 0.0
+        found.append(Tone(pitch_of(word) * 1.005, at, at + WORD - GAP))
+        at += WORD
+    return found
+
+
+def notes(*texts: str, engine: str = "faulty", switched: Sequence[dict[str, Any]] = ()) -> list[Note]:
+    found = []
+    for number, text in enumerate(texts):
+        found.append(Note(0.0, {"type": "sentence", "id": f"s{number}", "text": text + " "}))
+        found.append(Note(0.0, {"type": "speech_started", "id": f"s{number}", "ttft_ms": 120, "engine": engine}))
+    return [*found, *(Note(0.0, {"type": "switched", **change}) for change in switched)]
+
+
+@given(st.integers(0, 1000), st.sampled_from([13, 41, 54, 81, 158]))
+@settings(max_examples=60, deadline=None)
+def test_a_made_up_sentence_has_its_length_and_reads_as_it_is_written(seed: int, length: int) -> None:
+    text = made_up(random.Random(seed), length)
+    assert len(text) == length and text[0].isupper() and text[1:].islower() and text.endswith(".")
+    assert all(word.strip(",.").isalpha() for word in text.split())
+    assert (", " in text) == (length >= 81) or length in (41, 54)
+
+
+def test_what_was_heard_whole_is_told_with_its_gap() -> None:
+    change = {"id": "s0", "from": "faulty", "to": "sound", "why": "it hangs"}
+    one, two = judge((ONE, TWO), notes(ONE, TWO, switched=[change]), [*heard(ONE, late=0.1, after=2), *heard(TWO, start=2.0)])
+    assert one.is_whole and two.is_whole
+    assert (one.gap, two.gap) == (pytest.approx(0.1), pytest.approx(0.0))
+    assert (one.engine, one.ttft, len(one.switched), len(two.switched)) == ("faulty", 0.12, 1, 0)
+
+
+@pytest.mark.parametrize("change", ["lost", "twice", "first lost"])
+def test_a_word_that_was_lost_or_heard_twice_is_noticed_in_its_own_sentence(change: str) -> None:
+    words = heard(ONE)
+    spoilt = {"lost": words[:2] + words[3:], "twice": [*words[:2], words[1], *words[2:]], "first lost": words[1:]}[change]
+    one, two = judge((ONE, TWO), notes(ONE, TWO), [*spoilt, *heard(TWO, start=2.0)])
+    assert not one.is_whole and two.is_whole
+
+
+def test_what_was_not_heard_and_what_was_heard_besides_is_noticed() -> None:
+    one, two = judge((ONE, TWO), notes(ONE), heard(ONE))
+    assert one.is_whole and not two.is_whole and two.ttft is None
+    (one,) = judge((ONE,), notes(ONE), [*heard(ONE), *heard("Boo!", start=2.0)])
+    assert not one.is_whole
+
+
+def said(text: str, engine: str = "faulty", *changes: str, why: str = "") -> Said:
+    return Said(text, 0.1, None, engine, tuple({"to": to, "why": why} for to in changes), True, 0.05)
+
+
+FOUND = Faulty(
+    alone=(said("a one"), said("b hangs", "sound", "sound"), said("c back", "faulty", "faulty")),
+    passage=(
+        said("d late", "sound", "sound"),
+        said("e stays", "sound"),
+        said("f back", "faulty", "faulty"),
+        said("g dies", "faulty", "sound"),
+    ),
+    faults=(scripts.Told("Hang", 0, "b hangs"), scripts.Told("Die", 2, "dies")),
+    seconds=60.0,
+)
+
+
+def test_healthy_sentences_are_those_without_a_fault() -> None:
+    assert FOUND.preferred() == pytest.approx(3 / 5)
+    assert FOUND.gaps() == [0.05], "one that goes wrong before its first word has no gap"
+
+
+def test_the_way_back_belongs_to_the_change_that_it_undoes() -> None:
+    assert FOUND.changes() == (3, 2)
+    rested = Faulty((said("x", "sound", "sound", why="faulty rests"), said("y", "faulty", "faulty")), (), (), 60.0)
+    assert rested.changes() == (2, 0)
+
+
+def figures() -> dict[str, Figure]:
+    work = faults.Work(sentences=100, hedged=8, worked=50.0, decided=0.01, ttft=(0.1, 0.2), lost=0)
+    hanging = {faults.NODE: [(0.2, True)] * 3, faults.FALLBACK: [(34.0, True), (0.2, True)]}
+    found = [
+        *faults._fault_figures(FOUND),
+        *faults._hanging_figures(hanging),
+        *faults._work_figures(work, work),
+        *faults._forecast_figures({1: [True] * 95 + [False] * 5, 8: [True] * 80 + [False] * 20}),
+    ]
+    return {figure.name: figure for figure in found}
+
+
+def test_figures_are_held_against_what_must_be_reached() -> None:
+    found = figures()
+    missed = [name for name, figure in found.items() if not figure.is_met]
+    assert [name.split(": ")[1] for name in missed] == [
+        "TTFA at the node, 158 characters, p95",
+        "healthy sentences by the preferred engine",
+        "holds, of 100 sentences after the first 50",
+    ], "no sentence of 158 characters was said, 3 of 5, and 80 %"
+    assert found["decisions of the chain, a sentence"].value == pytest.approx(100.0)
+    assert next(figure.value for name, figure in found.items() if "FallbackAdapter: first" in name) == 34_000.0
+
+
+def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
+    table = faults._fault_table(FOUND)
+    assert [row[0] for row in table.rows] == ["none", "late", "hang", "die", "slow", "silent"]
+    assert [row[1] for row in table.rows] == [5.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    hanging = faults._hanging_table({faults.NODE: [(0.2, True)], faults.FALLBACK: [(34.0, True), (0.2, True), (0.4, True)]})
+    assert hanging.rows[1][1:] == (34_000.0, pytest.approx(300.0), 400.0) and len(hanging.rows[0]) == len(hanging.columns)
+
+
+async def test_forecasts_and_work_are_those_of_a_node() -> None:
+    """The tone engine is the quickest there is: hardly any sentences are needed to see that it runs."""
+    plan = faults.Plan(engine="tone", forecast=2)
+    assert await faults._forecasts(plan, 2) == [], "too few to be judged"

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from agent.config import Settings
+from agent.node import find_engine
+from bench import scripts
+from engines.base import Pace, Request
+from engines.scripted import Hang, Scripted
+from engines.tone import pitch_of
+
+
+def test_a_node_finds_them_as_it_would_find_anybodys_own() -> None:
+    known = {entry.name for entry in entry_points(group=scripts.GROUP)}
+    assert not known & set(scripts.ENGINES)
+    with scripts.within() as made:
+        engines = [find_engine(name, Settings()) for name in scripts.ENGINES]
+        assert [engine.name for engine in engines] == list(scripts.ENGINES) and list(made) == engines
+    assert {entry.name for entry in entry_points(group=scripts.GROUP)} == known
+    assert all(engine.gate.is_set() for engine in made), "what hangs in them ends"
+
+
+def test_the_environment_of_another_process_names_the_folder() -> None:
+    with scripts.package() as folder:
+        assert str(folder) in scripts.environment(folder)["PYTHONPATH"]
+    assert not Path(folder).exists()
+
+
+def test_what_goes_wrong_is_told_and_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    engine = scripts.faulty()
+    asked = [f'Sentence "{number}" is here.' for number in range(40)]
+    for text in asked:
+        chunks = engine.synthesize(Request(text), Pace())
+        engine.gate.set()
+        try:
+            list(chunks)
+        except Exception:  # noqa: BLE001 - some of them die
+            continue
+    lines = [json.dumps({"logger": record.name, "message": record.getMessage()}) for record in caplog.records]
+    told = scripts.told("\n".join(["no JSON", "[1]", '{"message": 5}', *lines]))
+    faults = [(text, fault) for text, fault in engine.asked if fault is not None]
+    assert [(one.text, one.kind, one.at) for one in told] == [(text, type(fault).__name__, fault.at) for text, fault in faults]
+    assert 5 < len(told) < 20
+
+
+def test_the_one_that_hangs_does_so_once_it_is_warm() -> None:
+    engine = scripts.hanging()
+    assert [engine.faults.get(number) for number in range(2)] == [Hang(), Hang()]
+    assert isinstance(engine, Scripted) and engine._rehearsals == 3 and scripts.ever_hanging()._rehearsals == 0
+
+
+def test_words_are_tones() -> None:
+    samples = next(chunk.samples for chunk in scripts.sound().synthesize(Request("Hello there."), Pace()) if len(chunk.samples))
+    crossings = ((samples[:-1] < 0) & (samples[1:] >= 0)).sum()
+    assert crossings / (scripts.WORD - 0.04) == pytest.approx(pitch_of("Hello"), rel=0.05)

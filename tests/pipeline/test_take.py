@@ -1,0 +1,143 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from engines.base import BadSound
+from engines.scripted import Die, Hang, Odd, Script, Scripted, distinct_words, level_of
+from pipeline.chain import Candidate
+from pipeline.take import COMFORT, Order, Take, first_length
+from tests.virtual_time import Work, run, virtual_lanes
+
+WORDS = distinct_words(40)
+TEXT = " ".join(WORDS[:4]) + "."
+LONG = " ".join(WORDS[:6]) + ", " + " ".join(WORDS[6:30]) + "."
+
+
+def order(text=TEXT, **changes):
+    usual = {"rest": 0, "language": "en", "speed": 1.0, "in_hand": False, "rate": 24_000, "pause": 0.3}
+    return Order(text, **{**usual, **changes})
+
+
+class Desk:
+    """An engine, lanes in virtual time, and a take between them."""
+
+    def __init__(self, asked, *, fault=None, script=None, lanes=1):
+        self.work = Work()
+        self.engine = Scripted(
+            "engine", script or Script(step=0.1), faults={0: fault} if fault else None, work=self.work.spend, rehearsals=0
+        )
+        self.lanes = virtual_lanes(0.0, count=lanes, work=self.work)
+        self.take = Take(Candidate("engine", self.engine.voices()[0]), self.engine, asked, self.lanes, now=0.0)
+
+    async def step(self):
+        await asyncio.wait([self.take.start(due=0.0, window=0.0)])
+        return self.take.finish()
+
+    async def all(self):
+        sounds = []
+        while not self.take.is_whole:
+            sounds.append(await self.step())
+        return [sound for sound in sounds if sound is not None]
+
+
+def test_sound_comes_with_its_words_and_what_it_cost():
+    async def go():
+        desk = Desk(order())
+        sounds = await desk.all()
+        assert [sound.samples[1000] for sound in sounds[:4]] == [level_of(word) for word in WORDS[:4]]
+        assert [TEXT[word.start : word.end] for sound in sounds for word in sound.words] == TEXT.split()
+        assert sounds[0].audible == 0 and all(sound.audible is None for sound in sounds[1:])
+        assert desk.take.work == pytest.approx(0.4) and desk.take.said == 4 * 4800
+        assert desk.engine.begun == desk.engine.closed == 1 and not desk.lanes.is_shared
+
+    run(go())
+
+
+def test_a_voice_is_made_as_loud_as_it_is_told_and_measured_as_it_is():
+    async def go():
+        desk = Desk(order(gain=0.5, is_measured=True))
+        sounds = await desk.all()
+        assert sounds[0].samples[1000] == level_of(WORDS[0]) // 2
+        assert np.concatenate(desk.take.raw)[1000] == level_of(WORDS[0])
+        assert Desk(order()).take.raw is None
+
+    run(go())
+
+
+def test_the_rest_of_a_sentence_rises_from_nothing():
+    async def go():
+        start = TEXT.index(WORDS[2])
+        sounds = await Desk(order(rest=start, fades_in=True)).all()
+        assert sounds[0].samples[0] == 0 and sounds[0].samples[500] == level_of(WORDS[2])
+        assert [TEXT[word.start : word.end] for sound in sounds for word in sound.words] == TEXT.split()[2:]
+        assert sounds[1].samples[0] == level_of(WORDS[3])
+
+    run(go())
+
+
+def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
+    async def go():
+        assert len(LONG) > COMFORT and first_length(order(LONG)) < COMFORT
+        assert first_length(order(LONG, in_hand=True)) == len(LONG)
+        desk = Desk(order(LONG))
+        sounds = await desk.all()
+        assert desk.engine.begun == 2
+        assert [LONG[word.start : word.end] for sound in sounds for word in sound.words] == LONG.split()
+
+    run(go())
+
+
+def test_the_word_that_follows_is_known_before_it_is_said():
+    async def go():
+        desk = Desk(order())
+        await desk.step()
+        assert desk.take.next_word() == (4800, TEXT.index(WORDS[1]))
+        await desk.all()
+        assert desk.take.next_word() is None
+
+    run(go())
+
+
+def test_a_word_of_which_all_is_made_is_over_though_its_end_fills_no_window():
+    async def go():
+        desk = Desk(order(), script=Script(word=0.2037))
+        await desk.step()
+        assert desk.take.said == 4800
+        assert desk.take.next_word() == (4800, TEXT.index(WORDS[1])), "the framer holds the other 88 samples"
+
+    run(go())
+
+
+@pytest.mark.parametrize("fault", [Die(at=1, error=ZeroDivisionError("oops")), Odd(at=1)])
+def test_whatever_the_engine_does_it_is_an_engine_error(fault):
+    async def go():
+        desk = Desk(order(), fault=fault)
+        with pytest.raises(BadSound if isinstance(fault, Odd) else Exception, match="float64" if isinstance(fault, Odd) else "oops"):
+            await desk.all()
+        desk.take.close()
+        await asyncio.sleep(0.1)
+        assert desk.engine.begun == desk.engine.closed
+
+    run(go())
+
+
+def test_a_step_that_runs_is_told_from_one_that_waits():
+    async def go():
+        loop = asyncio.get_running_loop()
+        desk = Desk(order(), fault=Hang(at=1))
+        other = asyncio.ensure_future(desk.lanes.run(lambda: desk.work.spend(0.5), due=0.0))
+        await asyncio.sleep(0)
+        first = desk.take.start(due=0.0, window=0.0)
+        await asyncio.sleep(0.3)
+        assert desk.take.is_queued and desk.take.running(loop.time()) == 0
+        await asyncio.wait([first])
+        desk.take.finish()
+        desk.take.start(due=0.0, window=0.0)
+        await asyncio.sleep(0.3)
+        assert not desk.take.is_queued and desk.take.running(loop.time()) == pytest.approx(0.3)
+        desk.take.close(overdue=True)
+        assert desk.lanes.has_idle() and desk.take.running(loop.time()) == 0
+        await other
+
+    run(go())
