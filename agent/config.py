@@ -7,14 +7,16 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engines.catalog import default_folder
+from engines.edge import EdgeSettings
 from engines.piper import PiperSettings
+from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
@@ -140,6 +142,8 @@ class Settings(Section):
     selection: SelectionSettings = SelectionSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    edge: EdgeSettings = EdgeSettings()
+    remote: RemoteSettings = RemoteSettings()
     tone: ToneSettings = ToneSettings()
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -159,7 +163,7 @@ class Settings(Section):
             section, name = key.split(".")
             if name in (data.get(section) or {} if isinstance(data.get(section), Mapping) else {}):
                 raise ValueError(f"{key}: set {instead} instead")
-        return data
+        return {name: _split_lists(cls.model_fields[name].annotation, section) for name, section in data.items()}
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
@@ -251,6 +255,14 @@ def keys(kind: Any) -> Mapping[str, Any]:
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return {}
+
+
+def _split_lists(kind: Any, section: object) -> object:
+    """The lists in a module's own section, where only strings could be written; sections of ours say so themselves."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(section, Mapping):
+        return section
+    known = keys(kind)
+    return {name: _split(value) if get_origin(known[name]) is tuple else value for name, value in section.items()}
 
 
 def _unknown(kind: Any, data: object, place: str = "") -> Iterator[str]:
