@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engines.catalog import default_folder
@@ -145,6 +145,8 @@ class Settings(Section):
     edge: EdgeSettings = EdgeSettings()
     remote: RemoteSettings = RemoteSettings()
     tone: ToneSettings = ToneSettings()
+    own: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    """Settings of engines of one's own, by the engine's name: its own dataclass says what may stand there."""
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     script: ScriptLimits = ScriptLimits()
@@ -209,6 +211,18 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     except ValidationError as error:
         raise SettingsError("; ".join(_line(detail) for detail in error.errors(include_url=False, include_context=False))) from error
     return Settings.model_construct(**{name: getattr(read, name) for name in Settings.model_fields})
+
+
+def own_section(kind: type[object], name: str, section: Mapping[str, Any]) -> object:
+    """The settings of an engine of one's own, ``own.<name>``, as its dataclass declares them. Raises :exc:`SettingsError`."""
+    place = f"own.{name}."
+    if unknown := list(_unknown(kind, section, place)):
+        raise SettingsError("; ".join(unknown))
+    try:
+        return TypeAdapter(kind).validate_python(_expand(_split_lists(kind, section)))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        raise SettingsError("; ".join(place + _line(detail) for detail in details)) from error
 
 
 def before_livekit_agents() -> None:

@@ -63,7 +63,7 @@ def plain(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    text = "" if value is None else str(value)
+    text = "" if value is None or value == {} else str(value)
     home = str(Path.home())
     return "~" + text[len(home) :] if isinstance(value, Path) and text.startswith(home) else text
 
