@@ -40,7 +40,7 @@ from engines.base import (
     Unreachable,
     Voice,
 )
-from engines.transfer import POLL, Silence, Transfer, retry_after
+from engines.transfer import POLL, Silence, Transfer, retry_after, told
 from engines.words import words
 
 ENGINE = "edge"
@@ -287,7 +287,6 @@ def _is_whole(communicate: Any) -> bool:
 def _explain(problem: Exception, *, begun: bool) -> EngineError:
     """Our error for one of edge-tts, of aiohttp or of the network."""
     edge, aiohttp = _import("edge_tts").exceptions, _import("aiohttp")
-    told = f"{type(problem).__name__}: {problem}"
     if isinstance(problem, edge.SkewAdjustmentError):
         return _refused(403)
     if isinstance(problem, aiohttp.ClientHttpProxyError):
@@ -302,10 +301,12 @@ def _explain(problem: Exception, *, begun: bool) -> EngineError:
     if isinstance(problem, edge.NoAudioReceived):
         return ServiceFailed("the Edge service gave no sound", remedy="does it have the voice, and does that speak the language?")
     if begun and isinstance(problem, aiohttp.ClientError | edge.WebSocketError | OSError):
-        return BrokenOff(f"the connection to the Edge service broke: {told}")
+        return BrokenOff(f"the connection to the Edge service broke: {told(problem)}")
     if isinstance(problem, aiohttp.ClientError | edge.WebSocketError | OSError):
-        return Unreachable(f"the Edge service cannot be reached: {told}", remedy="it needs a network; edge.proxy names a proxy")
-    return ServiceFailed(f"the Edge service answers what edge-tts does not understand: {told}", remedy="pip install --upgrade edge-tts")
+        return Unreachable(f"the Edge service cannot be reached: {told(problem)}", remedy="it needs a network; edge.proxy names a proxy")
+    return ServiceFailed(
+        f"the Edge service answers what edge-tts does not understand: {told(problem)}", remedy="pip install --upgrade edge-tts"
+    )
 
 
 def _refused(status: int) -> Refused:

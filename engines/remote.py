@@ -32,7 +32,7 @@ from engines.base import (
     Unreachable,
     Voice,
 )
-from engines.transfer import POLL, Silence, Transfer, retry_after
+from engines.transfer import POLL, Silence, Transfer, retry_after, told
 from engines.words import words
 
 ENGINE = "remote"
@@ -175,10 +175,9 @@ class RemoteEngine(Engine):
                 "the other node sends nothing", remedy="remote.connect_timeout and .receive_timeout are the patience"
             ) from None
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            told = f"{type(problem).__name__}: {problem}"
             if begun:
-                raise BrokenOff(f"the connection to the other node broke: {told}") from problem
-            raise Unreachable(f"{self._settings.url} cannot be reached: {told}", remedy="remote.url names it") from problem
+                raise BrokenOff(f"the connection to the other node broke: {told(problem)}") from problem
+            raise Unreachable(f"{self._settings.url} cannot be reached: {told(problem)}", remedy="remote.url names it") from problem
 
     async def _fetch(self, method: str, path: str, body: Mapping[str, Any] | None, most: int | None, tell: Callable[[bytes], None]) -> None:
         """Raises :exc:`ServiceFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound."""
@@ -243,8 +242,8 @@ def _check(headers: Mapping[str, str]) -> None:
 def _explain(status: int, headers: Mapping[str, str], body: bytes) -> EngineError:
     """Our error for a refusal of the node's."""
     try:
-        told = json.loads(body)
-        reason = str(told.get("error") or told.get("detail") or "")[:300] if isinstance(told, dict) else ""
+        answer = json.loads(body)
+        reason = str(answer.get("error") or answer.get("detail") or "")[:300] if isinstance(answer, dict) else ""
     except ValueError:
         reason = ""
     text = f"the other node answers {status}{': ' if reason else ''}{reason}"

@@ -91,6 +91,14 @@ class Transfer(Generic[T]):
             self._news.set_result(None)
 
 
+def told(problem: Exception) -> str:
+    """An error of aiohttp's or of the network's, in a few words."""
+    cause = getattr(problem, "os_error", problem)  # the errors of its connector wrap one of the system's
+    host = getattr(problem, "host", None)
+    words = getattr(cause, "strerror", None) or str(cause) or type(problem).__name__
+    return f"{host}: {words}" if isinstance(host, str) else words
+
+
 class _Loop(asyncio.SelectorEventLoop):
     """Knows its connections, to break them off."""
 

@@ -16,8 +16,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli import app
-from agent.config import child_environment
+from agent.config import Settings, child_environment
 from agent.devserver import DevServer
+from agent.doctor import Finding
 from engines.catalog import Catalog
 
 TONE = ("--set", "selection.fallback_chain=tone")
@@ -106,11 +107,24 @@ def test_doctor_shows_what_is_in_effect() -> None:
 
 def test_doctor_ends_with_1_when_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
-    answer = voicebooth("doctor", *TONE)
+    answer = voicebooth("doctor", "--configured", *TONE)
     assert answer.exit_code == 1
     assert "ok     engine tone" in answer.stdout
+    assert "ok     can speak here: tone\n" in answer.stdout
     assert "WRONG  server: ws://127.0.0.1:1 cannot be reached" in answer.stdout
     assert "mend it: " in answer.stdout
+
+
+def test_doctor_tries_what_is_not_configured_and_finds_nothing_wrong_in_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def well(settings: Settings) -> Finding:
+        return Finding("server", True, "not looked at here")
+
+    monkeypatch.setattr("agent.doctor.server", well)
+    monkeypatch.setattr("agent.node.installed_engines", lambda: ("remote", "tone"))
+    answer = voicebooth("doctor", *TONE)
+    assert "no     engine remote: no other node is named\n       mend it: set remote.url\n" in answer.stdout
+    assert "ok     can speak here: tone; not: remote" in answer.stdout
+    assert answer.exit_code == 0
 
 
 def models(folder: Path, *arguments: str) -> Result:

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from engines.transfer import LONGEST_REST, Silence, Transfer, retry_after
+from engines.transfer import LONGEST_REST, Silence, Transfer, retry_after, told
 
 Tell = Callable[[int], None]
 
@@ -146,3 +146,25 @@ def test_it_may_name_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     assert 95 < retry_after({"Retry-After": date}, 9.0) <= 100
     assert retry_after(None, 9.0) == 9.0
+
+
+class Connector(OSError):
+    """As aiohttp's errors are made."""
+
+    def __init__(self, host: object, error: OSError) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.host = host
+        self.os_error = error
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        (Connector("speech.example.org", OSError(113, "No route to host")), "speech.example.org: No route to host"),
+        (Connector(None, OSError(113, "No route to host")), "No route to host"),
+        (ConnectionResetError(), "ConnectionResetError"),
+        (ValueError("not this"), "not this"),
+    ],
+)
+def test_an_error_is_told_in_a_few_words(problem: Exception, words: str) -> None:
+    assert told(problem) == words
