@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 import socket
@@ -29,6 +30,7 @@ from engines.base import (
     Unreachable,
 )
 from engines.edge import DECODER_DELAY, SAMPLE_RATE, EdgeEngine, EdgeSettings, known_voices
+from pipeline.lanes import Lanes, LaneSettings
 from tests.engines.edge_service import ENCODER_DELAY, Call, EdgeService, encode, mp3, tones, waves
 
 TEXT = "Ham & eggs, 3 < 4: good morning."
@@ -262,6 +264,36 @@ def test_closing_breaks_off_at_once(service: EdgeService, after: int) -> None:
             pass
     steps.close()
     assert service.wait_until_lost() < 1.0
+
+
+def test_several_sentences_are_said_at_once(service: EdgeService) -> None:
+    by, found = engine(), dict[str, int]()
+    texts = ["One two.", "Three four five.", "Six."]
+    threads = [threading.Thread(target=lambda text=text: found.update({text: len(sound(speak(text, by=by)))})) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert found == {text: len(sound(speak(text))) for text in texts}
+
+
+async def test_in_its_lanes_an_abandoned_sentence_is_gone_at_once(service: EdgeService) -> None:
+    def endless(call: Call) -> None:
+        while True:
+            call.socket.recv(5)
+
+    service.script = endless
+    lanes, pace = Lanes(LaneSettings(count=1, network_count=2)), Pace()
+    by = engine()
+    steps = lanes.steps(by.synthesize(Request(TEXT), pace), pace, network=by.network)
+    while not service.calls:
+        await steps.next(due=0.0, window=0.0)
+    waiting = asyncio.ensure_future(steps.next(due=0.0, window=0.0))
+    await asyncio.sleep(0)
+    waiting.cancel()  # in the middle of a step
+    steps.close()
+    assert await asyncio.get_running_loop().run_in_executor(None, service.wait_until_lost) < 1.0
+    lanes.close()
 
 
 def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,10 @@ class OtherNode(http.server.ThreadingHTTPServer):
         self.gate = threading.Event()
         self.lost = threading.Event()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that has gone is what some tests want."""
+        self.lost.set()
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
