@@ -72,6 +72,8 @@ class EdgeSettings:
     """Seconds without a byte after which it counts as broken off."""
 
     def __post_init__(self) -> None:
+        if self.proxy and not self.proxy.startswith(("http://", "https://")):
+            raise ValueError("edge.proxy begins with http:// or https://")
         if not 0 < self.connect_timeout <= 60 or not 0 < self.receive_timeout <= 60:
             raise ValueError("edge's timeouts are above 0 and at most 60 seconds")
 
