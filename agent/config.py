@@ -7,14 +7,16 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engines.catalog import default_folder
+from engines.edge import EdgeSettings
 from engines.piper import PiperSettings
+from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
 from pipeline.chain import QUALITY, ChainSettings
 from pipeline.ingest import IngestLimits
@@ -164,7 +166,11 @@ class Settings(Section):
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    edge: EdgeSettings = EdgeSettings()
+    remote: RemoteSettings = RemoteSettings()
     tone: ToneSettings = ToneSettings()
+    own: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
+    """Settings of engines of one's own, by the engine's name: its own dataclass says what may stand there."""
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
     script: ScriptLimits = ScriptLimits()
@@ -183,7 +189,7 @@ class Settings(Section):
             section, name = key.split(".")
             if name in (data.get(section) or {} if isinstance(data.get(section), Mapping) else {}):
                 raise ValueError(f"{key}: set {instead} instead")
-        return data
+        return {name: _split_lists(cls.model_fields[name].annotation, section) for name, section in data.items()}
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
@@ -241,6 +247,18 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
     return Settings.model_construct(**{name: getattr(read, name) for name in Settings.model_fields})
 
 
+def own_section(kind: type[object], name: str, section: Mapping[str, Any]) -> object:
+    """The settings of an engine of one's own, ``own.<name>``, as its dataclass declares them. Raises :exc:`SettingsError`."""
+    place = f"own.{name}."
+    if unknown := list(_unknown(kind, section, place)):
+        raise SettingsError("; ".join(unknown))
+    try:
+        return TypeAdapter(kind).validate_python(_expand(_split_lists(kind, section)))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False)
+        raise SettingsError("; ".join(place + _line(detail) for detail in details)) from error
+
+
 def before_livekit_agents() -> None:
     """Call this before the first import of ``livekit.agents``. Values that the operator has set stay.
 
@@ -285,6 +303,14 @@ def keys(kind: Any) -> Mapping[str, Any]:
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return {}
+
+
+def _split_lists(kind: Any, section: object) -> object:
+    """The lists in a module's own section, where only strings could be written; sections of ours say so themselves."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(section, Mapping):
+        return section
+    known = keys(kind)
+    return {name: _split(value) if get_origin(known[name]) is tuple else value for name, value in section.items()}
 
 
 def _unknown(kind: Any, data: object, place: str = "") -> Iterator[str]:

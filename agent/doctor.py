@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from agent.config import Settings
 from agent.devserver import DEV_PORTS, REMEDY, DevServer, ServerFailed, can_build, is_answering, is_free, locate
 from engines.base import NO_SAMPLES, Engine, EngineError, Pace, Request, Samples, Voice
+from pipeline.chain import primary
+from pipeline.lanes import PATIENCE, Lanes
 
 SENTENCES = {
     "ar": "هذه جملة قصيرة للتجربة.",
@@ -33,6 +35,7 @@ DIGITS = "1 2 3 4 5"
 AUDIBLE = 32768 * 10 ** (-50 / 20)  # RMS above -50 dBFS over 10 ms
 CLIPPED = 0.01  # share of samples at full scale from which on it is heard
 SHORTEST, LONGEST = 0.02, 0.40  # seconds of sound a character: hurried Japanese takes 0.1, spelt-out digits 0.3
+LOADING, SPEAKING = 300.0, 60.0  # seconds after which a load and a sentence count as hung: a large model on a slow disk, a busy machine
 SERVER_WAIT = 5.0  # seconds for one answer of the LiveKit server
 
 
@@ -47,6 +50,8 @@ class Finding:
     """What was found, in one line."""
     remedy: str = ""
     """The command or setting that mends it; empty when it is well."""
+    is_needed: bool = True
+    """False for what the settings do not ask for: it is told, and nothing is wrong."""
 
 
 def flaws(samples: Samples, sample_rate: int, text: str) -> list[str]:
@@ -70,21 +75,54 @@ def flaws(samples: Samples, sample_rate: int, text: str) -> list[str]:
 
 def examine(engine: Engine) -> list[Finding]:
     """Load it, and let the first voice of each of its languages speak. Blocks."""
+    loaded = _load(engine)
+    return [loaded] + [_try(engine, voice) for voice in _firsts(engine.voices())]
+
+
+async def examine_in_lanes(engine: Engine, lanes: Lanes, wanted: Sequence[str] = (), *, is_needed: bool = True) -> AsyncIterator[Finding]:
+    """The same, and an engine that hangs is told as one that does.
+
+    ``wanted``: when not empty, only these languages are spoken, or one voice when it has none of them.
+    """
+
+    async def look(subject: str, call: Callable[[], Finding], seconds: float) -> Finding:
+        try:
+            finding = await lanes.run(call, due=0.0, network=engine.network, allowance=seconds / PATIENCE)
+        except EngineError as error:
+            finding = _failed(subject, error, "its own documentation, or leave it out of selection.fallback_chain")
+        return replace(finding, is_needed=is_needed)
+
+    loaded = await look(f"engine {engine.name}", lambda: _load(engine), LOADING)
+    yield loaded
+    if not loaded.ok:
+        return
+    firsts = _firsts(engine.voices())
+    chosen = [voice for voice in firsts if primary(voice.language) in map(primary, wanted)] or firsts[:1] if wanted else firsts
+    for voice in chosen:
+        yield await look(f"voice {voice.id} ({voice.language})", partial(_try, engine, voice), SPEAKING)
+
+
+def _firsts(voices: Sequence[Voice]) -> list[Voice]:
+    """The first voice of each language."""
+    firsts = {primary(voice.language): voice for voice in reversed(voices)}
+    return [voice for _, voice in sorted(firsts.items())]
+
+
+def _load(engine: Engine) -> Finding:
     subject = f"engine {engine.name}"
     begun = time.perf_counter()
     try:
         engine.load()
     except EngineError as error:
-        return [Finding(subject, False, str(error), error.remedy)]
+        return _failed(subject, error)
     voices = engine.voices()
     loaded = f"loaded in {time.perf_counter() - begun:.1f} s; voices: {len(voices)}"
-    findings = [Finding(subject, bool(voices), loaded, "" if voices else "voicebooth models list")]
-    firsts = {voice.language.split("-")[0].lower(): voice for voice in reversed(voices)}
-    return findings + [_try(engine, voice, SENTENCES.get(language, DIGITS)) for language, voice in sorted(firsts.items())]
+    return Finding(subject, bool(voices), loaded, "" if voices else "voicebooth models list")
 
 
-def _try(engine: Engine, voice: Voice, text: str) -> Finding:
-    subject = f"voice {voice.id} ({voice.language})"
+def _try(engine: Engine, voice: Voice) -> Finding:
+    subject, text = f"voice {voice.id} ({voice.language})", SENTENCES.get(primary(voice.language), DIGITS)
+    verify = "" if engine.network else f"voicebooth models verify {voice.id}"
     begun = time.perf_counter()
     first = None
     parts: list[Samples] = [NO_SAMPLES]
@@ -94,12 +132,18 @@ def _try(engine: Engine, voice: Voice, text: str) -> Finding:
                 first = time.perf_counter() - begun
             parts.append(chunk.samples)
     except EngineError as error:
-        return Finding(subject, False, str(error), error.remedy or f"voicebooth models verify {voice.id}")
+        return _failed(subject, error, verify)
     samples = np.concatenate(parts)
     wrong = flaws(samples, voice.sample_rate, text)
     if wrong:
-        return Finding(subject, False, "; ".join(wrong), f"voicebooth models verify {voice.id}, then remove and install it again")
+        return Finding(subject, False, "; ".join(wrong), verify and f"{verify}, then remove and install it again")
     return Finding(subject, True, f"{len(samples) / voice.sample_rate:.1f} s of speech, first sound after {(first or 0) * 1000:.0f} ms")
+
+
+def _failed(subject: str, error: EngineError, remedy: str = "") -> Finding:
+    """``remedy``: what mends it when the error itself does not know."""
+    told = str(error).removesuffix(f" ({error.remedy})") if error.remedy else str(error)
+    return Finding(subject, False, told, error.remedy or remedy)
 
 
 def languages(settings: Settings, engines: Sequence[Engine]) -> list[Finding]:
@@ -162,13 +206,26 @@ async def ports(settings: Settings) -> Finding:
     return Finding("ports", False, f"held by another program: {', '.join(map(str, held))}", f"`ss -lntp` names who holds {held[0]}; end it")
 
 
-async def diagnose(settings: Settings, engines: Sequence[Engine]) -> AsyncIterator[Finding]:
-    """Every check, one after the other, as its findings come."""
-    for engine in engines:
-        for finding in examine(engine):
+async def diagnose(settings: Settings, engines: Sequence[Engine], others: Sequence[Engine] = ()) -> AsyncIterator[Finding]:
+    """Every check, one after the other, as its findings come. ``others``: engines that are installed and not configured."""
+    lanes = Lanes(settings.lanes)
+    can: list[str] = []
+    cannot: list[str] = []
+    try:
+        for engine in (*engines, *others):
+            is_needed, spoken = engine in engines, False
+            wanted = settings.node.languages if engine.network or not is_needed else ()
+            async for finding in examine_in_lanes(engine, lanes, wanted, is_needed=is_needed):
+                spoken = spoken or (finding.ok and finding.subject.startswith("voice "))
+                yield finding
+            (can if spoken else cannot).append(engine.name)
+        told = f"{', '.join(can) or 'nobody'}; not: {', '.join(cannot)}" if cannot else ", ".join(can)
+        yield Finding("can speak here", bool(can), told, "" if can else "the lines above say what mends it")
+        for finding in languages(settings, engines):
             yield finding
-            await asyncio.sleep(0)
-    for finding in languages(settings, engines):
-        yield finding
+        for engine in others:
+            engine.unload()
+    finally:
+        lanes.close()
     yield await server(settings)
     yield await ports(settings)

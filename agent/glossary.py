@@ -65,7 +65,7 @@ def plain(value: object) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    text = "" if value is None else str(value)
+    text = "" if value is None or value == {} else str(value)
     home = str(Path.home())
     return "~" + text[len(home) :] if isinstance(value, Path) and text.startswith(home) else text
 
@@ -73,23 +73,23 @@ def plain(value: object) -> str:
 def _walk(section: Any, place: str) -> Iterator[Row]:
     if isinstance(section, BaseModel):
         for name, field in type(section).model_fields.items():
-            yield from _field(f"{place}{name}", getattr(section, name), field.annotation, field.metadata, field.description, field)
+            yield from _field(f"{place}{name}", getattr(section, name), field.annotation, field.metadata, field.description, field.repr)
     else:
         hints, meanings = get_type_hints(type(section), include_extras=True), _docstrings(type(section))
         for item in dataclasses.fields(section):
             kind, *extras = get_args(hints[item.name]) if hasattr(hints[item.name], "__metadata__") else (hints[item.name],)
             metadata = [bound for extra in extras for bound in (extra.metadata if isinstance(extra, FieldInfo) else [extra])]
-            yield from _field(f"{place}{item.name}", getattr(section, item.name), kind, metadata, meanings.get(item.name), None)
+            yield from _field(f"{place}{item.name}", getattr(section, item.name), kind, metadata, meanings.get(item.name), item.repr)
 
 
-def _field(key: str, default: Any, kind: Any, metadata: list[Any], meaning: str | None, field: FieldInfo | None) -> Iterator[Row]:
+def _field(key: str, default: Any, kind: Any, metadata: list[Any], meaning: str | None, is_shown: bool) -> Iterator[Row]:
     if key in DERIVED:
         return
     if isinstance(default, BaseModel) or (dataclasses.is_dataclass(default) and not isinstance(default, type)):
         yield from _walk(default, f"{key}.")
     else:
         text = " ".join((meaning or "").replace("``", "`").split())
-        yield Row(key, default, _bounds(kind, metadata), text, is_secret=field is not None and not field.repr)
+        yield Row(key, default, _bounds(kind, metadata), text, is_secret=not is_shown)
 
 
 def _bounds(kind: Any, metadata: list[Any]) -> str:

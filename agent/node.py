@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
-from typing import Self
+from typing import Self, cast, get_args
 
-from agent.config import Settings
+from agent.config import Settings, SettingsError, own_section
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
+from engines.guard import Guarded
 from pipeline.chain import Chain
 from pipeline.lanes import Lanes
 from pipeline.normalize import normalize
@@ -33,19 +35,48 @@ TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a sl
 
 
 def find_engine(name: str, settings: Settings) -> Engine:
-    """The engine of that name, not loaded. Its constructor gets the settings section of its name, if it wants one.
+    """The engine of that name, not loaded. Its constructor gets its section of the settings, if it wants one.
 
-    Raises :exc:`EngineUnavailable`.
+    One that is not ours is held to the contract by a guard. Raises :exc:`EngineUnavailable`.
     """
     found = next(iter(entry_points(group=ENGINES, name=name)), None)
     if found is None:
-        known = ", ".join(sorted(entry.name for entry in entry_points(group=ENGINES)))
+        known = ", ".join(installed_engines())
         raise EngineUnavailable(f"there is no engine {name!r}", remedy=f"installed engines: {known}")
-    make = found.load()
-    section = getattr(settings, name, None)
-    engine = make(section) if section is not None and inspect.signature(make).parameters else make()
-    assert isinstance(engine, Engine), f"entry point {name!r} of group {ENGINES} is no engines.base.Engine"
-    return engine
+    if found.value.startswith("engines."):
+        make = found.load()
+        return cast(Engine, make(getattr(settings, name)) if inspect.signature(make).parameters else make())
+    try:
+        engine = _make_own(found.load(), name, settings)
+    except EngineUnavailable:
+        raise
+    except Exception as problem:
+        raise EngineUnavailable(
+            f"engine {name} cannot be made: {type(problem).__name__}: {problem}", remedy=f"see {found.value}"
+        ) from problem
+    if not isinstance(engine, Engine) or getattr(engine, "name", None) != name:
+        raise EngineUnavailable(f"{found.value} is no engine called {name!r}", remedy="see docs/engines.md")
+    return Guarded(engine)
+
+
+def installed_engines() -> tuple[str, ...]:
+    """The names of all that can be configured."""
+    return tuple(sorted({entry.name for entry in entry_points(group=ENGINES)}))
+
+
+def _make_own(make: Callable[..., object], name: str, settings: Settings) -> object:
+    """An engine that is not ours; the type of its one argument says what may stand in its section, ``own.<name>``."""
+    section = settings.own.get(name, {})
+    kinds = [parameter.annotation for parameter in inspect.signature(make, eval_str=True).parameters.values()]
+    kind = next((one for kind in kinds for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)), None)
+    if kind is None and section:
+        raise EngineUnavailable(f"engine {name} takes no settings", remedy=f"leave out own.{name}")
+    if kind is None:
+        return make()
+    try:
+        return make(own_section(cast(type[object], kind), name, section))
+    except SettingsError as error:
+        raise EngineUnavailable(f"engine {name} is not made: {error}") from error
 
 
 class Node:

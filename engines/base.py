@@ -8,6 +8,11 @@ Errors, all raised across this border by engines (a library's own errors never l
     * :exc:`UnknownVoice`: the request names a voice that this engine does not have
     * :exc:`SynthesisFailed`: it can be used, but this text could not be spoken
         * :exc:`BadSound`: what it gave is no speech (raised by whoever listens to it)
+        * :exc:`ServiceFailed`: a service elsewhere did not speak it; its ``retry_after`` says how long to leave it alone
+            * :exc:`Unreachable`: no connection came about, or nothing comes through it
+            * :exc:`BrokenOff`: the connection ended before the sentence did
+            * :exc:`Refused`: it answers, and will not; asking again does not help
+            * :exc:`RateLimited`: it answers, and has been asked too much lately
 """
 
 from __future__ import annotations
@@ -26,6 +31,9 @@ Samples = npt.NDArray[np.int16]
 
 class EngineError(Exception):
     """Anything that keeps an engine from speaking. ``str()`` names the thing."""
+
+    is_retryable: ClassVar[bool] = False
+    """Whether the same engine may do better with the same request, without anybody mending anything."""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(f"{message} ({remedy})" if remedy else message)
@@ -48,9 +56,38 @@ class UnknownVoice(EngineError):
 class SynthesisFailed(EngineError):
     """This text could not be spoken; another one may well be."""
 
+    is_retryable = True
+
 
 class BadSound(SynthesisFailed):
     """What the engine gave cannot be this text: empty, silent, clipped, far too long or short, or not int16 mono at all."""
+
+
+class ServiceFailed(SynthesisFailed):
+    """A service elsewhere did not speak this text."""
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+        """Seconds for which to leave it alone; 0 when nobody says."""
+
+
+class Unreachable(ServiceFailed):
+    """No connection came about, or nothing comes through it."""
+
+
+class BrokenOff(ServiceFailed):
+    """The connection ended before the sentence did."""
+
+
+class Refused(ServiceFailed):
+    """It answers, and will not; asking again does not help before somebody mends something."""
+
+    is_retryable = False
+
+
+class RateLimited(ServiceFailed):
+    """It answers, and has been asked too much lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +171,9 @@ class Engine(ABC):
     4. Only :exc:`EngineError` leaves it.
     """
 
-    name: ClassVar[str]
+    name: str
     """How settings and events call it: lower case, stable."""
-    network: ClassVar[bool] = False
+    network: bool = False
     """True when its steps wait for a network rather than a processor: it gets lanes of its own."""
 
     @abstractmethod

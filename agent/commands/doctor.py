@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,14 +16,15 @@ if TYPE_CHECKING:
 
 def doctor(
     show_settings: Annotated[bool, typer.Option("--show-settings", help="List every setting with its value in effect, and end.")] = False,
+    configured: Annotated[bool, typer.Option("--configured", help="Try only the engines of selection.fallback_chain.")] = False,
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
     """Examine this node: what is wrong, and what mends it.
 
-    Every configured engine speaks a test sentence in each of its languages, and the sound is looked at: that there is some, that
-    it is as long as its text, neither silent nor clipped. Then: a voice for every configured language, the LiveKit server and its
-    key, the ports. Ends with 0 when all is well, else with 1.
+    Every engine that is installed speaks a test sentence, those that are configured in each of their languages, and the sound is
+    looked at: that there is some, that it is as long as its text, neither silent nor clipped. Then: a voice for every configured
+    language, the LiveKit server and its key, the ports. Ends with 0 when all is well that the settings ask for, else with 1.
     """
     with options.one_line():
         found = options.read(settings, assignments)
@@ -31,31 +33,42 @@ def doctor(
             from agent import glossary
 
             options.table(("setting", "value"), ((row.key, row.shown(found)) for row in glossary.rows()))
-        elif not asyncio.run(_examine(found)):
+        elif not asyncio.run(_examine(found, only_configured=configured)):
             raise typer.Exit(options.CANNOT)
 
 
-async def _examine(settings: Settings) -> bool:
+async def _examine(settings: Settings, *, only_configured: bool) -> bool:
     from agent import doctor
-    from agent.node import find_engine
+    from agent.node import find_engine, installed_engines
     from engines.base import Engine, EngineUnavailable
 
-    engines: list[Engine] = []
     well = True
 
     def tell(finding: doctor.Finding) -> None:
         nonlocal well
-        well = well and finding.ok
-        mark = typer.style("ok   ", fg="green") if finding.ok else typer.style("WRONG", fg="red", bold=True)
+        well = well and (finding.ok or not finding.is_needed)
+        if finding.ok:
+            mark = typer.style("ok   ", fg="green")
+        elif finding.is_needed:
+            mark = typer.style("WRONG", fg="red", bold=True)
+        else:
+            mark = typer.style("no   ", fg="yellow")
         typer.echo(f"{mark}  {finding.subject}: {finding.text}")
         if finding.remedy:
             typer.echo(f"       mend it: {finding.remedy}")
 
-    for name in settings.selection.fallback_chain:
-        try:
-            engines.append(find_engine(name, settings))
-        except EngineUnavailable as error:
-            tell(doctor.Finding(f"engine {name}", False, str(error), "selection.fallback_chain names the engines"))
-    async for finding in doctor.diagnose(settings, engines):
+    def find(names: Iterable[str], *, is_needed: bool) -> list[Engine]:
+        engines = []
+        for name in names:
+            try:
+                engines.append(find_engine(name, settings))
+            except EngineUnavailable as error:
+                tell(doctor.Finding(f"engine {name}", False, str(error), "selection.fallback_chain names the engines", is_needed))
+        return engines
+
+    wanted = settings.selection.fallback_chain
+    engines = find(wanted, is_needed=True)
+    others = [] if only_configured else find([name for name in installed_engines() if name not in wanted], is_needed=False)
+    async for finding in doctor.diagnose(settings, engines, others):
         tell(finding)
     return well

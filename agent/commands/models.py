@@ -12,9 +12,11 @@ from agent.commands import options
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from engines.catalog import Catalog
+    from engines.catalog import Catalog, Row
 
-app = typer.Typer(help="List, install, verify and remove voices.", no_args_is_help=True)
+SERVICE = "service"  # where what never lies on this disk is listed to be
+
+app = typer.Typer(help="List, install, verify and remove voices and models.", no_args_is_help=True)
 
 Ids = Annotated[list[str], typer.Argument(metavar="VOICE...", help="Their ids, as `voicebooth models list` shows them.")]
 
@@ -22,11 +24,12 @@ Ids = Annotated[list[str], typer.Argument(metavar="VOICE...", help="Their ids, a
 @app.command("list")
 def show(
     language: Annotated[str | None, typer.Option(help="Only voices of this language, for example fr or fr-CA.", show_default=False)] = None,
+    engine: Annotated[str | None, typer.Option(help="Only what this engine speaks with.", show_default=False)] = None,
     everything: Annotated[bool, typer.Option("--all", help="Also what could be installed, in every language.")] = False,
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """List voices: what is installed, and with --language or --all also what could be.
+    """List voices and models: what is installed, and with --language, --engine or --all also what could be.
 
     \b
     voicebooth models list --language fr
@@ -36,28 +39,65 @@ def show(
         rows = [
             row
             for row in _catalog(settings, assignments).list_voices()
-            if (row.installed or language or everything) and (not language or options.speaks(row.language, language))
+            if ((row.installed and row.source != SERVICE) or language or engine or everything)
+            and (not language or any(options.speaks(spoken, language) for spoken in row.language.split(",")))
+            and (not engine or row.engine == engine)
         ]
         options.table(
-            ("id", "language", "gender", "quality", "licence", "MB", "where"),
+            ("id", "engine", "language", "gender", "quality", "licence", "MB", "where"),
             (
                 (
                     row.id,
+                    row.engine,
                     row.language,
                     row.gender,
                     row.tier,
                     row.licence,
-                    f"{row.size / 1e6:.0f}",
-                    row.source if row.installed else "to install",
+                    f"{row.size / 1e6:.0f}" if row.size else "",
+                    _place(row),
                 )
                 for row in rows
             ),
         )
 
 
+def _place(row: Row) -> str:
+    return row.source if row.installed or row.source == SERVICE else "to install"
+
+
+@app.command("show")
+def details(ids: Ids, settings: options.SettingsFile = None, assignments: options.Assignments = None) -> None:
+    """Show all that is known of voices and models: licence, files, sizes, hashes, where they come from."""
+    with options.one_line():
+        catalog = _catalog(settings, assignments)
+        for id in ids:
+            entry = catalog.entry(id)
+            facts: list[tuple[str, object]] = [
+                ("id", id),
+                ("engine", entry.engine),
+                ("language", ",".join(entry.languages)),
+                ("gender", entry.gender),
+                ("quality", entry.tier),
+                ("speakers", entry.speakers if entry.speakers > 1 else ""),
+                ("licence", entry.licence or "see its MODEL_CARD, beside its files"),
+                ("terms", entry.terms and f"{entry.terms} ({'accepted' if catalog.is_accepted(entry) else 'to be accepted'})"),
+                ("source", entry.source),
+            ]
+            facts += [("file", f"{file.path}  {file.size} bytes  {file.algorithm}:{file.digest}") for file in entry.files]
+            facts += [("here", catalog.path(entry, file)) for file in entry.files if catalog.path(entry, file).exists()]
+            for name, fact in facts:
+                if fact:
+                    typer.echo(f"{name:<9}{fact}")
+
+
 @app.command()
-def install(ids: Ids, settings: options.SettingsFile = None, assignments: options.Assignments = None) -> None:
-    """Download voices, checked against the hashes of the catalog; what broke off goes on where it stopped."""
+def install(
+    ids: Ids,
+    accept: Annotated[bool, typer.Option("--accept-licence", help="Accept their licences, here and from now on.")] = False,
+    settings: options.SettingsFile = None,
+    assignments: options.Assignments = None,
+) -> None:
+    """Download voices and models, checked against the hashes of the catalog; what broke off goes on where it stopped."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
@@ -66,7 +106,8 @@ def install(ids: Ids, settings: options.SettingsFile = None, assignments: option
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         for id in ids:
             with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-                path = catalog.install(id, functools.partial(_advance, bar, bar.add_task(id, total=None)))
+                tell = functools.partial(_advance, bar, bar.add_task(id, total=None))
+                path = catalog.install(id, tell, accept=accept)
             typer.echo(f"{id}: {path}")
 
 
@@ -76,13 +117,13 @@ def verify(
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """Check the files of installed voices against the hashes of the catalog."""
+    """Check the files of what is installed against the hashes of the catalog."""
     from engines.base import EngineError
 
     with options.one_line():
         catalog = _catalog(settings, assignments)
         damaged = False
-        for id in ids or [row.id for row in catalog.list_voices() if row.installed]:
+        for id in ids or [row.id for row in catalog.list_voices() if row.installed and row.source != SERVICE]:
             try:
                 typer.echo(f"{id}: {'as in the catalog' if catalog.verify(id) else 'not in the catalog, nothing to compare it with'}")
             except EngineError as error:
@@ -94,7 +135,7 @@ def verify(
 
 @app.command()
 def remove(ids: Ids, settings: options.SettingsFile = None, assignments: options.Assignments = None) -> None:
-    """Delete installed voices from the folder that `models.root` names."""
+    """Delete installed voices and models from the folder that `models.root` names."""
     with options.one_line():
         catalog = _catalog(settings, assignments)
         for id in ids:

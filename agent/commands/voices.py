@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agent.commands import options
 
+if TYPE_CHECKING:
+    from agent.config import Settings
+    from engines.base import Voice
+
 
 def voices(
     language: Annotated[str | None, typer.Option(help="Only voices of this language, for example fr or fr-CA.", show_default=False)] = None,
     engine: Annotated[str | None, typer.Option(help="Only this engine, configured or not.", show_default=False)] = None,
+    aliases: Annotated[bool, typer.Option("--aliases", help="List other ids under which they can be asked for.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of a table.")] = False,
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
@@ -24,27 +32,63 @@ def voices(
     besides is shown by `voicebooth models list`.
     """
     with options.one_line():
-        from agent.node import find_engine
-        from engines.base import EngineError
-
         found = options.read(settings, assignments)
         options.log_quietly(found)
-        here, problems = [], []
-        for name in (engine,) if engine else found.selection.fallback_chain:
-            try:
-                ready = find_engine(name, found)
-                ready.load()
-            except EngineError as error:
-                problems.append(f"engine {name}: {error}")
-                continue
-            here += [voice for voice in ready.voices() if not language or options.speaks(voice.language, language)]
-        for problem in problems:
-            typer.echo(f"voicebooth: {problem}", err=True)
-        if as_json:
-            typer.echo(json.dumps([dataclasses.asdict(voice) for voice in here], ensure_ascii=False, indent=2))
+        with contextlib.redirect_stdout(sys.stderr):  # what an engine prints is no part of the list
+            here = _load((engine,) if engine else found.selection.fallback_chain, found)
+        if aliases:
+            rows = _aliases(here, language)
+            columns = ("id", "name", "language", "gender", "tier", "voice", "engine")
         else:
-            options.table(
-                ("voice", "language", "engine", "gender", "Hz"), ((v.id, v.language, v.engine, v.gender, v.sample_rate) for v in here)
-            )
-        if not here:
+            spoken = [voice for voice in here if not language or options.speaks(voice.language, language)]
+            rows = _described(spoken, found)
+            columns = ("id", "language", "engine", "gender", "quality", "licence", "sample_rate")
+        if as_json:
+            typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        else:
+            options.table(columns, ([row[column] for column in columns] for row in rows))
+        if not rows:
             raise typer.Exit(options.CANNOT)
+
+
+def _load(names: Sequence[str], settings: Settings) -> list[Voice]:
+    from agent.node import find_engine
+    from engines.base import EngineError
+
+    here: list[Voice] = []
+    for name in names:
+        try:
+            ready = find_engine(name, settings)
+            ready.load()
+        except EngineError as error:
+            typer.echo(f"voicebooth: engine {name}: {error}", err=True)
+        else:
+            here += ready.voices()
+    return here
+
+
+def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
+    """With what the catalog knows of each."""
+    from engines.aliases import TIERS
+    from engines.catalog import Catalog
+
+    rows = {(row.engine, row.id): row for row in Catalog(settings.models.root).list_voices()}
+    described = []
+    for voice in voices:
+        row = rows.get((voice.engine, voice.id.partition("#")[0]))
+        facts = {"quality": row.tier, "licence": row.licence, "source": row.source} if row else {"quality": "", "licence": "", "source": ""}
+        tiers = [name for name, tier in TIERS.items() if voice.engine in tier.engines]
+        described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
+    return described
+
+
+def _aliases(here: Sequence[Voice], language: str | None) -> list[dict[str, Any]]:
+    """Those that somebody here can speak."""
+    from engines import aliases
+
+    rows = []
+    for alias in aliases.aliases():
+        voice = aliases.nearest(alias, here, language=language or "")
+        if voice is not None and (not language or options.speaks(alias.language or language, language)):
+            rows.append(dataclasses.asdict(alias) | {"voice": voice.id, "engine": voice.engine})
+    return rows

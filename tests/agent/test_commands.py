@@ -16,11 +16,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.cli import app
-from agent.config import child_environment
+from agent.config import Settings, child_environment
 from agent.devserver import DevServer
+from agent.doctor import Finding
 from engines.catalog import Catalog
+from engines.tone import ToneEngine
 
 TONE = ("--set", "selection.fallback_chain=tone")
+ARIANE = "fr-CH-ArianeNeural"
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +101,34 @@ def test_voices_come_as_a_table_or_as_json() -> None:
     assert [voice["id"] for voice in voices] == ["tone-fr", "tone-fr-low"]
 
 
+def test_voices_tell_what_the_catalog_knows_of_them() -> None:
+    (voice,) = json.loads(
+        voicebooth("voices", "--engine", "edge", "--language", "fr-CH", "--json", "--set", f"edge.voices={ARIANE}").stdout
+    )
+    assert (voice["id"], voice["gender"], voice["source"], voice["licence"]) == (ARIANE, "female", "service", "Microsoft's terms of use")
+    assert (voice["quality"], voice["tiers"]) == ("", [])
+
+
+def test_voices_can_be_asked_for_by_other_ids() -> None:
+    listed = json.loads(voicebooth("voices", *TONE, "--aliases", "--language", "de-AT", "--json").stdout)
+    found = {row["id"]: (row["voice"], row["tier"]) for row in listed}
+    assert found["de-at-male-premium"] == ("tone-de-low", "premium")
+    assert found["nova"] == ("tone-de", "")
+    assert "fr-fr-female-fast" not in found
+    assert "Sarah" in voicebooth("voices", *TONE, "--aliases").stdout
+
+
+def test_what_an_engine_prints_is_not_in_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(self: ToneEngine) -> None:
+        sys.stdout.write("Loading weights...\n")
+        self._voices = self._known
+
+    monkeypatch.setattr(ToneEngine, "load", noisy)
+    answer = voicebooth("voices", *TONE, "--json")
+    assert len(json.loads(answer.stdout)) == 26
+    assert "Loading weights..." in answer.stderr
+
+
 def test_doctor_shows_what_is_in_effect() -> None:
     lines = voicebooth("doctor", "--show-settings", *TONE, "--set", "livekit.api_secret=hush").stdout
     assert "hush" not in lines
@@ -106,11 +137,24 @@ def test_doctor_shows_what_is_in_effect() -> None:
 
 def test_doctor_ends_with_1_when_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_URL", "ws://127.0.0.1:1")
-    answer = voicebooth("doctor", *TONE)
+    answer = voicebooth("doctor", "--configured", *TONE)
     assert answer.exit_code == 1
     assert "ok     engine tone" in answer.stdout
+    assert "ok     can speak here: tone\n" in answer.stdout
     assert "WRONG  server: ws://127.0.0.1:1 cannot be reached" in answer.stdout
     assert "mend it: " in answer.stdout
+
+
+def test_doctor_tries_what_is_not_configured_and_finds_nothing_wrong_in_its_absence(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def well(settings: Settings) -> Finding:
+        return Finding("server", True, "not looked at here")
+
+    monkeypatch.setattr("agent.doctor.server", well)
+    monkeypatch.setattr("agent.node.installed_engines", lambda: ("remote", "tone"))
+    answer = voicebooth("doctor", *TONE)
+    assert "no     engine remote: no other node is named\n       mend it: set remote.url\n" in answer.stdout
+    assert "ok     can speak here: tone; not: remote" in answer.stdout
+    assert answer.exit_code == 0
 
 
 def models(folder: Path, *arguments: str) -> Result:
@@ -127,6 +171,22 @@ def test_models_lists_what_is_here_and_what_could_be(tmp_path: Path) -> None:
     assert len(models(tmp_path, "list", "--all").stdout) > 5 * len(french)
 
 
+def test_models_lists_what_an_engine_speaks_with(tmp_path: Path) -> None:
+    services = models(tmp_path, "list", "--engine", "edge", "--language", "fr-CA").stdout.splitlines()[1:]
+    assert [line.split()[0] for line in services if line.rstrip().endswith("service")] == [line.split()[0] for line in services]
+    assert "fr-CA-SylvieNeural" in {line.split()[0] for line in services}
+    assert "edge" not in models(tmp_path, "list").stdout
+
+
+def test_models_shows_all_that_is_known(tmp_path: Path) -> None:
+    (tmp_path / "fr_FR-siwis-medium.onnx").touch()
+    shown = models(tmp_path, "show", "fr_FR-siwis-medium").stdout
+    assert "licence  CC-BY-4.0\n" in shown
+    assert "63201294 bytes  md5:20e876e8c839e9b11a26085858f2300c\n" in shown
+    assert f"here     {tmp_path}/fr_FR-siwis-medium.onnx\n" in shown
+    assert models(tmp_path, "show", "parrot").exit_code == 1
+
+
 def test_models_verify_finds_damage(tmp_path: Path) -> None:
     (tmp_path / "fr_FR-siwis-medium.onnx").write_bytes(b"not a voice")
     found = models(tmp_path, "verify")
@@ -136,7 +196,8 @@ def test_models_verify_finds_damage(tmp_path: Path) -> None:
 
 
 def test_models_installs_and_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bring(self: Catalog, id: str, progress: Callable[[int, int], None]) -> Path:
+    def bring(self: Catalog, id: str, progress: Callable[[int, int], None], *, accept: bool) -> Path:
+        assert not accept
         progress(1, 2)
         (self.folder / f"{id}.onnx").touch()
         return self.folder / f"{id}.onnx"

@@ -145,6 +145,11 @@ def test_secrets_do_not_show() -> None:
     assert "hush" not in shown
 
 
+@pytest.mark.parametrize(("key", "words"), [("edge", "a, b"), ("piper", "a,b"), ("piper", ["a", "b"])])
+def test_the_lists_of_a_module_s_own_dataclass_can_be_written_as_words(key: str, words: object) -> None:
+    assert getattr(load(overrides={key: {"voices": words}}), key).voices == ("a", "b")
+
+
 def test_a_module_s_own_dataclass_is_checked_like_a_section() -> None:
     @dataclass(frozen=True, slots=True)
     class Pauses:

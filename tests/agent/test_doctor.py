@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from agent import doctor
 from agent.config import Settings
 from agent.devserver import DevServer, free_ports
-from agent.doctor import diagnose, examine, flaws
-from engines.base import Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
+from agent.doctor import diagnose, examine, examine_in_lanes, flaws
+from engines.base import Chunk, Engine, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
 from engines.tone import ToneEngine
+from pipeline.lanes import Lanes, LaneSettings
 
 RATE = 24_000
 TEXT = "A sentence of thirty-two letters"
@@ -91,6 +93,76 @@ def test_an_engine_that_does_not_work_is_told_with_what_mends_it(kind: type[Tone
     assert wrong
     assert told in wrong[0].text
     assert remedy in wrong[0].remedy
+
+
+async def listen(engine: Engine, *wanted: str, **more: bool) -> list[doctor.Finding]:
+    lanes = Lanes(LaneSettings(count=1, network_count=1))
+    try:
+        return [finding async for finding in examine_in_lanes(engine, lanes, wanted, **more)]
+    finally:
+        lanes.close()
+
+
+async def test_in_lanes_it_finds_the_same() -> None:
+    found = [finding.subject for finding in await listen(ToneEngine())]
+    assert found == [finding.subject for finding in examine(ToneEngine())]
+
+
+@pytest.mark.parametrize(("wanted", "spoken"), [(("fr-CA", "de"), ["de", "fr"]), (("tlh",), ["ar"])])
+async def test_an_engine_that_is_not_needed_speaks_only_what_is_wanted(wanted: tuple[str, ...], spoken: list[str]) -> None:
+    findings = await listen(ToneEngine(), *wanted, is_needed=False)
+    assert [finding.subject for finding in findings[1:]] == [f"voice tone-{language} ({language})" for language in spoken]
+    assert not any(finding.is_needed for finding in findings)
+
+
+class Foreign(ToneEngine):
+    """Fails in ways that no engine of ours does."""
+
+    def load(self) -> None:
+        raise RuntimeError("no such device")
+
+
+class Hanging(ToneEngine):
+    gate = threading.Event()
+
+    def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
+        self.gate.wait(10)
+        yield from super().synthesize(request, pace)
+
+
+async def test_an_engine_that_raises_or_hangs_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    (raised,) = await listen(Foreign())
+    assert (raised.ok, "no such device" in raised.text) == (False, True)
+    monkeypatch.setattr(doctor, "SPEAKING", 0.05)
+    loaded, hung = await listen(Hanging(), "en")
+    Hanging.gate.set()
+    assert (loaded.ok, hung.ok, "did not end" in hung.text) == (True, False, True)
+
+
+async def quiet(settings: Settings) -> doctor.Finding:
+    return doctor.Finding("server", True, "not looked at here")
+
+
+class Elsewhere(ToneEngine):
+    """As one that asks a service: only what is wanted is spoken."""
+
+    name = "elsewhere"
+    network = True
+
+
+async def test_for_every_engine_it_is_told_whether_it_can_speak_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "server", quiet)
+    monkeypatch.setattr(doctor, "ports", quiet)
+    absent, elsewhere = Absent(), Elsewhere()
+    absent.name = "absent"
+    findings = [finding async for finding in diagnose(Settings(), [ToneEngine()], [absent, elsewhere])]
+    told = {finding.subject: finding for finding in findings}
+    assert told["can speak here"].text == "tone, elsewhere; not: absent"
+    assert (told["engine absent"].ok, told["engine absent"].is_needed) == (False, False)
+    assert sum(finding.subject.startswith("voice") for finding in findings) == len({v.language for v in loaded(ToneEngine()).voices()}) + 1
+    assert elsewhere.voices() == ()  # what is not configured is not kept in memory
+    findings = [finding async for finding in diagnose(Settings(), [], [absent])]
+    assert [(finding.ok, finding.text) for finding in findings if finding.subject == "can speak here"] == [(False, "nobody; not: absent")]
 
 
 def test_a_language_that_nobody_speaks_is_told() -> None:

@@ -39,3 +39,10 @@ def test_bounds_are_told() -> None:
 def test_the_page_holds_the_table_of_this_code() -> None:
     """`make docs` writes it."""
     assert glossary.markdown() in PAGE.read_text(encoding="utf-8")
+
+
+def test_a_secret_of_an_engine_does_not_show_either() -> None:
+    settings = Settings.model_validate({"remote": {"token": "hush"}, "edge": {"proxy": "http://me:hush@proxy:1"}})
+    found = {row.key: row.shown(settings) for row in glossary.rows()}
+    assert (found["remote.token"], found["edge.proxy"], found["remote.engine"]) == ("(set)", "(set)", "")
+    assert "hush" not in str(settings)

