@@ -42,11 +42,13 @@ class Breaker:
     def is_closed(self) -> bool:
         return self.state is State.CLOSED
 
-    def on_failed(self, *, now: float, for_good: bool = False) -> bool:
-        """A user's sentence failed. True when that opened it. ``for_good``: the engine said itself that it cannot be used."""
+    def on_failed(self, *, now: float, for_good: bool = False, rest: float = 0.0) -> bool:
+        """A user's sentence failed. True when that opened it. ``for_good``: the engine said itself that it cannot be used, for at
+        least ``rest`` seconds."""
         self._failures += 1
         if not self.is_closed or not (for_good or self._failures >= self._settings.failures):
             return False
+        self._rest = min(max(self._rest, rest), self._settings.longest_rest)
         self._open(now)
         return True
 

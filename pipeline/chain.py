@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engines.base import EngineUnavailable, SynthesisFailed, Voice
+from engines.base import EngineUnavailable, ServiceFailed, SynthesisFailed, Voice
 from pipeline.breaker import Breaker, BreakerSettings
 from pipeline.forecast import Forecast
 from pipeline.protocol import Strategy
@@ -313,7 +313,9 @@ class Chain:
 
     def on_failed(self, candidate: Candidate, error: Exception, *, now: float) -> bool:
         """True when its breaker has opened."""
-        return self.breaker(candidate).on_failed(now=now, for_good=isinstance(error, EngineUnavailable))
+        rest = error.retry_after if isinstance(error, ServiceFailed) else 0.0
+        for_good = isinstance(error, EngineUnavailable) or rest > 0 or (isinstance(error, SynthesisFailed) and not error.is_retryable)
+        return self.breaker(candidate).on_failed(now=now, for_good=for_good, rest=rest)
 
     def outcomes(self) -> dict[tuple[str, str], list[bool]]:
         """By engine and voice: of its latest urgent sentences, whether the forecast of the first sound held."""

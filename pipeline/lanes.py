@@ -264,9 +264,9 @@ class Lanes:
         return min(self._compute.spares, self._network.spares)
 
     @property
-    def is_shared(self) -> bool:
-        """True while more than one sentence is being made: each step keeps another one waiting."""
-        return len(self._live) > 1
+    def live(self) -> int:
+        """Sentences that are being made: with more than one, each step keeps another one waiting."""
+        return len(self._live)
 
     @property
     def count(self) -> int:

@@ -27,7 +27,8 @@ from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-FIRST_WINDOW = 0.25  # seconds of sound in a sentence's first step while others are made, too: lasts until they have had a step each
+ROUND = 0.07  # seconds in which two cores make a step for one of those that are made at once: a first window lasts for a round of them
+FIRST_WINDOW = 0.25  # seconds of sound at the least in a sentence's first step while others are made, too
 SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
 LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
@@ -410,10 +411,12 @@ class _Timing:
         return self._speaker.buffer.in_hand
 
     def window(self) -> float:
-        in_hand, is_shared = self._speaker.buffer.in_hand, self._speaker._studio.lanes.is_shared
+        in_hand, live = self._speaker.buffer.in_hand, self._speaker._studio.lanes.live
+        if live <= 1:
+            return min(in_hand, LARGEST_WINDOW)
         if not self._turn.samples and not in_hand:
-            return FIRST_WINDOW if is_shared else 0.0
-        return min(max(in_hand, SMALLEST_WINDOW if is_shared else 0.0), SHARED_WINDOW if is_shared else LARGEST_WINDOW)
+            return min(max(FIRST_WINDOW, live * ROUND), SHARED_WINDOW)
+        return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)
 
     def pause(self) -> float:
         return self._speaker.pause_after(self._turn.sentence)

@@ -110,7 +110,7 @@ class Studio:
 
     async def _load(self, engine: Engine) -> None:
         try:
-            await self.lanes.run(engine.load, due=0.0, allowance=LOADING)
+            await self.lanes.run(engine.load, due=0.0, network=engine.network, allowance=LOADING)
             voices = engine.voices()
             if not voices:
                 raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")

@@ -61,3 +61,10 @@ def test_a_failure_while_it_is_probed_changes_nothing():
     breaker = opened(now=0.0)
     breaker.probe(5.0)
     assert not breaker.on_failed(now=6.0) and breaker.state is State.PROBING
+
+
+def test_a_service_that_says_for_how_long_is_left_alone_for_as_long_within_the_bound():
+    breaker = Breaker(SETTINGS)
+    assert breaker.on_failed(now=1.0, for_good=True, rest=12.0) and breaker.probe_at == 13.0
+    breaker = Breaker(SETTINGS)
+    assert breaker.on_failed(now=1.0, for_good=True, rest=9_999.0) and breaker.probe_at == 16.0

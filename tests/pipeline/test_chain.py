@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from engines.base import EngineUnavailable, SynthesisFailed, Voice
+from engines.base import EngineUnavailable, RateLimited, Refused, SynthesisFailed, Unreachable, Voice
 from pipeline.breaker import BreakerSettings
 from pipeline.chain import TIERS, Ask, Chain, ChainSettings, Hedges, Track, primary
 
@@ -110,6 +110,14 @@ def test_a_voice_that_rests_is_left_out_while_others_speak(chain):
     assert names(find(chain, strategy="manual")) == ["f-en"], "whatever happens"
     assert chain.on_failed(second, EngineUnavailable("gone"), now=NOW)
     assert find(chain) == [first, second], "the last hope"
+
+
+def test_a_service_that_refuses_or_says_for_how_long_is_left_alone_at_once(chain):
+    first, second = find(chain)[:2]
+    assert chain.on_failed(first, Refused("no account"), now=NOW)
+    assert chain.on_failed(second, RateLimited("too much", retry_after=60.0), now=NOW)
+    assert chain.breaker(second).probe_at == NOW + 60.0
+    assert not chain.on_failed(find(chain, language="de")[0], Unreachable("no answer"), now=NOW), "once is borne"
 
 
 def test_voices_that_rest_are_probed_and_come_back(chain):

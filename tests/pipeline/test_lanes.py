@@ -229,14 +229,15 @@ def test_the_wait_for_a_lane_is_that_of_the_steps_that_are_due_before():
     run(go())
 
 
-async def test_lanes_are_shared_while_two_sentences_are_made(lanes):
+async def test_lanes_tell_how_many_sentences_are_made_at_once(lanes):
     first, second = (lanes.steps(chunks(threading.Event()), Pace()) for _ in range(2))
-    assert lanes.is_shared
+    assert lanes.live == 2
     first.close()
-    assert not lanes.is_shared
+    assert lanes.live == 1
     lanes.steps(chunks(threading.Event()), Pace(), network=True)
-    assert not lanes.is_shared
+    assert lanes.live == 1
     second.close()
+    assert lanes.live == 0
 
 
 async def test_settling_waits_for_steps_that_run_and_not_for_ever(lanes):

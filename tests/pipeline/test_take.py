@@ -49,7 +49,7 @@ def test_sound_comes_with_its_words_and_what_it_cost():
         assert [TEXT[word.start : word.end] for sound in sounds for word in sound.words] == TEXT.split()
         assert sounds[0].audible == 0 and all(sound.audible is None for sound in sounds[1:])
         assert desk.take.work == pytest.approx(0.4) and desk.take.said == 4 * 4800
-        assert desk.engine.begun == desk.engine.closed == 1 and not desk.lanes.is_shared
+        assert desk.engine.begun == desk.engine.closed == 1 and desk.lanes.live == 0
 
     run(go())
 
