@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from engines.catalog import default_folder
 from engines.piper import PiperSettings
 from engines.tone import ToneSettings
+from engines.xtts import XttsSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
 from pipeline.script import ScriptLimits
@@ -25,7 +26,7 @@ from pipeline.speaker import SpeakerSettings
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
 LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
-DERIVED = {"piper.folder": "models.root"}
+DERIVED = {"piper.folder": "models.root", "xtts.folder": "models.root"}
 """Fields of modules that are set under another key, and only there."""
 FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
 
@@ -140,6 +141,7 @@ class Settings(Section):
     selection: SelectionSettings = SelectionSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    xtts: Annotated[XttsSettings, BeforeValidator(_expand)] = XttsSettings()
     tone: ToneSettings = ToneSettings()
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()
@@ -166,7 +168,10 @@ class Settings(Section):
         negative = list(_negative(self))
         if negative:
             raise ValueError("; ".join(negative))
-        vars(self).update(piper=dataclasses.replace(self.piper, folder=self.models.root))  # it is frozen, and not handed out yet
+        folder = self.models.root
+        vars(self).update(  # it is frozen, and not handed out yet
+            piper=dataclasses.replace(self.piper, folder=folder), xtts=dataclasses.replace(self.xtts, folder=folder)
+        )
         return self
 
 
