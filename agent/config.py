@@ -19,6 +19,7 @@ from engines.piper import PiperSettings
 from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
 from pipeline.chain import QUALITY, ChainSettings
+from engines.xtts import XttsSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
 from pipeline.protocol import Strategy
@@ -31,6 +32,7 @@ FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
 LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
 DERIVED = {
     "piper.folder": "models.root",
+    "xtts.folder": "models.root",
     "chain.order": "selection.fallback_chain",
     "chain.strategy": "selection.strategy",
     "chain.budget": "selection.ttft_threshold_ms",
@@ -168,6 +170,7 @@ class Settings(Section):
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
     edge: EdgeSettings = EdgeSettings()
     remote: RemoteSettings = RemoteSettings()
+    xtts: Annotated[XttsSettings, BeforeValidator(_expand)] = XttsSettings()
     tone: ToneSettings = ToneSettings()
     own: dict[str, dict[str, Any]] = Field(default_factory=dict, repr=False)
     """Settings of engines of one's own, by the engine's name: its own dataclass says what may stand there."""
@@ -205,8 +208,9 @@ class Settings(Section):
             quality=selection.quality,
             quality_threshold=selection.quality_threshold,
         )
-        piper = dataclasses.replace(self.piper, folder=self.models.root)
-        vars(self).update(chain=chain, piper=piper)  # it is frozen, and not handed out yet
+        folder = self.models.root
+        piper, xtts = (dataclasses.replace(engine, folder=folder) for engine in (self.piper, self.xtts))
+        vars(self).update(chain=chain, piper=piper, xtts=xtts)  # it is frozen, and not handed out yet
         return self
 
 
