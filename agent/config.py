@@ -18,8 +18,8 @@ from engines.edge import EdgeSettings
 from engines.piper import PiperSettings
 from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
-from pipeline.chain import QUALITY, ChainSettings
 from engines.xtts import XttsSettings
+from pipeline.chain import QUALITY, ChainSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
 from pipeline.protocol import Strategy

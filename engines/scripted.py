@@ -144,8 +144,8 @@ class Scripted(Engine):
     ) -> None:
         """``faults``: by the number of the sentence, from 0. ``work``: spends time. ``rehearsals``: sentences at first that are spoken
         well and not counted: those with which a node warms its engines up."""
-        self.name = name  # type: ignore[misc]  # each of them has a name of its own
-        self.network = network  # type: ignore[misc]
+        self.name = name  # each of them has a name of its own
+        self.network = network
         self.script = script or Script()
         self.faults: Faults | Mapping[int, Fault] = faults if faults is not None else {}
         self.begun = self.closed = 0
