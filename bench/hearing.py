@@ -113,7 +113,7 @@ def tones(samples: Samples, rate: int) -> tuple[Tone, ...]:
     found = []
     for run in np.split(loud, np.flatnonzero(np.diff(loud) > APART * 200) + 1):
         start, end = int(run[0]), int(run[-1]) + 1
-        if (end - start) / 200 >= SHORTEST_TONE:
+        if (end - 1 - start) / 200 >= SHORTEST_TONE:
             word = samples[start * step : end * step].astype(np.float64)
             spectrum = np.abs(np.fft.rfft(word * np.hanning(len(word)), 1 << 16))
             found.append(Tone(float(spectrum.argmax() * rate / (1 << 16)), start / 200, end / 200))
