@@ -45,15 +45,16 @@ def whole(
     stress: Annotated[bool, typer.Option("--stress", help="`rooms`, with --check.")] = False,
     iterations: Repeats = None,
     connections: Annotated[int | None, typer.Option(min=1, help="Rooms at once.", show_default=False)] = None,
+    url: Url = "",
 ) -> None:
     if context.invoked_subcommand is not None:
         return
     everything = all_ or not (benchmark or stress)
     benches: list[Bench] = []
     if benchmark or everything:
-        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, "")]
+        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, url)]
     if stress or everything:
-        benches.append(partial(_rooms, False, 1, "", connections, None, None, "piper"))
+        benches.append(partial(_rooms, False, 1, url, connections, None, None, "piper"))
     _measure(benches, keep=True, check=benchmark or stress, publish=True)
 
 

@@ -16,6 +16,12 @@ def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(name in shown for name in ("latency", "rooms", "engine", "all", "report", "demo"))
 
 
+@pytest.mark.parametrize("command", [[], ["all"], ["latency"], ["rooms"], ["demo"]])
+def test_whatever_needs_a_server_can_be_told_of_one_that_runs(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert cli.main([*command, "--help"]) == 0
+    assert "--url" in capsys.readouterr().out
+
+
 def test_an_unknown_measurement_is_refused() -> None:
     assert cli.main(["taste"]) == 2
 
