@@ -36,7 +36,7 @@ STOP_WAIT = 1.5  # seconds from the first SIGTERM to SIGKILL; Ctrl-C promises an
 ATTEMPTS = 3  # a port that was free a moment ago may have been taken
 REMEDY = (
     "install it (https://docs.livekit.io/home/self-hosting/local/ names a command for each system), "
-    "or install Go 1.21 or newer so that it can be built, or name a running one with LIVEKIT_URL"
+    "or install Go 1.21 or newer so that it can be built, or name a running one: with LIVEKIT_URL for the node, with --url for the bench"
 )
 
 
