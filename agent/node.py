@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 from collections.abc import AsyncGenerator
 from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from agent.config import Settings
+from agent.config import Settings, cache_folder
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
@@ -42,7 +43,9 @@ def find_engine(name: str, settings: Settings) -> Engine:
         known = ", ".join(sorted(entry.name for entry in entry_points(group=ENGINES)))
         raise EngineUnavailable(f"there is no engine {name!r}", remedy=f"installed engines: {known}")
     make = found.load()
-    section = getattr(settings, name, None)
+    section: Any = getattr(settings, name, None)
+    if getattr(section, "cache", "") is None:  # engines do not read the environment, which may name another folder
+        section = dataclasses.replace(section, cache=cache_folder() / name)
     engine = make(section) if section is not None and inspect.signature(make).parameters else make()
     assert isinstance(engine, Engine), f"entry point {name!r} of group {ENGINES} is no engines.base.Engine"
     return engine
