@@ -43,6 +43,7 @@ def find_model(folder: Path | None) -> Path:
 
 def accept_licence(place: Path) -> None:
     """Keeps that the licence was shown and accepted, beside the model's folder. Raises :exc:`OSError`."""
+    place.mkdir(parents=True, exist_ok=True)
     Catalog(place.parent).accept(known_models()[ID])
 
 
