@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from engines.catalog import default_folder
+from engines.kokoro import KokoroSettings
 from engines.piper import PiperSettings
 from engines.tone import ToneSettings
 from pipeline.ingest import IngestLimits
@@ -112,8 +113,8 @@ class SelectionSettings(Section):
     """``auto``: the next engine speaks when one fails. ``manual``: only the first one, or the one asked for."""
     ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     """Milliseconds from a complete sentence to its first audible sample."""
-    fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)
-    """Engines that are loaded, in order of preference."""
+    fallback_chain: Annotated[Names, Field(min_length=1)] = ("kokoro", "piper", "xtts", "edge")
+    """Engines that are loaded, in order of preference. Left as it is, it means those of them that are installed."""
 
 
 class ModelSettings(Section):
@@ -140,6 +141,7 @@ class Settings(Section):
     selection: SelectionSettings = SelectionSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    kokoro: Annotated[KokoroSettings, BeforeValidator(_expand)] = KokoroSettings()
     tone: ToneSettings = ToneSettings()
     speech: SpeakerSettings = SpeakerSettings()
     segmenter: SegmenterSettings = SegmenterSettings()

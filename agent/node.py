@@ -48,6 +48,26 @@ def find_engine(name: str, settings: Settings) -> Engine:
     return engine
 
 
+def find_engines(settings: Settings) -> tuple[list[Engine], list[str]]:
+    """The engines of the chain, not loaded, and why others are left out, a line each.
+
+    Where nobody has set the chain, what is not installed is left out. Where somebody has, such an engine tells by itself what it lacks.
+    """
+    is_set = "fallback_chain" in settings.selection.model_fields_set
+    here, left_out = [], []
+    for name in settings.selection.fallback_chain:
+        try:
+            engine = find_engine(name, settings)
+        except EngineUnavailable as error:
+            left_out.append(str(error))
+            continue
+        if not is_set and (command := engine.missing()):
+            left_out.append(f"engine {name} is not installed: {command}")
+        else:
+            here.append(engine)
+    return here, left_out
+
+
 class Node:
     """Owns the studio and the stages. ``async with Node(settings) as node``: engines load in the background.
 
@@ -63,12 +83,9 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self.pump = Pump()
         settings = self.settings
-        engines = []
-        for name in settings.selection.fallback_chain:
-            try:
-                engines.append(find_engine(name, settings))
-            except EngineUnavailable as error:
-                log.warning("engine %s is left out: %s", name, error)
+        engines, self._left_out = find_engines(settings)
+        for line in self._left_out:
+            log.log(logging.WARNING if "fallback_chain" in settings.selection.model_fields_set else logging.DEBUG, "left out: %s", line)
         chain = Chain(
             ChainSettings(
                 order=settings.selection.fallback_chain,
@@ -90,7 +107,7 @@ class Node:
         """
         await asyncio.shield(self._loading)
         if not self.studio.offers:
-            reasons = "; ".join(f"{status.name}: {status.reason}" for status in self.studio.status) or "none is configured"
+            reasons = "; ".join([*(f"{status.name}: {status.reason}" for status in self.studio.status), *self._left_out])
             raise EngineUnavailable(f"no engine can speak here: {reasons}", remedy="see `voicebooth doctor`")
 
     async def _load(self) -> None:

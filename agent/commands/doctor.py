@@ -37,10 +37,8 @@ def doctor(
 
 async def _examine(settings: Settings) -> bool:
     from agent import doctor
-    from agent.node import find_engine
-    from engines.base import Engine, EngineUnavailable
+    from agent.node import find_engines
 
-    engines: list[Engine] = []
     well = True
 
     def tell(finding: doctor.Finding) -> None:
@@ -51,11 +49,10 @@ async def _examine(settings: Settings) -> bool:
         if finding.remedy:
             typer.echo(f"       mend it: {finding.remedy}")
 
-    for name in settings.selection.fallback_chain:
-        try:
-            engines.append(find_engine(name, settings))
-        except EngineUnavailable as error:
-            tell(doctor.Finding(f"engine {name}", False, str(error), "selection.fallback_chain names the engines"))
+    engines, left_out = find_engines(settings)
+    chosen = "fallback_chain" in settings.selection.model_fields_set
+    for line in left_out:
+        tell(doctor.Finding("engines", not chosen, line, "selection.fallback_chain names the engines" if chosen else ""))
     async for finding in doctor.diagnose(settings, engines):
         tell(finding)
     return well

@@ -24,18 +24,17 @@ def voices(
     besides is shown by `voicebooth models list`.
     """
     with options.one_line():
-        from agent.node import find_engine
+        from agent.node import find_engine, find_engines
         from engines.base import EngineError
 
         found = options.read(settings, assignments)
         options.log_quietly(found)
         here, problems = [], []
-        for name in (engine,) if engine else found.selection.fallback_chain:
+        for ready in [find_engine(engine, found)] if engine else find_engines(found)[0]:
             try:
-                ready = find_engine(name, found)
                 ready.load()
             except EngineError as error:
-                problems.append(f"engine {name}: {error}")
+                problems.append(f"engine {ready.name}: {error}")
                 continue
             here += [voice for voice in ready.voices() if not language or options.speaks(voice.language, language)]
         for problem in problems:

@@ -15,15 +15,16 @@ from typing import Literal
 import numpy as np
 
 from engines.base import NO_SAMPLES, Chunk, Engine, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
+from engines.kokoro import asia
 from engines.kokoro.cut import FORMAT
-from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
+from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, missing, model_folder
 from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
-from engines.kokoro.phonemes import ESPEAK, Espeak, Piece, phonemize, pieces
+from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
 from engines.kokoro.runtimes import choose, make, version
 from engines.kokoro.sound import windows
-from engines.kokoro.statistics import FILE, VERSION, Known, bucket
+from engines.kokoro.statistics import FILE, VERSION, Known, Moments, bucket
 from engines.kokoro.voices import ENGINE, LANGUAGES, Mixture, Styles, describe
 from engines.windows import Floats
 
@@ -36,6 +37,7 @@ QUIET = 10 ** (-60 / 20)  # of full scale, RMS: the end of a piece is silence be
 FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
 PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
 NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
+WINDOW = 10.0  # seconds: windows as large as the engine makes them
 WARM_UP = "One, two, three."
 
 _ALPHABETIC = re.compile(r"\S*\w\S*")
@@ -48,15 +50,31 @@ class KokoroSettings:
     voices: tuple[str, ...] = ()
     """Ids of the voices to offer, the default one first, mixtures such as ``af_heart:0.6+af_bella:0.4`` among them; empty for all."""
     folder: Path | None = None
-    """Folder of voices; Kokoro's model and voices lie in ``kokoro`` inside it. None for ``~/.local/share/voicebooth/voices``."""
+    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/kokoro``.
+    Packages and the cache are looked through as well."""
     cache: Path | None = None
     """Where the model's parts are kept; None for ``~/.cache/voicebooth/kokoro``."""
     precision: Literal["float32", "int8"] = "float32"
     """``float32`` takes 0.7 GB and is as fast as the processor allows; ``int8`` takes 0.3 GB and is slower on most."""
-    runtime: Literal["auto", "onnxruntime", "openvino-f32", "openvino-bf16"] = "auto"
-    """What the model runs on; ``auto`` tries what is here once and keeps the fastest."""
+    runtime: Literal["auto", "onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda"] = "auto"
+    """What the model runs on; ``auto`` tries what is here once and keeps the fastest. ``int8`` runs on ``onnxruntime`` only."""
+    statistics: Literal["auto", "frozen", "whole"] = "auto"
+    """``frozen``: voices stream inside the sentence, by statistics that were measured beforehand. ``whole``: each part of a sentence is
+    made in one pass that measures for itself, and is heard later. ``auto``: frozen, but for voices that were found worse by it."""
     threads: int = 0
     """Threads that one step may use; 0 for the number of cores, at most 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One sentence made in three ways, each of shape (samples,)."""
+
+    whole: Floats
+    """In one pass that takes its own statistics: how the model was meant."""
+    once: Floats
+    """In one pass at the voice's statistics."""
+    windowed: Floats
+    """In windows at the voice's statistics: what is streamed."""
 
 
 class KokoroEngine(Engine):
@@ -75,9 +93,12 @@ class KokoroEngine(Engine):
 
     @property
     def build(self) -> str:
-        libraries = " ".join(f"{name}-{version(name)}" for name in ("onnxruntime", "openvino", "espeakng-loader"))
+        libraries = " ".join(f"{name}-{version(name)}" for name in ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader"))
         made = self._loaded.build if self._loaded is not None else "not loaded"
         return f"kokoro-{FORMAT}.{VERSION} {made} {libraries}"
+
+    def missing(self) -> str:
+        return missing(self._settings.folder, self._settings.cache or cache_folder())
 
     def load(self) -> None:
         with self._loading:
@@ -104,6 +125,18 @@ class KokoroEngine(Engine):
         assert loaded is not None  # it has a voice
         return loaded.speak(request, voice, pace)
 
+    def streams(self, voice: str = "") -> bool:
+        """Whether this voice streams inside the sentence; otherwise it is spoken in whole pieces."""
+        chosen, loaded = self.voice(voice), self._loaded
+        assert loaded is not None  # it has a voice
+        return loaded.moments(Mixture.parse(chosen.id), 0) is not None
+
+    def compare(self, text: str, voice: str = "") -> Compared:
+        """The same sentence whole and in windows, neither cut into pieces nor trimmed. Blocks. Raises what ``synthesize`` raises."""
+        chosen, loaded = self.voice(voice), self._loaded
+        assert loaded is not None  # it has a voice
+        return loaded.compare(text, Mixture.parse(chosen.id))
+
     def _choose(self, request: Request) -> Voice:
         if request.voice or not request.language:
             return self.voice(request.voice)
@@ -121,6 +154,7 @@ class _Loaded:
     def __init__(self, settings: KokoroSettings) -> None:
         """Raises :exc:`EngineUnavailable`."""
         self._cache = settings.cache or cache_folder()
+        self._statistics = settings.statistics
         self._threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
         self._model = find_model(settings.folder, self._cache)
         self._digest = digest(self._model)
@@ -143,9 +177,9 @@ class _Loaded:
         self.build = f"{settings.precision} {name} {self._digest[:16]}"
 
     def _offered(self, wanted: Sequence[str]) -> Iterator[Voice]:
-        readable = [id for id in self._styles.ids if id[0] in ESPEAK]
+        readable = [id for id in self._styles.ids if can_read(id[0])]
         if not readable:
-            raise EngineUnavailable("none of Kokoro's voices here speaks a language that espeak-ng reads")
+            raise EngineUnavailable("none of Kokoro's voices here speaks a language that can be read")
         for id in wanted or readable:
             try:
                 yield self.mixture(id)
@@ -158,8 +192,8 @@ class _Loaded:
         for name, _ in mixture.shares:
             if name not in self._styles.ids:
                 raise UnknownVoice(f"engine kokoro has no voice {name!r}; it has: {', '.join(self._styles.ids)}")
-        if mixture.letter not in ESPEAK:
-            raise UnknownVoice(f"engine kokoro cannot read {LANGUAGES[mixture.letter]}, the language of {id}")
+        if not can_read(mixture.letter):
+            raise UnknownVoice(f"engine kokoro cannot read {LANGUAGES[mixture.letter]}, the language of {id}", remedy=asia.INSTALL)
         return describe(id)
 
     def speak(self, request: Request, voice: Voice, pace: Pace) -> Generator[Chunk, None, None]:
@@ -183,7 +217,7 @@ class _Loaded:
 
     def _sound(self, piece: Piece, prepared: Prepared, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
         """Windows, and nothing between the stages of one: there, too, somebody else may have a turn."""
-        moments = self._known.moments(mixture, bucket(prepared.frames))
+        moments = self.moments(mixture, bucket(prepared.frames))
         if moments is None:
             yield self._speak_whole(piece, mixture, speed)[lead * HOP :]
             return
@@ -194,11 +228,30 @@ class _Loaded:
                 yield NO_SOUND
             yield flow.pull(first * HOP, last * HOP).ravel()
 
+    def moments(self, mixture: Mixture, number: int) -> Moments | None:
+        """What to speak a piece of this bucket with; None when it is to be spoken whole."""
+        if self._statistics == "whole" or (self._statistics == "auto" and not self._known.is_good(mixture)):
+            return None
+        return self._known.moments(mixture, number)
+
+    def compare(self, text: str, mixture: Mixture) -> Compared:
+        piece = Piece(phonemize(text, mixture.letter)[:MOST_TOKENS], 0)
+        prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), 1.0)
+        moments = self._known.moments(mixture, bucket(prepared.frames))
+        if moments is None:
+            raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
+        once, windowed = (self._kokoro.flow(prepared, moments) for _ in range(2))
+        return Compared(
+            self._speak_whole(piece, mixture, 1.0),
+            once.pull(0, once.columns).ravel(),
+            np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(WINDOW))]),
+        )
+
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
         """By parts whose norms measure for themselves; loaded when the first voice needs them."""
         with self._whole_lock:
             if self._whole is None:
-                log.info("voice %s has no statistics: it is spoken in whole pieces", mixture.shares[0][0])
+                log.info("voice %s is spoken in whole pieces", mixture.shares[0][0])
                 parts = find_parts(self._model, self._digest, "float32", "measuring", self._cache)
                 self._whole = Kokoro(parts, self._front, self._front)
         prepared = self._whole.prepare(piece.phonemes, self._styles.style(mixture), speed)

