@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from pathlib import Path
 
 from engines.base import BadModel, EngineUnavailable
 from engines.catalog import default_folder
-from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
 from engines.kokoro.runtimes import INSTALL
 
 MODEL = "kokoro-v1.0.int8.onnx"
@@ -94,6 +92,8 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
 
     Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
     """
+    from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
+
     folder = cache / f"{model_digest[:32]}-{precision}-{kind}-{FORMAT}"
     if (folder / PLAN).is_file():
         return folder
@@ -121,6 +121,8 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
 
 def fetch_voices(target: Path) -> Path:
     """All voices into this folder, by npm from its registry; nothing when they are there. Raises :exc:`EngineUnavailable`."""
+    import tarfile
+
     if target.is_dir() and sum(map(_is_voices, target.iterdir())) >= 1:
         return target
     npm = shutil.which("npm")
@@ -145,6 +147,8 @@ def fetch_voices(target: Path) -> Path:
 
 
 def _packed_voices(archive: Path) -> Iterator[tuple[str, bytes]]:
+    import tarfile
+
     with tarfile.open(archive) as packed:
         for member in packed:
             path = Path(member.name)
