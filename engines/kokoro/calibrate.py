@@ -22,7 +22,7 @@ from engines.kokoro.statistics import BUCKETS, Moments, Pressed, bucket, write
 from engines.kokoro.voices import Mixture, Styles
 from engines.windows import Floats
 
-MOST_LEVEL = 1.5  # decibels: a sentence that is further off is heard as louder or softer; the mean of many lies well within one
+MOST_LEVEL = 1.5  # decibels, mean of two sentences; that of many lies well within one
 MOST_DISTANCE = 4.0  # decibels: a voice's own statistics give about 2, another voice's 9; at 5 listeners' marks begin to fall
 SPECTRUM = 1024  # samples of a spectrum, 43 ms
 FLOOR = 1e-3  # of the loudest: what is fainter is not compared
@@ -152,7 +152,7 @@ class Calibrated:
     id: str
     path: Path
     level: float
-    """Decibels by which a sentence is louder or softer with its statistics than whole, the worst one; 0 for one measured before."""
+    """Decibels by which it is louder or softer with its statistics than whole, mean of the sentences; 0 for one measured before."""
     distance: float
     """Decibels by which the spectra differ, mean of the sentences; 0 for one measured before."""
 
@@ -181,7 +181,7 @@ def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None
             continue
         moments = measure(measuring, styles, mixture)
         levels, distances = zip(*differences(measuring, streaming, styles, mixture, moments), strict=True)
-        done = Calibrated(id, path, max(map(abs, levels)), float(np.mean(distances)))
+        done = Calibrated(id, path, abs(float(np.mean(levels))), float(np.mean(distances)))
         try:
             write(target, mixture.id, moments, good=done.is_good)
         except OSError as problem:
