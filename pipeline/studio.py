@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LOADING = 120.0  # seconds that a load may take before it counts as hung: a large model from a slow disk
 WARM_UP = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
+MOST_MIXED = 64  # voices that were asked for by name and are no engine's own, the latest ones: a name may be a stranger's
 COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
 
 
@@ -132,6 +134,7 @@ class Studio:
         """``rate``: hertz of every track."""
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
+        self._mixed: dict[str, Voice] = {}
         self._chain = chain
         self.lanes = lanes
         self.rate = rate
@@ -147,8 +150,25 @@ class Studio:
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
-        """Voices by engine, of the engines that are ready."""
-        return {name: engine.voices() for name, engine in self._engines.items() if self._status[name].state == "ready"}
+        """Voices by engine, of the engines that are ready; with those that were mixed for somebody."""
+        ready = {name: engine.voices() for name, engine in self._engines.items() if self._status[name].state == "ready"}
+        for voice in self._mixed.values():
+            if voice.engine in ready:
+                ready[voice.engine] += (voice,)
+        return ready
+
+    def has_voice(self, id: str) -> bool:
+        """Whether somebody here speaks with it. Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``)."""
+        if any(voice.id == id for voices in self.offers.values() for voice in voices):
+            return True
+        for name, engine in self._engines.items():
+            with contextlib.suppress(EngineError):
+                if self._status[name].state == "ready":
+                    self._mixed[id] = engine.voice(id)
+                    if len(self._mixed) > MOST_MIXED:
+                        del self._mixed[next(iter(self._mixed))]
+                    return True
+        return False
 
     def languages(self) -> tuple[str, ...]:
         """Primary languages that somebody here speaks, in order of first mention."""

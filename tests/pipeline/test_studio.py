@@ -1,3 +1,4 @@
+import dataclasses
 from contextlib import aclosing
 
 import numpy as np
@@ -8,7 +9,7 @@ from engines.tone import ToneEngine
 from pipeline.chain import Chain, ChainSettings
 from pipeline.lanes import Lanes, LaneSettings
 from pipeline.script import Wish
-from pipeline.studio import COMFORT, Chosen, Ended, Sounded, Studio
+from pipeline.studio import COMFORT, MOST_MIXED, Chosen, Ended, Sounded, Studio
 from tests.virtual_time import InlineLanes, run
 
 
@@ -53,6 +54,15 @@ class Asked(ToneEngine):
     def synthesize(self, request, pace):
         self.texts.append(request.text)
         return super().synthesize(request, pace)
+
+
+class Mixing(Asked):
+    """Has every voice whose id is a sum."""
+
+    def voice(self, id):
+        if "+" in id:
+            return dataclasses.replace(super().voice(""), id=id)
+        return super().voice(id)
 
 
 def studio(*engines, lanes=None):
@@ -142,3 +152,17 @@ async def test_it_is_the_same_on_real_lanes():
     sounds = await collect(made, "Good morning everybody.")
     assert sum(len(sound.samples) for sound in sounds if isinstance(sound, Sounded)) > 24_000
     lanes.close()
+
+
+def test_a_voice_that_is_mixed_for_somebody_is_spoken_with():
+    async def go():
+        made = studio(Mixing())
+        await made.load()
+        assert made.has_voice("a+b") and not made.has_voice("a")
+        chosen = (await collect(made, "Hello.", Wish("en", voice="a+b")))[0]
+        assert (chosen.engine, chosen.voice.id) == ("tone", "a+b")
+        for number in range(MOST_MIXED):
+            assert made.has_voice(f"a+{number}")
+        assert sum("+" in voice.id for voice in made.offers["tone"]) == MOST_MIXED
+
+    run(go())
