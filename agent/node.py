@@ -59,7 +59,8 @@ def find_engines(settings: Settings) -> tuple[list[Engine], list[str]]:
         try:
             engine = find_engine(name, settings)
         except EngineUnavailable as error:
-            left_out.append(str(error))
+            if is_set:
+                left_out.append(str(error))
             continue
         if not is_set and (command := engine.missing()):
             left_out.append(f"engine {name} is not installed: {command}")
@@ -107,8 +108,8 @@ class Node:
         """
         await asyncio.shield(self._loading)
         if not self.studio.offers:
-            reasons = "; ".join([*(f"{status.name}: {status.reason}" for status in self.studio.status), *self._left_out])
-            raise EngineUnavailable(f"no engine can speak here: {reasons}", remedy="see `voicebooth doctor`")
+            reasons = [*(f"{status.name}: {status.reason}" for status in self.studio.status), *self._left_out] or ["none is configured"]
+            raise EngineUnavailable(f"no engine can speak here: {'; '.join(reasons)}", remedy="see `voicebooth doctor`")
 
     async def _load(self) -> None:
         async with asyncio.TaskGroup() as tasks:

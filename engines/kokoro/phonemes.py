@@ -17,7 +17,7 @@ from typing import Any
 
 from engines.base import EngineUnavailable, SynthesisFailed
 from engines.kokoro import asia
-from engines.kokoro.runtimes import INSTALL
+from engines.kokoro.files import INSTALL
 
 MOST_TOKENS = 510  # what the model was trained with; the style table has a row for each count
 LEAST_CLAUSE = 24  # phonemes: a shorter clause by itself sounds torn off

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import BadModel, EngineError, EngineUnavailable, SynthesisFailed
+from engines.kokoro.files import INSTALL
 
 Feed = Mapping[str, npt.NDArray[Any]]
 Made = dict[str, npt.NDArray[np.float32]]
 
-INSTALL = "pip install 'voicebooth[kokoro]'"
 GPU = "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"
 TRIALS = 3  # runs of which the fastest counts: the others were disturbed
 NAMES = ("onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda")

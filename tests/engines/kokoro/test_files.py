@@ -47,7 +47,7 @@ def test_one_s_own_model_goes_first(packages, tmp_path):
 
 
 def test_voices_are_found_in_the_folder_before_the_cache(tmp_path):
-    with pytest.raises(EngineUnavailable, match=r"engines\.kokoro\.files"):
+    with pytest.raises(EngineUnavailable, match=r"python -m engines\.kokoro"):
         files.find_voices(tmp_path, tmp_path / "cache")
     for folder in (tmp_path / "cache" / "voices", tmp_path / "voices"):
         folder.mkdir(parents=True)

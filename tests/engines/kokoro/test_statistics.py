@@ -60,8 +60,8 @@ def test_pressed_statistics_come_back(tmp_path):
     for id, items in measured.items():
         for number, item in enumerate(items):
             again = pressed.moments(id, number)
-            assert again.mean == pytest.approx(item.mean, abs=0.01)
-            assert again.variance == pytest.approx(item.variance, rel=0.01)
+            assert again.mean == pytest.approx(item.mean, abs=0.02)
+            assert again.variance == pytest.approx(item.variance, rel=0.03)
 
 
 def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
