@@ -21,6 +21,7 @@ from bench.results import Figure, Result, Table, machine, moment, quantile, rati
 from engines.base import Pace, Request, Samples
 from engines.kokoro import KokoroEngine
 from engines.kokoro.files import cache_folder, find_model, find_voices
+from engines.kokoro.voices import Mixture, Styles
 
 LENGTHS = (13, 54, 158)  # characters
 MOST = {13: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
@@ -70,8 +71,7 @@ def _peer() -> Any:
     """kokoro-onnx with the same graph and voices, which it wants in one archive."""
     from kokoro_onnx import Kokoro
 
-    folder = find_voices(None, cache_folder())
-    table = np.fromfile(folder / f"{VOICE}.bin", dtype="<f4").reshape(-1, 1, 256)
+    table = Styles(*find_voices(None, cache_folder())).style(Mixture.parse(VOICE)).reshape(-1, 1, 256)
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch, "voices.npz")
         np.savez(archive, **{VOICE: table})  # type: ignore[arg-type]

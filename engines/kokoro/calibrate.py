@@ -171,7 +171,7 @@ def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None
     model = find_model(folder, cache)
     key, runtime = digest(model), make("onnxruntime", os.cpu_count() or 1)
     measuring, streaming = (Kokoro(find_parts(model, key, "float32", kind, cache), runtime, runtime) for kind in ("measuring", "frozen"))
-    styles = Styles(find_voices(folder, cache))
+    styles = Styles(*find_voices(folder, cache))
     Espeak.load()
     for id in ids or [id for id in styles.ids if can_read(id[0])]:
         mixture = Mixture.parse(id)

@@ -62,12 +62,13 @@ def find_model(folder: Path | None, cache: Path) -> Path:
         raise EngineUnavailable(f"Kokoro's model cannot be kept in {cache}: {problem}") from problem
 
 
-def find_voices(folder: Path | None, cache: Path) -> Path:
-    """The folder that holds the voices. Raises :exc:`EngineUnavailable`."""
-    for place in (model_folder(folder) / "voices", model_folder(folder), cache / "voices"):
-        if place.is_dir() and any(_is_voices(path) for path in place.iterdir()):
-            return place
-    raise EngineUnavailable("Kokoro's voices are not here", remedy=FETCH)
+def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
+    """The folders that hold voices; people's own come first. Raises :exc:`EngineUnavailable` when there are none."""
+    places = (model_folder(folder) / "voices", model_folder(folder), cache / "voices")
+    found = tuple(place for place in places if place.is_dir() and any(map(_is_voices, place.iterdir())))
+    if not found:
+        raise EngineUnavailable("Kokoro's voices are not here", remedy=FETCH)
+    return found
 
 
 def missing(folder: Path | None, cache: Path) -> str:

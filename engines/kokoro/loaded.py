@@ -69,7 +69,7 @@ class Loaded:
         self._digest = digest(self._model)
         parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
         Espeak.load()
-        self._styles = Styles(find_voices(settings.folder, self._cache))
+        self._styles = Styles(*find_voices(settings.folder, self._cache))
         self.voices = tuple(self._offered(settings.voices))
         name: str = settings.runtime if settings.precision == "float32" else "onnxruntime"
         if name == "auto":

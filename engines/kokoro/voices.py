@@ -77,12 +77,12 @@ def describe(id: str) -> Voice:
 
 
 class Styles:
-    """The voices of one folder: files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each."""
+    """The voices of folders, of which earlier ones go first: files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, *folders: Path) -> None:
         """Raises :exc:`BadModel` when an archive there is damaged."""
         self._places: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.npz")):
+        for path in (path for folder in folders for ending in ("bin", "npz") for path in sorted(folder.glob(f"*.{ending}"))):
             names = _names(path) if zipfile.is_zipfile(path) else [path.stem]
             for name in names:
                 if name[:1] in LANGUAGES and name[2:3] == "_":

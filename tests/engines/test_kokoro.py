@@ -74,7 +74,7 @@ def test_marks_follow_the_words(kokoro):
 
 def test_the_parts_with_their_own_statistics_are_the_whole(kokoro, measuring):
     """The frozen parts in one window, at the statistics that the measuring ones tell, give what those give."""
-    styles = Styles(find_voices(None, cache_folder()))
+    styles = Styles(*find_voices(None, cache_folder()))
     prepared = measuring.prepare(phonemize(TEXT, "a"), styles.style(Mixture.parse("af_heart")), 1.0)
     whole, moments = measuring.measure(prepared)
     flow = kokoro._loaded._kokoro.flow(prepared, moments)

@@ -50,13 +50,15 @@ def test_one_s_own_model_goes_first(packages, tmp_path):
     assert files.find_model(tmp_path, tmp_path / "cache") == own
 
 
-def test_voices_are_found_in_the_folder_before_the_cache(tmp_path):
+def test_voices_are_found_in_the_folder_and_in_the_cache(tmp_path):
     with pytest.raises(EngineUnavailable, match=r"python -m engines\.kokoro"):
         files.find_voices(tmp_path, tmp_path / "cache")
     for folder in (tmp_path / "cache" / "voices", tmp_path / "voices"):
         folder.mkdir(parents=True)
         (folder / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
-        assert files.find_voices(tmp_path, tmp_path / "cache") == folder
+        (folder / f"af_{folder.parent.name[:5]}.bin").write_bytes(bytes(files.SPOKEN))
+        assert files.find_voices(tmp_path, tmp_path / "cache")[0] == folder
+    assert len(Styles(*files.find_voices(tmp_path, tmp_path / "cache")).ids) == 3
 
 
 def test_what_is_missing_is_told_by_the_command_that_brings_it(packages, tmp_path, monkeypatch):
