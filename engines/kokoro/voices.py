@@ -77,7 +77,10 @@ def describe(id: str) -> Voice:
 
 
 class Styles:
-    """The voices of folders, of which earlier ones go first: files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each."""
+    """The voices of folders, of which earlier ones go first.
+
+    Files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each.
+    """
 
     def __init__(self, *folders: Path) -> None:
         """Raises :exc:`BadModel` when an archive there is damaged."""
