@@ -22,7 +22,7 @@ from engines.kokoro.statistics import BUCKETS, Moments, Pressed, bucket, write
 from engines.kokoro.voices import Mixture, Styles
 from engines.windows import Floats
 
-MOST_LEVEL = 1.5  # decibels, mean of two sentences; that of many lies well within one
+MOST_LEVEL = 3.0  # decibels, mean of two sentences: single ones stray by two either way, the mean of many lies within one
 MOST_DISTANCE = 4.0  # decibels: a voice's own statistics give about 2, another voice's 9; at 5 listeners' marks begin to fall
 SPECTRUM = 1024  # samples of a spectrum, 43 ms
 FLOOR = 1e-3  # of the loudest: what is fainter is not compared
