@@ -6,7 +6,7 @@ import pytest
 from engines.kokoro.cut import Part
 from engines.kokoro.sound import Factors
 from engines.kokoro.statistics import BUCKETS, EPSILON, FILE, Known, Moments, Pressed, bucket, frozen, write
-from engines.kokoro.voices import Mixture
+from engines.kokoro.voices import LANGUAGES, Mixture
 
 
 def moments(mean, deviation):
@@ -104,5 +104,7 @@ def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
 def test_the_package_s_file_is_small_and_holds_every_channel():
     assert FILE.stat().st_size < 2_000_000
     pressed = Pressed.read(FILE)
-    assert "af_heart" in pressed.ids
+    assert len(pressed.ids) == 54
+    assert {id[0] for id in pressed.ids} == set(LANGUAGES)
+    assert set(pressed.worse) < set(pressed.ids)
     assert pressed.moments("af_heart", 0).mean.shape == (17930,)
