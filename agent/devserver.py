@@ -24,7 +24,8 @@ from agent.config import cache_folder, child_environment
 MODULE = "github.com/livekit/livekit-server/cmd/server@v1.13.5"
 _PAGE = Path(__file__).parent.parent / "livekit.yaml"
 CONFIG = _PAGE if _PAGE.exists() else None  # an installed package has none: LiveKit's own defaults are the same
-DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml; media over UDP has 7882
+DEV_PORTS = (7880, 7881)  # signalling and media over TCP, as in livekit.yaml
+DEV_UDP_PORT = 7882  # media over UDP, as there
 BUILD_WAIT = 900.0  # seconds: two minutes on two cores, and a slow network before them
 FETCHES_ITSELF = 21  # Go 1.21 is the first that fetches the toolchain a module asks for; Debian 12 has 1.19
 VERSION_WAIT = 10.0  # seconds for Go to name its version: it takes 10 ms
@@ -36,7 +37,7 @@ STOP_WAIT = 1.5  # seconds from the first SIGTERM to SIGKILL; Ctrl-C promises an
 ATTEMPTS = 3  # a port that was free a moment ago may have been taken
 REMEDY = (
     "install it (https://docs.livekit.io/home/self-hosting/local/ names a command for each system), "
-    "or install Go 1.21 or newer so that it can be built, or name a running one with LIVEKIT_URL"
+    "or install Go 1.21 or newer so that it can be built, or name a running one: with LIVEKIT_URL for the node, with --url for the bench"
 )
 
 
@@ -244,6 +245,16 @@ def is_free(port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def is_udp_free(port: int) -> bool:
+    """The same for datagrams."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _cached() -> Path:

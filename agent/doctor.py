@@ -10,7 +10,18 @@ from functools import partial
 import numpy as np
 
 from agent.config import Settings
-from agent.devserver import DEV_PORTS, REMEDY, DevServer, ServerFailed, can_build, is_answering, is_free, locate
+from agent.devserver import (
+    DEV_PORTS,
+    DEV_UDP_PORT,
+    REMEDY,
+    DevServer,
+    ServerFailed,
+    can_build,
+    is_answering,
+    is_free,
+    is_udp_free,
+    locate,
+)
 from engines.base import NO_SAMPLES, Engine, EngineError, Pace, Request, Samples, Voice
 from pipeline.chain import primary
 from pipeline.lanes import PATIENCE, Lanes
@@ -198,12 +209,14 @@ async def ports(settings: Settings) -> Finding:
     if settings.livekit.url:
         return Finding("ports", True, "none needed: the node only calls out")
     wanted = DEV_PORTS
-    held = [port for port in wanted if not is_free(port)]
+    held = [str(port) for port in wanted if not is_free(port)]
+    if not is_udp_free(DEV_UDP_PORT):
+        held.append(f"{DEV_UDP_PORT} (UDP)")
     if not held:
-        return Finding("ports", True, f"{', '.join(map(str, wanted))} are free for the development server")
+        return Finding("ports", True, f"{', '.join(map(str, wanted))} and {DEV_UDP_PORT} (UDP) are free for the development server")
     if await is_answering("127.0.0.1", wanted[0]):
         return Finding("ports", True, f"a server runs on {wanted[0]}; LIVEKIT_URL=ws://127.0.0.1:{wanted[0]} uses it")
-    return Finding("ports", False, f"held by another program: {', '.join(map(str, held))}", f"`ss -lntp` names who holds {held[0]}; end it")
+    return Finding("ports", False, f"held by another program: {', '.join(held)}", f"`ss -lntup` names who holds {held[0]}; end it")
 
 
 async def diagnose(settings: Settings, engines: Sequence[Engine], others: Sequence[Engine] = ()) -> AsyncIterator[Finding]:

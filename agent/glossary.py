@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.config import DERIVED, LIVEKIT_VARIABLES, PREFIX, Settings
+from agent.config import DERIVED, PREFIX, Settings
 
 HIDDEN = "(set)"
 """Shown for a secret that is there."""
@@ -124,8 +124,3 @@ def _docstrings(kind: type) -> dict[str, str]:
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
-
-
-def variables() -> dict[str, str]:
-    """LiveKit's own variables, each with the key that it sets."""
-    return {variable: f"livekit.{key}" for variable, key in LIVEKIT_VARIABLES.items()}

@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
-from typing import Self, cast, get_args
+from typing import Any, Self, cast, get_args
 
-from agent.config import Settings, SettingsError, own_section
+from agent.config import Settings, SettingsError, cache_folder, own_section
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
@@ -45,7 +45,10 @@ def find_engine(name: str, settings: Settings) -> Engine:
         raise EngineUnavailable(f"there is no engine {name!r}", remedy=f"installed engines: {known}")
     if found.value.startswith("engines."):
         make = found.load()
-        return cast(Engine, make(getattr(settings, name)) if inspect.signature(make).parameters else make())
+        section: Any = getattr(settings, name)
+        if getattr(section, "cache", "") is None:  # engines do not read the environment, which may name another folder
+            section = dataclasses.replace(section, cache=cache_folder() / name)
+        return cast(Engine, make(section) if inspect.signature(make).parameters else make())
     try:
         engine = _make_own(found.load(), name, settings)
     except EngineUnavailable:

@@ -96,17 +96,18 @@ class Utterance:
     def __init__(self, upstream: Upstream, id: str, fields: Mapping[str, Any]) -> None:
         self.id = id
         self._upstream = upstream
-        self._fields = fields
+        self._fields = dict(fields)
+        self._is_ended = False
 
     async def write(self, text: str) -> None:
         """A further part. Cancelling it while it waits leaves the part unsaid."""
         for part in _parts(text):
-            await self._upstream.send({**self._fields, "type": "text", "text": part, "utterance": self.id, "final": False})
+            await self._send(part, final=False)
 
     async def revise(self, text: str, *, revision: int, final: bool = False) -> None:
-        """Replaces what has not begun to be spoken."""
-        fields = {**self._fields, "type": "text", "text": text, "utterance": self.id, "revision": revision, "final": final}
-        await self._upstream.send(fields)
+        """Replaces what has not begun to be spoken; what is written afterwards continues it."""
+        self._fields["revision"] = revision  # also of its end: the node drops what belongs to an older one
+        await self._send(text, final=final)
 
     async def flush(self) -> None:
         """Say what is held, complete or not."""
@@ -116,10 +117,14 @@ class Utterance:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            await self._upstream.send({**self._fields, "type": "text", "text": "", "utterance": self.id, "final": True})
-        else:
+        if error is not None:
             await self._upstream.cancel(self.id)
+        elif not self._is_ended:
+            await self._send("", final=True)
+
+    async def _send(self, text: str, *, final: bool) -> None:
+        await self._upstream.send({**self._fields, "type": "text", "text": text, "utterance": self.id, "final": final})
+        self._is_ended = final
 
 
 class Upstream:

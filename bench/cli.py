@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +23,15 @@ app = typer.Typer(
 )
 
 MISSED = 1  # exit status when a figure missed what it must reach
+Bench = Callable[[], results.Result]
 Quick = Annotated[bool, typer.Option("--quick", help="Few repeats: a first look, not a result to publish.")]
 Check = Annotated[bool, typer.Option("--check", help="End with status 1 when a figure misses what it must reach.")]
-Keep = Annotated[bool, typer.Option("--keep/--no-keep", help="Keep the result in bench/results, in place of the last one.")]
+Keep = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep/--no-keep", help="Keep the result in bench/results, in place of the last one; unless --quick.", show_default=False
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Order, pauses and schedule come from it.")]
 Url = Annotated[str, typer.Option(help="A LiveKit server with the keys devkey/secret; one of our own by default.", show_default=False)]
 Repeats = Annotated[int | None, typer.Option("--iterations", "-n", min=1, help="Texts per length and system.", show_default=False)]
@@ -38,34 +45,34 @@ def whole(
     stress: Annotated[bool, typer.Option("--stress", help="`rooms`, with --check.")] = False,
     iterations: Repeats = None,
     connections: Annotated[int | None, typer.Option(min=1, help="Rooms at once.", show_default=False)] = None,
+    url: Url = "",
 ) -> None:
     if context.invoked_subcommand is not None:
         return
     everything = all_ or not (benchmark or stress)
-    found: list[results.Result] = []
+    benches: list[Bench] = []
     if benchmark or everything:
-        found += [_engine(False, 1, iterations), _latency(False, 1, iterations, "")]
+        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, url)]
     if stress or everything:
-        found.append(_rooms(False, 1, "", connections, None, None, "piper"))
+        benches.append(partial(_rooms, False, 1, url, connections, None, None, "piper"))
     if everything:
-        found.append(_chain(False, 1, ""))
-    _tell(found, keep=True, check=benchmark or stress or all_)
-    _publish()
+        benches.append(partial(_chain, False, 1, url))
+    _measure(benches, keep=True, check=benchmark or stress, publish=True)
 
 
 @app.command()
 def latency(
-    quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, iterations: Repeats = None, url: Url = ""
+    quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None, url: Url = ""
 ) -> None:
     """Text to first sound at a listener, beside two peers in the same room; the node's own delay, pauses, interruptions."""
-    _tell([_latency(quick, seed, iterations, url)], keep=keep, check=check)
+    _measure([partial(_latency, quick, seed, iterations, url)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
 def rooms(
     quick: Quick = False,
     check: Check = False,
-    keep: Keep = True,
+    keep: Keep = None,
     seed: Seed = 1,
     url: Url = "",
     number: Annotated[int | None, typer.Option("--rooms", "--connections", min=2, help="Rooms at once.", show_default=False)] = None,
@@ -76,46 +83,45 @@ def rooms(
     engine: Annotated[str, typer.Option(help="The node's engine.")] = "piper",
 ) -> None:
     """Many rooms in one node, texts by a schedule that waits for no answer; what an idle and a speaking room cost."""
-    _tell([_rooms(quick, seed, url, number, duty, seconds, engine)], keep=keep, check=check)
+    _measure([partial(_rooms, quick, seed, url, number, duty, seconds, engine)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
-def engine(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, iterations: Repeats = None) -> None:
+def engine(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None) -> None:
     """The Piper engine alone beside piper-tts: first sound, whole work, likeness of the samples."""
-    _tell([_engine(quick, seed, iterations)], keep=keep, check=check)
+    _measure([partial(_engine, quick, seed, iterations)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
-def chain(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, url: Url = "") -> None:
+def chain(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
     """The chain while its first engine stalls, hangs, dies, is slow or silent; beside livekit-agents; hedges, forecasts, decisions."""
-    _tell([_chain(quick, seed, url)], keep=keep, check=check)
+    _measure([partial(_chain, quick, seed, url)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
-def kokoro(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, iterations: Repeats = None) -> None:
+def kokoro(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None) -> None:
     """Kokoro alone beside kokoro-onnx: first sound, whole work, memory. Three minutes."""
-    _tell([_kokoro(quick, seed, iterations)], keep=keep, check=check)
+    _measure([partial(_kokoro, quick, seed, iterations)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
 def quality(
     quick: Quick = False,
     check: Check = False,
-    keep: Keep = True,
+    keep: Keep = None,
     voice: Annotated[list[str] | None, typer.Option(help="A voice to hear; may be repeated. Without: all.", show_default=False)] = None,
 ) -> None:
     """Kokoro streamed against Kokoro whole: words, DNSMOS, level and seams, voice by voice. Half an hour for all."""
-    _tell([_quality(quick, tuple(voice or ()))], keep=keep, check=check)
+    _measure([partial(_quality, quick, tuple(voice or ()))], keep=_kept(keep, quick), check=check)
 
 
 @app.command("all")
-def everything(quick: Quick = False, check: Check = False, keep: Keep = True, seed: Seed = 1, url: Url = "") -> None:
-    """`engine`, `latency`, `rooms` and `chain`, one after the other, then `report`."""
-    found = [_engine(quick, seed, None), _latency(quick, seed, None, url), _rooms(quick, seed, url, None, None, None, "piper")]
-    found.append(_chain(quick, seed, url))
-    _tell(found, keep=keep, check=False)
-    _publish()
-    _judge(found, check)
+def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
+    """`engine`, `latency`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
+    benches = [partial(_engine, quick, seed, None), partial(_latency, quick, seed, None, url)]
+    benches.append(partial(_rooms, quick, seed, url, None, None, None, "piper"))
+    benches.append(partial(_chain, quick, seed, url))
+    _measure(benches, keep=_kept(keep, quick), check=check, publish=_kept(keep, quick))
 
 
 @app.command()
@@ -191,11 +197,21 @@ def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | N
     return asyncio.run(rooms.run(plan, url))
 
 
-def _tell(found: Sequence[results.Result], *, keep: bool, check: bool) -> None:
-    for result in found:
-        print(results.told(result) + "\n")
+def _kept(keep: bool | None, quick: bool) -> bool:
+    """A first look takes the place of no published result unless that is asked for."""
+    return not quick if keep is None else keep
+
+
+def _measure(benches: Sequence[Bench], *, keep: bool, check: bool, publish: bool = False) -> None:
+    """One after the other. What one has found is kept before the next begins, and published whatever was missed."""
+    found = []
+    for bench in benches:
+        found.append(bench())
+        print(results.told(found[-1]) + "\n", flush=True)
         if keep:
-            results.save(result)
+            results.save(found[-1])
+    if publish:
+        _publish()
     _judge(found, check)
 
 
@@ -210,6 +226,5 @@ def _judge(found: Sequence[results.Result], check: bool) -> None:
 def _publish() -> None:
     from bench import picture
 
-    kept = results.saved()
+    picture.draw(results.saved(), results.FOLDER)
     results.main()
-    picture.draw(kept, results.FOLDER)

@@ -34,7 +34,7 @@ class Row:
     ttfa: float | None
     """Milliseconds at the node; None when it was not spoken."""
     heard: float | None
-    """Milliseconds from the node holding it, with nothing older to say, to its sound at the listener."""
+    """Milliseconds from the node holding it, with nothing older to say, to its sound at the listener; None when none came."""
     gap: float | None
     """Milliseconds of silence before it, at the listener."""
 
@@ -98,8 +98,8 @@ def rows(log: EventLog, utterance: str, recording: Recording) -> list[Row]:
 
 
 def unspoken(asked: Passage, found: Sequence[Row]) -> list[str]:
-    """Sentences of the passage whose words were not all said, in order. The node may cut a long one, so letters are compared."""
-    said = "".join("".join(row.text.split()) for row in found if row.ttfa is not None)
+    """Sentences of the passage whose words were not all heard, in order. The node may cut a long one, so letters are compared."""
+    said = "".join("".join(row.text.split()) for row in found if row.heard is not None)
     missing, place = [], 0
     for sentence in asked.sentences:
         at = said.find("".join(sentence.split()), place)

@@ -19,7 +19,6 @@ FRAME = 0.010  # seconds: the unit in which loudness is judged
 FRAME_SAMPLES = round(RATE * FRAME)
 AUDIBLE = -50.0  # dBFS, RMS over a frame: the quietest that counts as sound
 PAUSE = 0.060  # seconds: a shorter silence is part of a word (the closure before a "t" lasts about that long)
-DIGITAL = -72.0  # dBFS: a voice's own pauses hold its noise; what is quieter was never spoken
 TONE = 0.02  # of full scale: between the level of a tone and that of a codec's echo of it
 APART = 0.025  # seconds of silence between two tones at the least: the engines leave 40 ms, a lost packet 20
 SHORTEST_TONE = 0.040  # seconds: half of the shortest word
@@ -144,23 +143,6 @@ def pauses(heard: tuple[Span, ...]) -> tuple[float, ...]:
     return tuple(after.start - before.end for before, after in pairwise(heard))
 
 
-def dropouts(recording: Recording, *, shortest: float = 0.020, longest: float = 0.150) -> tuple[float, ...]:
-    """Where the sound went away in the middle: starts (seconds by samples) of holes of digital silence.
-
-    A voice's own pauses hold its noise floor; a hole that was never spoken holds nothing. Holes above ``longest`` are pauses that
-    somebody meant (between sentences).
-    """
-    levels = loudness(recording.samples)
-    if not len(levels):
-        return ()
-    quiet = np.concatenate(([False], levels < DIGITAL, [False]))
-    edges = np.flatnonzero(quiet[1:] != quiet[:-1]).reshape(-1, 2)
-    lengths = (edges[:, 1] - edges[:, 0]) * FRAME
-    inside = (edges[:, 0] > 0) & (edges[:, 1] < len(levels))
-    found = edges[inside & (lengths >= shortest - 1e-9) & (lengths <= longest + 1e-9)]
-    return tuple(float(a * FRAME) for a in found[:, 0])
-
-
 def starved(recording: Recording, *, longest: float = 0.060) -> tuple[float, ...]:
     """Waits between two frames above ``longest`` seconds: the listener's own loop was late, or frames stopped coming."""
     waits = np.diff(recording.arrivals)
@@ -173,11 +155,3 @@ def write_wav(path: Path, samples: Samples, *, rate: int = RATE) -> None:
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(samples.astype("<i2").tobytes())
-
-
-def read_wav(path: Path) -> tuple[Samples, int]:
-    """Mono samples and their rate. Raises ``ValueError`` for anything but 16-bit mono."""
-    with wave.open(str(path), "rb") as file:
-        if (file.getnchannels(), file.getsampwidth()) != (1, 2):
-            raise ValueError(f"{path} is not 16-bit mono")
-        return np.frombuffer(file.readframes(file.getnframes()), dtype="<i2").astype(np.int16), file.getframerate()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,18 @@ def plain(text: str) -> str:
 def word_errors(meant: str, heard: str) -> float:
     """The word error rate: substitutions, insertions and deletions for each word meant; 0 when all were understood."""
     return float(jiwer.wer(plain(meant), plain(heard)))
+
+
+def understood(meant: Sequence[str], heard: str) -> list[float]:
+    """For each sentence meant, the part of its words that was heard, in the order of the whole: 0 for a sentence that was left out.
+
+    A missing sentence is a small part of a passage's word errors; here it stands alone.
+    """
+    sentences = [plain(sentence).split() for sentence in meant]
+    found = jiwer.process_words(" ".join(word for words in sentences for word in words), plain(heard))
+    equal = {place for chunk in found.alignments[0] if chunk.type == "equal" for place in range(chunk.ref_start_idx, chunk.ref_end_idx)}
+    parts, start = [], 0
+    for words in sentences:
+        parts.append(len(equal & set(range(start, start + len(words)))) / len(words))
+        start += len(words)
+    return parts

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -163,8 +163,11 @@ def told(result: Result) -> str:
     return "\n\n".join(blocks)
 
 
-def report(results: Sequence[Result]) -> str:
-    return "\n\n".join(told(result) for result in results) if results else "Nothing has been measured yet: `make bench`."
+def report(results: Sequence[Result], pictures: Mapping[str, str] | None = None) -> str:
+    """All results in Markdown; ``pictures`` names the file of those that are drawn, as seen from where the text will stand."""
+    drawn = pictures or {}
+    blocks = [told(result) + (f"\n\n![{result.bench}]({drawn[result.bench]})" if result.bench in drawn else "") for result in results]
+    return "\n\n".join(blocks) or "Nothing has been measured yet: `make bench`."
 
 
 def rewrite(text: str, block: str) -> str:
@@ -176,8 +179,9 @@ def rewrite(text: str, block: str) -> str:
 
 
 def main(folder: Path = FOLDER, readme: Path = README) -> None:
-    """Prints the tables, and writes them into the README where it has a place for them."""
-    block = report(saved(folder))
+    """Prints the tables, and writes them into the README where it has a place for them, with the pictures that are in ``folder``."""
+    pictures = {path.stem: Path(os.path.relpath(path, readme.parent)).as_posix() for path in folder.glob("*.svg")}
+    block = report(saved(folder), pictures)
     print(block)
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
         readme.write_text(rewrite(text, block), encoding="utf-8")

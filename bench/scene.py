@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from bench.hearing import Recording
 from bench.listener import Ear, Listener, Reception
@@ -130,8 +129,3 @@ async def rest(random: random.Random, shortest: float = 0.2, longest: float = 0.
 
 def milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1000
-
-
-def names(*parts: Any) -> str:
-    """A room name of its own for each run: a room that is left is kept by the server for a while."""
-    return "-".join(map(str, parts))

@@ -217,7 +217,7 @@ class Catalog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if entry.terms and accept:
-                self._accept(entry)
+                self.accept(entry)
             if not self.is_accepted(entry):
                 raise NotAccepted(
                     f"{id} is under {entry.licence}: {entry.terms}", remedy=f"voicebooth models install --accept-licence {id}"
@@ -294,7 +294,9 @@ class Catalog:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def _accept(self, entry: Entry) -> None:
+    def accept(self, entry: Entry) -> None:
+        """Its licence is accepted, here and from now on. Raises :exc:`OSError`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder, "licences"):
             accepted = {**self._accepted(), entry.id: entry.licence}
             draft = part_of(self.folder / ACCEPTED)

@@ -108,12 +108,13 @@ class PiperEngine(Engine):
         id, _, speaker = voice.id.partition("#")
         return self._loaded[id].speak(request, speaker, pace)
 
-    def compare(self, text: str, window: float) -> tuple[Floats, Floats]:
+    def compare(self, text: str, window: float, **options: float) -> tuple[Floats, Floats]:
         """The default voice's raw sound of one sentence, in windows and in one pass over the same noise: shape (n,), before any gain.
 
-        16-bit samples are too coarse to tell how alike the two are. Raises :exc:`SynthesisFailed` when the voice is spoken whole.
+        16-bit samples are too coarse to tell how alike the two are; ``options`` are those of a request.
+        Raises :exc:`SynthesisFailed` when the voice is spoken whole.
         """
-        return self._loaded[self.voice("").id.partition("#")[0]].compare(text, window)
+        return self._loaded[self.voice("").id.partition("#")[0]].compare(Request(text, options=options), window)
 
     def _wanted(self) -> list[Installed]:
         installed = {item.id: item for item in find_installed(self._settings.folder)}

@@ -106,11 +106,11 @@ class LoadedVoice:
                 yield Chunk(self._loud(raw))
             position += sound.chain.columns
 
-    def compare(self, text: str, window: float) -> tuple[Floats, Floats]:
+    def compare(self, request: Request, window: float) -> tuple[Floats, Floats]:
         if self._plan is None:
             raise SynthesisFailed(f"voice {self.id} is spoken whole")
-        piece = next(_pieces(self._phonemize(text)[0]))
-        windowed, whole = (self._prepare(piece, _Noise(Request(text), self._config, text), 0) for _ in range(2))
+        piece = next(_pieces(self._phonemize(request.text)[0]))
+        windowed, whole = (self._prepare(piece, _Noise(request, self._config, request.text), 0) for _ in range(2))
         return np.concatenate(list(windowed.windows(Pace(window), self._rate))), np.ravel(whole.chain.pull(0, whole.chain.columns))
 
     def _prepare(self, piece: Sequence[str], noise: _Noise, speaker: int) -> _Sound:

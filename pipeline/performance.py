@@ -36,8 +36,8 @@ class Timing(Protocol):
     def in_hand(self) -> float:
         """Seconds of sound that are made and not yet heard."""
 
-    def window(self) -> float:
-        """Seconds of sound that the next step may make; 0 when the listener waits."""
+    def window(self, cost: float) -> float:
+        """Seconds of sound that the next step may make; 0 when the listener waits. ``cost``: seconds of work a second of speech."""
 
     def pause(self) -> float:
         """Seconds of silence that belong after this sentence."""
@@ -244,7 +244,7 @@ class Performance:
         for take in list(self._takes):
             if take.future is None:
                 try:
-                    take.start(due=self._timing.due(), window=self._timing.window())
+                    take.start(due=self._timing.due(), window=self._timing.window(self._chain.forecast(take.candidate).cost))
                 except EngineError as error:
                     return self._fail(take, error)
         futures = [take.future for take in self._takes if take.future is not None]

@@ -72,8 +72,6 @@ class PlayoutBuffer:
         self._dry_since: float | None = None
         self.underruns = 0
         """How often a sentence that had begun ran dry."""
-        self.dry_seconds = 0.0
-        """How long, in all."""
 
     @property
     def in_hand(self) -> float:
@@ -84,10 +82,6 @@ class PlayoutBuffer:
     def is_empty(self) -> bool:
         """Whether there is nothing to read, neither sound nor cues."""
         return not self._items and not len(self._tail)
-
-    @property
-    def is_frozen(self) -> bool:
-        return self._frozen
 
     @property
     def speaking(self) -> str:
@@ -167,7 +161,6 @@ class PlayoutBuffer:
     def _note_dryness(self, read: int, count: int, now: float) -> None:
         if read and self._dry_since is not None:
             self.underruns += 1
-            self.dry_seconds += now - self._dry_since
             self._dry_since = None
         if read < count and self._speaking and self._dry_since is None:
             self._dry_since = now + read / self.sample_rate
@@ -176,11 +169,6 @@ class PlayoutBuffer:
         """Take these sentences back: what of them is unread is never heard. Tells what was heard of the one that was cut."""
         with self._lock:
             return self._take_back(lambda sentence: sentence in sentences)
-
-    def clear(self) -> Heard | None:
-        """Take everything back."""
-        with self._lock:
-            return self._take_back(lambda sentence: True)
 
     def _take_back(self, is_taken: Callable[[str], bool]) -> Heard | None:
         cut = None

@@ -19,7 +19,7 @@ MESSAGE_BYTES = 128 * 1024
 SEQ_LIMIT = 2**53
 """Numbers above it are not whole in every JSON reader (RFC 8259, section 6)."""
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """An id or a name that somebody else made up: printable, bounded."""
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
 Budget = Annotated[int, Field(ge=20, le=10_000)]
@@ -117,7 +117,7 @@ class End(Message):
 
 AnyMessage = Hello | Config | Text | Flush | Cancel | Ping | End
 _MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="type")])
-_CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r") | {"\x7f"}
+_CONTROL = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) - frozenset("\t\n\r\x85")  # U+0085 is a line end, too
 
 
 def parse(raw: bytes) -> AnyMessage:

@@ -27,11 +27,13 @@ from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-ROUND = 0.07  # seconds in which two cores make a step for one of those that are made at once: a first window lasts for a round of them
 FIRST_WINDOW = 0.25  # seconds of sound at the least in a sentence's first step while others are made, too
+ROUND = 0.07  # seconds of it for each of them: it should last until they have had a step each
+FIRST_WORK = 0.06  # seconds of work at the most for what goes beyond the least: its listener waits for it
 SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
 LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
+LEAST_COST = 0.001  # seconds of work a second of speech: of an engine that takes next to nothing
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
 
 
@@ -410,12 +412,12 @@ class _Timing:
     def in_hand(self) -> float:
         return self._speaker.buffer.in_hand
 
-    def window(self) -> float:
+    def window(self, cost: float) -> float:
         in_hand, live = self._speaker.buffer.in_hand, self._speaker._studio.lanes.live
         if live <= 1:
             return min(in_hand, LARGEST_WINDOW)
         if not self._turn.samples and not in_hand:
-            return min(max(FIRST_WINDOW, live * ROUND), SHARED_WINDOW)
+            return max(FIRST_WINDOW, min(live * ROUND, FIRST_WORK / max(cost, LEAST_COST), SHARED_WINDOW))
         return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)
 
     def pause(self) -> float:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 LOADING = 120.0  # seconds that a load or the first step may take before it counts as hung: a large model from a slow disk
 SHORT = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
-LONG = "The interpreters have taken their seats, and the first speaker may begin."  # how the front grows
+LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
 WARM_UP = (SHORT, SHORT, LONG)  # the first sentence of an engine pays for what is made once; those after it are measured
 SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
 BUSY = 0.25  # seconds after which a probe that found no idle lane looks again

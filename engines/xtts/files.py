@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from engines.base import BadModel, EngineUnavailable
-from engines.catalog import default_folder
+from engines.catalog import Catalog, default_folder, known_models
 
 ID = "xtts"
 """How `voicebooth models` calls it."""
-REPOSITORY = "coqui/XTTS-v2"
-"""On the hub."""
-REVISION = "6c2b0d75eae4b7047358e3b6bd9325f857d43f77"
-LICENCE = "Coqui Public Model License 1.0.0"
-LICENCE_URL = "https://coqui.ai/cpml"
 LICENCE_SUMMARY = "non-commercial use only, of the model and of what it says; whoever gets either must be given these terms"
 INSTALL = f"voicebooth models install {ID} --accept-licence"
 
 MODEL, CONFIG, VOCABULARY, SPEAKERS = "model.pth", "config.json", "vocab.json", "speakers_xtts.pth"
 RECORDINGS = "speakers"
 """Folder beside the model: a recording, or a folder of recordings, for each further speaker."""
-ACCEPTED = "licence.json"
-"""File beside the model that says who accepted which licence; `voicebooth models install` writes it."""
 CONFIG_BYTES = 1 << 20  # a configuration is 4 kB
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """One file of the model on the hub."""
-
-    name: str
-    size: int
-    """Bytes."""
-    sha256: str
-
-
-FILES = (
-    File(MODEL, 1_867_929_118, "c7ea20001c6a0a841c77e252d8409f6a74fb423e79b3206a0771ba5989776187"),
-    File(CONFIG, 4_368, "ef262b1454dd2a77e1461b0b2cd53e19b8a7624cc131b837d36df67356bc75e8"),
-    File(VOCABULARY, 361_219, "928260878a59da8a72a2a5b7687fea29d5106137669d90945430fe17e415304a"),
-    File(SPEAKERS, 7_754_818, "f0f6137c19a4eab0cbbe4c99b5babacf68b1746e50da90807708c10e645b943b"),
-)
-"""What is to be fetched. A model trained further by its user has the same names and other contents."""
 
 
 def model_folder(folder: Path | None) -> Path:
@@ -70,24 +42,21 @@ def find_model(folder: Path | None) -> Path:
 
 
 def accept_licence(place: Path) -> None:
-    """Keeps that the licence was shown and accepted, in the model's folder. Raises :exc:`OSError`."""
+    """Keeps that the licence was shown and accepted, beside the model's folder. Raises :exc:`OSError`."""
     place.mkdir(parents=True, exist_ok=True)
-    (place / ACCEPTED).write_text(json.dumps({"licence": LICENCE, "url": LICENCE_URL, "accepted": True}) + "\n", encoding="utf-8")
+    Catalog(place.parent).accept(known_models()[ID])
 
 
 def is_accepted(place: Path) -> bool:
-    """Whether this licence was accepted for the model in this folder."""
-    try:
-        kept = json.loads((place / ACCEPTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(kept, dict) and kept.get("licence") == LICENCE and kept.get("accepted") is True
+    """Whether its licence was accepted for the model in this folder."""
+    return Catalog(place.parent).is_accepted(known_models()[ID])
 
 
 def check_licence(place: Path) -> None:
     """Raises :exc:`EngineUnavailable` where it was not accepted."""
     if not is_accepted(place):
-        raise EngineUnavailable(f"the XTTS model is under the {LICENCE} ({LICENCE_URL}): {LICENCE_SUMMARY}", remedy=INSTALL)
+        entry = known_models()[ID]
+        raise EngineUnavailable(f"the XTTS model is under the {entry.licence} ({entry.terms}): {LICENCE_SUMMARY}", remedy=INSTALL)
 
 
 def digest(place: Path) -> str:

@@ -64,7 +64,6 @@ class Words:
     kings: str = ""
     """Names, as an expression, after which a Roman numeral is read."""
     hashtag: str = "hashtag"
-    day_first: bool = True
     bare_cents: bool = False
     """After a currency, its hundredths are a number alone."""
 
@@ -116,7 +115,6 @@ _EN = Words(
         "Louis|Henry|Charles|Elizabeth|George|William|Edward|Richard|James|Philip|Frederick|Napoleon|Nicholas|"
         "Alexander|Pius|John Paul|Benedict"
     ),
-    day_first=False,
 )
 
 _DE = Words(

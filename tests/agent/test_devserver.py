@@ -83,7 +83,7 @@ def test_a_build_has_an_end(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_without_go_it_says_how_to_get_one(bare: Path) -> None:
-    with pytest.raises(ServerMissing, match="LIVEKIT_URL") as caught:
+    with pytest.raises(ServerMissing, match="LIVEKIT_URL for the node, with --url for the bench") as caught:
         find_server()
     assert "\n" not in str(caught.value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Generator
 from pathlib import Path
@@ -199,8 +200,24 @@ async def test_a_server_program_that_does_not_start_is_told(monkeypatch: pytest.
 async def test_ports_are_needed_only_by_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (await doctor.ports(at("wss://rooms.example.org"))).ok
     monkeypatch.setattr(doctor, "is_free", lambda port: port != 7881)
+    monkeypatch.setattr(doctor, "is_udp_free", lambda port: True)
     finding = await doctor.ports(Settings())
     assert (finding.ok, "7881" in finding.text) == (False, True)
+
+
+async def test_a_program_that_holds_the_port_for_datagrams_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "is_free", lambda port: True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(doctor, "DEV_UDP_PORT", other.getsockname()[1])
+        monkeypatch.setattr(doctor, "is_answering", answers_not)
+        finding = await doctor.ports(Settings())
+    assert (finding.ok, finding.text) == (False, f"held by another program: {doctor.DEV_UDP_PORT} (UDP)")
+    assert (await doctor.ports(Settings())).ok
+
+
+async def answers_not(host: str, port: int) -> bool:
+    return False
 
 
 @pytest.mark.e2e

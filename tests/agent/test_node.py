@@ -37,6 +37,12 @@ def test_engines_are_found_by_name_and_get_their_section():
     assert {voice.language for voice in engine.voices()} == {"eo"}
 
 
+def test_cut_voices_are_kept_in_this_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert find_engine("piper", settings())._settings.cache == tmp_path / "voicebooth" / "piper"
+    assert find_engine("piper", settings(piper={"cache": tmp_path}))._settings.cache == tmp_path
+
+
 def test_an_unknown_engine_names_the_known_ones():
     with pytest.raises(EngineUnavailable, match=r"piper, .*tone"):
         find_engine("megaphone", settings())

@@ -178,6 +178,21 @@ async def test_a_new_node_is_told_what_was_configured_before_the_texts():
         assert (text["text"], text["seq"]) == ("Guten Tag.", 0)
 
 
+async def test_what_follows_a_revision_belongs_to_it_and_an_end_is_said_once():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        async with up.utterance(speed=1.2) as words:
+            await words.write("One")
+            await words.revise("Two", revision=3)
+            await words.write(" three.")
+        found = [(message.get("revision"), message["text"], message["final"]) for message in await room.messages()]
+        assert found == [(None, "One", False), (3, "Two", False), (3, " three.", False), (3, "", True)]
+        async with up.utterance() as words:
+            await words.revise("Four.", revision=1, final=True)
+        assert [(message["text"], message["final"]) for message in await room.messages()] == [("Four.", True)]
+
+
 async def test_only_a_booth_is_believed_that_it_is_one():
     room = joined(guest="", other="upstream", node="booth")
     async with Upstream(room) as up:

@@ -25,5 +25,11 @@ def test_a_sentence_that_was_chosen_and_never_heard_is_missing() -> None:
     assert table(found).splitlines()[-1].split() == ["3", "tone", "-", "-", "-", "No."]
 
 
+def test_a_sentence_that_only_the_node_knows_of_is_missing() -> None:
+    found = rows("One is here.", "A long one, which the node may cut at its comma.", "No.")
+    found.append(Row("No.", "tone", 41.0, None, None))
+    assert unspoken(PASSAGE, found) == ["No."]
+
+
 def test_the_table_shows_characters_engine_times_and_gap() -> None:
     assert table(rows("One is here.")).splitlines()[1].split() == ["12", "tone", "41", "82", "300", "One", "is", "here."]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -130,7 +131,10 @@ def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
     assert hanging.rows[1][1:] == (34_000.0, pytest.approx(300.0), 400.0) and len(hanging.rows[0]) == len(hanging.columns)
 
 
+@pytest.mark.voice  # in real time, which a quick loop has none of
+@pytest.mark.flaky(reruns=2)
 async def test_forecasts_and_work_are_those_of_a_node() -> None:
     """The tone engine is the quickest there is: hardly any sentences are needed to see that it runs."""
     plan = faults.Plan(engine="tone", forecast=2)
-    assert await faults._forecasts(plan, 2) == [], "too few to be judged"
+    async with asyncio.timeout(60):
+        assert await faults._forecasts(plan, 2) == [], "too few to be judged"

@@ -77,6 +77,19 @@ def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert readme.read_text() == "# A title\n"
 
 
+def test_a_picture_beside_the_results_is_shown_in_the_readme_with_its_own_result(tmp_path: Path) -> None:
+    folder, readme = tmp_path / "bench" / "results", tmp_path / "README.md"
+    for bench in ("latency", "rooms"):
+        save(result(MET, bench=bench), folder)
+    (folder / "latency.svg").write_text("<svg/>")
+    (folder / "old.svg").write_text("<svg/>")
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    main(folder, readme)
+    text = readme.read_text()
+    assert text.count("![") == 1
+    assert text.index("### latency") < text.index("![latency](bench/results/latency.svg)") < text.index("### rooms")
+
+
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
 @settings(max_examples=50, deadline=None)
 def test_a_quantile_lies_among_its_values(values: list[float], q: float) -> None:

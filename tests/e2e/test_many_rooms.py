@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import random
 
 import numpy as np
 
-from tests.e2e.conftest import House, score
+from tests.e2e.conftest import House, Person, score
 from tests.e2e.test_room import SETTLE, heard
 
 TRACKS = ("booth-en", "booth-fr") * 4
@@ -37,3 +40,49 @@ async def test_eight_rooms_in_two_languages_hear_their_own_text_only(house: Hous
     for listener, track, (english, french) in zip(listeners, TRACKS, texts, strict=True):
         meant, found = words(score(english if track == "booth-en" else french)), words(heard(listener, track))
         assert len(found) == len(meant) and np.allclose(found, meant, rtol=0.02), (track, meant, found)
+
+
+FLOOD = 2_000  # utterances, twice as many as a room may have waiting, and garbage after every fifth
+AT_ONCE = 50  # packets that are sent together
+
+
+async def flood(person: Person) -> None:
+    chance = random.Random(5)
+    packets = []
+    for number in range(FLOOD):
+        packets.append(json.dumps({"type": "text", "text": f"Nobody wants to hear number {number}.", "utterance": f"f{number}"}).encode())
+        if number % 5 == 0:
+            packets.append(chance.choice([chance.randbytes(60), b'{"type":"text","text":7}', b'{"type":"nonsense"}', b"[" * 5_000]))
+    for start in range(0, len(packets), AT_ONCE):
+        await asyncio.gather(*(person.send_raw(raw) for raw in packets[start : start + AT_ONCE]))
+
+
+async def test_a_room_is_heard_whole_while_another_is_flooded_with_text_and_garbage(house: House):
+    quiet, loud = f"{house.name}-quiet", f"{house.name}-loud"
+    await asyncio.gather(house.booth(room=quiet), house.booth(room=loud))
+    listener = await house.listener(room=quiet, wanted=lambda participant, track: track == "booth-en")
+    person, crowd = await house.person(room=quiet), await house.person(room=loud)
+    await listener.ear("booth-en")
+    texts = [f"Sentence {word} of the quiet room." for word in ("one", "two", "three")]
+    flooding = asyncio.create_task(flood(crowd))
+    try:
+        await crowd.told("error")
+        for number, text in enumerate(texts):
+            await person.send(text=text, utterance=f"q{number}")
+            await person.told("speech_finished", utterance=f"q{number}")
+            assert number or not flooding.done()  # else nothing was shown
+        await asyncio.wait_for(flooding, 30)
+    finally:
+        flooding.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await flooding
+    await asyncio.sleep(SETTLE)
+    meant, found = words([pitch for text in texts for pitch in score(text)]), words(heard(listener))
+    assert len(found) == len(meant) and np.allclose(found, meant, rtol=0.02), (meant, found)
+    assert not [event for event in person.events if event["type"] in ("dropped", "error")]
+    refused = [event for event in crowd.events if event["type"] == "dropped" or event.get("code") == "overloaded"]
+    assert {event.get("why", event.get("code")) for event in refused} <= {"overflow", "overloaded"}
+    await crowd.send(type="cancel")
+    crowd.events.clear()
+    await crowd.send(text="Now listen.", utterance="last")
+    await crowd.told("speech_finished", utterance="last")

@@ -85,3 +85,65 @@ async def test_a_text_that_is_too_long_for_a_packet_travels_as_a_stream(house: H
         await up.cancel()
         await up.drain(20)
     assert not [event for event in events if event["type"] in ("error", "gap")]
+
+
+async def test_a_revision_replaces_what_has_not_begun_and_is_continued_and_ended(house: House):
+    await house.booth()
+    listener = await house.listener()
+    await listener.ear("booth-en")
+    events: list[dict[str, Any]] = []
+    async with upstream(house, events) as up:
+        await up.wait_ready()
+        await up.say("Wait for me, please.")
+        async with up.utterance() as words:
+            await words.write("This is not what")
+            await words.revise("This is what", revision=1)
+            await words.write(" I mean")
+        async with up.utterance() as words:
+            await words.write("Wrong again")
+            await words.revise("Right at last.", revision=1, final=True)
+        await up.drain(20)
+    await asyncio.sleep(SETTLE)
+    texts = ("Wait for me, please.", "This is what I mean", "Right at last.")
+    assert sounds_like(pitches(listener.ears["booth-en"].recording().samples, RATE), *texts)
+    assert {event["text"] for event in events if event["type"] == "dropped"} <= {"This is not what", "Wrong again"}
+    assert not [event for event in events if event["type"] == "error"]
+
+
+async def seen(events: AsyncIterator[dict[str, Any]], type: str) -> str:
+    """The utterance of the next event like that."""
+    async with asyncio.timeout(10):
+        async for event in events:
+            if event["type"] == type:
+                return str(event["utterance"])
+    raise AssertionError("events have ended")
+
+
+async def test_a_flush_says_what_is_held_of_one_utterance_or_of_all(house: House):
+    await house.booth()
+    listener = await house.listener()
+    await listener.ear("booth-en")
+    async with upstream(house, []) as up, contextlib.aclosing(up.events()) as events:
+        for text, named in (("The first has no end", True), ("and the second neither", False)):
+            heard = asyncio.create_task(seen(events, "sentence_finished"))
+            async with up.utterance() as words:
+                await words.write(text)
+                await (words.flush() if named else up.flush())
+                assert await heard == words.id  # while it is open
+        await up.drain(20)
+    await asyncio.sleep(SETTLE)
+    spoken = pitches(listener.ears["booth-en"].recording().samples, RATE)
+    assert sounds_like(spoken, "The first has no end", "and the second neither")
+
+
+async def test_two_readers_of_events_are_told_all_from_when_they_began(house: House):
+    await house.booth()
+    async with upstream(house, []) as up, contextlib.aclosing(up.events()) as early, contextlib.aclosing(up.events()) as late:
+        await up.wait_ready()
+        told = asyncio.create_task(seen(early, "speech_finished"))
+        one = await up.say("One.")
+        assert await told == one
+        both = [asyncio.create_task(seen(reader, "speech_finished")) for reader in (early, late)]
+        await asyncio.sleep(0)  # the second one begins to read
+        two = await up.say("Two.")
+        assert await asyncio.gather(*both) == [two, two]

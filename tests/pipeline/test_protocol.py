@@ -59,6 +59,12 @@ BAD = {
     "5001 characters": (raw(type="text", text="a" * 5001), "text_too_long"),
     "NUL": (raw(type="text", text="a\0b"), "bad_text"),
     "an escape character": (raw(type="text", text="a\x1b[0m"), "bad_text"),
+    "a C1 control character": (raw(type="text", text="a\x9b0m"), "bad_text"),
+    "the last C1 control character": (raw(type="text", text="\x9f"), "bad_text"),
+    "a C1 control character in a name": (raw(type="text", text="a", speaker="a\x80"), "bad_field"),
+    "t that is an object": (raw(type="ping", t={}), "bad_field"),
+    "t that is a list": (raw(type="ping", t=[]), "bad_field"),
+    "t that is a boolean": (raw(type="ping", t=True), "bad_field"),
     "delete": (raw(type="text", text="\x7f"), "bad_text"),
     "final that is a string": (raw(type="text", text="a", final="true"), "bad_field"),
     "an empty utterance": (raw(type="text", text="a", utterance=""), "bad_field"),
@@ -109,6 +115,11 @@ def test_messages() -> None:
     assert parse(raw(type="config", audio={"sample_rate": 48_000})) == Config(audio=AudioFormat(sample_rate=48_000))
     text = parse('{"type": "text", "text": "Grüße, 世界 🙂\\n\\u00e9", "utterance": "u", "final": false}'.encode())
     assert text == Text(text="Grüße, 世界 🙂\né", utterance="u", final=False)
+
+
+def test_tabs_and_line_ends_are_text_and_so_is_what_comes_after_the_controls() -> None:
+    for text in ("a\tb\r\nc", "a\x85b", "a\xa0b", "\xad"):
+        assert parse(raw(type="text", text=text)) == Text(text=text)
 
 
 def test_the_longest_text_fits_however_it_is_written() -> None:

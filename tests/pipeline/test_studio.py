@@ -28,7 +28,7 @@ class Waiting:
     def in_hand(self):
         return 0.0
 
-    def window(self):
+    def window(self, cost):
         return self.in_hand()
 
     def pause(self):

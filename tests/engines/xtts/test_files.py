@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from engines.base import BadModel, EngineUnavailable
-from engines.catalog import default_folder
+from engines.catalog import ACCEPTED, default_folder, known_models
 from engines.xtts.files import (
     CONFIG,
-    FILES,
+    ID,
     INSTALL,
     MODEL,
     RECORDINGS,
@@ -23,9 +23,11 @@ from engines.xtts.files import (
 
 
 def test_the_catalogue_names_every_file_once_with_its_hash():
-    assert [file.name for file in FILES] == [MODEL, CONFIG, VOCABULARY, SPEAKERS]
-    assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size > 0 for file in FILES)
-    assert sum(file.size for file in FILES) == pytest.approx(1.876e9, rel=0.01)
+    entry = known_models()[ID]
+    assert sorted(file.name for file in entry.files) == sorted([MODEL, CONFIG, VOCABULARY, SPEAKERS])
+    assert entry.files[-1].name == MODEL, "what the engine looks for comes last"
+    assert model_folder(None).name == entry.folder and entry.terms
+    assert entry.size == pytest.approx(1.876e9, rel=0.01)
 
 
 def test_where_it_lies(tmp_path):
@@ -59,10 +61,10 @@ def test_the_licence_is_accepted_once(tmp_path):
     assert is_accepted(tmp_path / "xtts")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "true", '{"licence": "another one", "accepted": true}', "\xff"])
+@pytest.mark.parametrize("content", ["", "[]", "true", '{"xtts": "another one"}', "\xff"])
 def test_garbage_is_no_acceptance(tmp_path, content):
-    (tmp_path / "licence.json").write_text(content, encoding="latin-1")
-    assert not is_accepted(tmp_path)
+    (tmp_path / ACCEPTED).write_text(content, encoding="latin-1")
+    assert not is_accepted(tmp_path / "xtts")
 
 
 def test_the_digest_is_that_of_weights_and_vocabulary(tmp_path):
