@@ -235,10 +235,11 @@ class Stage:
 
     def _deliver(self, sender: str, known: _Sender, found: Sequence[Delivered | Event]) -> None:
         for item in found:
-            if isinstance(item, Delivered):
-                self._say(sender, known, item.text)
-            else:
+            if not isinstance(item, Delivered):
                 self.outlet.send(sender, item)
+        for item in found:
+            if isinstance(item, Delivered):  # after the events, or one that is refused at once would be told before them as spoken
+                self._say(sender, known, item.text)
         self._arm(sender, known)
 
     def _arm(self, sender: str, known: _Sender) -> None:

@@ -123,6 +123,13 @@ async def test_unknown_languages_and_voices_are_told_and_the_next_text_is_heard(
 
 
 @in_room()
+async def test_what_a_refusal_settles_is_told_after_what_was_settled_before_it(room):
+    room.stage.on_message("up", Text(text="Hello.", voice="nobody", stream="s", seq=1))
+    await asyncio.sleep(5)  # number 0 is given up by then
+    assert [event.seq for event in room.told(Spoken)] == [0, 1]
+
+
+@in_room()
 async def test_languages_and_speakers_have_tracks_of_their_own_and_sound_at_once(room):
     room.stage.on_message("up", Text(text="Good morning everybody."))
     room.stage.on_message("up", Text(text="Guten Morgen zusammen.", language="de"))
