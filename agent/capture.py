@@ -90,13 +90,14 @@ class Capture:
                 self._send()
 
     def _send(self) -> None:
-        self._is_busy = bool(self._waiting) and not self._is_closed
-        if self._is_busy:
+        self._is_busy = False  # also where the request below fails: the next frame is tried again
+        if self._waiting and not self._is_closed:
             samples = self._waiting.popleft()
             request = self._request.capture_audio_frame
             request.buffer.data_ptr = samples.__array_interface__["data"][0]  # copied by the library before it returns
             request.request_async_id = self._answers.expect(self._on_answer)
             FfiClient.instance.request(self._request)
+            self._is_busy = True
 
     def _on_answer(self, error: str) -> None:
         with self._lock:

@@ -142,8 +142,12 @@ class Pump:
     def _advance(self, feed: Feed) -> None:
         self._awake.discard(feed)
         now = self._loop.time()
-        while feed.is_awake and feed.due <= now + TOGETHER:
-            feed.beat(now)
+        try:
+            while feed.is_awake and feed.due <= now + TOGETHER:
+                feed.beat(now)
+        except BaseException:
+            feed.is_awake = False  # the next sound tries again
+            raise
         if feed.is_awake:
             self._awake.add(feed)
         elif feed.is_wanted(now):  # said between the last look and the line above

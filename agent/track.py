@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 
 from livekit import rtc
@@ -15,6 +16,8 @@ from pipeline.playout import PlayoutBuffer
 
 SETTLE = 0.3  # seconds of silence from a subscription to sound: that listener's connection may still be in the making (200 ms under load)
 FOREIGN_WAIT = 10.0  # seconds for a publication: the library answers in a few dozen milliseconds or not at all
+
+log = logging.getLogger(__name__)
 
 
 class Track:
@@ -69,6 +72,8 @@ class Track:
             self._opening.cancel()
             await asyncio.wait({self._opening})
         await self._capture.aclose()
+        if self._capture.lost:
+            log.warning("track %s: %d frames of 10 ms were not taken by the library, and not heard", self.name, self._capture.lost)
 
     def rouse(self) -> None:
         """Sound is there, or will come soon. Any thread."""

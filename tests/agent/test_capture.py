@@ -14,8 +14,13 @@ PACKET = np.zeros(480, dtype=np.int16)  # two frames
 
 async def sent(capture: Capture) -> None:
     async with asyncio.timeout(5):
-        while capture._is_busy:  # noqa: ASYNC110 - the answer comes on a thread of the library
+        while is_busy(capture):  # noqa: ASYNC110 - the answer comes on a thread of the library
             await asyncio.sleep(0.001)
+
+
+def is_busy(capture: Capture) -> bool:
+    with capture._lock:  # as the library's thread may be between two frames
+        return capture._is_busy
 
 
 async def test_frames_reach_the_library_and_each_is_answered_once():
@@ -52,6 +57,22 @@ async def test_what_the_library_does_not_take_is_counted_and_not_waited_for():
     for _ in range(OUTSTANDING):
         capture.push(PACKET)
     assert capture.lost == OUTSTANDING
+    await capture.aclose()
+
+
+async def test_a_frame_that_cannot_be_sent_does_not_stop_those_after_it(monkeypatch: pytest.MonkeyPatch):
+    capture = Capture(RATE)
+
+    def fail(message: Any) -> Any:
+        raise AssertionError("the handle is not known")
+
+    monkeypatch.setattr(FfiClient.instance, "request", fail)
+    with pytest.raises(AssertionError):
+        capture.push(PACKET)
+    monkeypatch.undo()
+    capture.push(PACKET)
+    await sent(capture)
+    assert capture.lost == 0 and not capture._waiting
     await capture.aclose()
 
 

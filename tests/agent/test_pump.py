@@ -204,6 +204,26 @@ def test_a_feed_that_fails_is_told_and_does_not_silence_the_others():
     assert [sample for sample in sink.heard if sample] == ramp(100).tolist()
 
 
+def test_a_feed_that_failed_is_heard_again_with_the_next_sound():
+    async def run() -> list[int]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: None)
+        pump, (feed, sink, buffer) = Pump(), a_feed(20)
+        buffer.on_ready = lambda: pump.rouse(feed)
+
+        def fail(samples: Any) -> None:
+            raise RuntimeError("the source is gone")
+
+        push, sink.push = sink.push, fail  # type: ignore[method-assign]
+        pump.rouse(feed)
+        await asyncio.sleep(0.1)
+        sink.push = push  # type: ignore[method-assign]
+        buffer.write("t", ramp(20))
+        await asyncio.sleep(0.1)
+        return sink.heard[:20]
+
+    assert in_virtual_time(run()) == ramp(20).tolist()
+
+
 def test_a_stopped_feed_is_not_pumped_any_more():
     async def run() -> int:
         pump, (feed, sink, _) = Pump(), a_feed(1_000)
