@@ -21,7 +21,8 @@ FULL = 0.85  # of the lanes' time, for all that speak now: the rest is for those
 TOKENS = 3.0  # hedges that may be saved up: a burst of trouble, not a habit
 MOST_WISHES = 500  # wishes whose candidates are remembered: languages times voices that one node is asked for
 UNKNOWN = [(30, 0.3)], 0.5  # characters and seconds to the first sound, cost: of an engine that was never warmed up
-QUALITY: Mapping[str, float] = {"xtts": 4.4, "edge": 4.3, "kokoro": 4.2, "piper": 3.6, "tone": 1.0}  # 1 to 5, as we hear them
+QUALITY: Mapping[str, float] = {"xtts": 4.4, "edge": 4.3, "kokoro": 4.2, "piper": 3.6, "tone": 1.0}
+"""1 to 5, to begin with. XTTS and Edge are rated by what others say of them: neither has been heard while this was written."""
 UNRATED = 3.0  # what other engines count as: one's own is no worse than what has just passed
 TIERS: Mapping[str, float] = {"fast": 0.150, "standard": 0.250, "premium": 0.400}  # seconds to the first audible sample
 REFRESH = 5.0  # seconds between sentences of ours for a voice that is passed over because it would be late: it may be faster by now
