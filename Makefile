@@ -11,7 +11,7 @@ QUICK := not e2e and not voice and not gpu
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lint types format docs server clean
+.PHONY: help run demo test check bench lint types format docs server kokoro clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ run: $(USE) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends
 demo: $(WORK) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
-test: $(WORK) $(TORCH) server lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
+test: $(WORK) $(TORCH) server kokoro lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
 check: $(WORK) lint types ## the quick loop: lint, types, unit tests
@@ -44,6 +44,9 @@ format: $(WORK) ## put the code into its layout
 
 docs: $(WORK) ## write the table of settings in docs/operations.md anew
 	@$(BIN)/python docs/settings.py
+
+kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` and `bench`
+	-@$(BIN)/python -m engines.kokoro --all
 
 server: $(USE) ## find or build the LiveKit server for `run` and `test`
 	@$(BIN)/python -m agent.devserver || { echo "fetching Go into $(VENV), to build the LiveKit server"; \

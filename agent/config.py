@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from engines.catalog import default_folder
 from engines.edge import EdgeSettings
+from engines.kokoro import KokoroSettings
 from engines.piper import PiperSettings
 from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
@@ -135,8 +136,9 @@ class SelectionSettings(Section):
     that is heard first. ``manual``: only the first one, or the one asked for. In all but ``manual`` the next one goes on when one fails."""
     ttft_threshold_ms: Annotated[int, Field(ge=20, le=10_000)] = 250
     """Milliseconds from a complete sentence to its first audible sample."""
-    fallback_chain: Annotated[Names, Field(min_length=1)] = ("piper",)
-    """Engines that are loaded, in order of preference."""
+    fallback_chain: Annotated[Names, Field(min_length=1)] = ("kokoro", "piper", "xtts")
+    """Engines that are loaded, in order of preference. Left as it is, it means those of them that are installed and have what they need.
+    ``edge`` speaks only where it is named here: every text goes to Microsoft's service then."""
     quality: Ratings = Field(default_factory=lambda: dict(QUALITY))
     """How good each engine sounds, 1 to 5; others count as 3. ``quality_first`` goes by it."""
     quality_threshold: Annotated[float, Field(ge=1, le=5)] = 3.0
@@ -168,6 +170,7 @@ class Settings(Section):
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
     piper: Annotated[PiperSettings, BeforeValidator(_expand)] = PiperSettings()
+    kokoro: Annotated[KokoroSettings, BeforeValidator(_expand)] = KokoroSettings()
     edge: EdgeSettings = EdgeSettings()
     remote: RemoteSettings = RemoteSettings()
     xtts: Annotated[XttsSettings, BeforeValidator(_expand)] = XttsSettings()

@@ -82,6 +82,32 @@ def _make_own(make: Callable[..., object], name: str, settings: Settings) -> obj
         raise EngineUnavailable(f"engine {name} is not made: {error}") from error
 
 
+def find_engines(settings: Settings) -> tuple[list[Engine], dict[str, str]]:
+    """The engines of the chain, not loaded, and the others by name: why each is left out.
+
+    Where nobody has set the chain, what cannot be loaded as things are is left out. Where somebody has, such an engine tells by itself
+    what it lacks.
+    """
+    here: list[Engine] = []
+    left_out: dict[str, str] = {}
+    for name in settings.selection.fallback_chain:
+        try:
+            engine = find_engine(name, settings)
+        except EngineUnavailable as error:
+            left_out[name] = str(error)
+            continue
+        if not is_chain_set(settings) and (remedy := engine.missing()):
+            left_out[name] = f"it is not installed: {remedy}"
+        else:
+            here.append(engine)
+    return here, left_out
+
+
+def is_chain_set(settings: Settings) -> bool:
+    """Whether somebody has named the engines, or the chain is what it is by default."""
+    return "fallback_chain" in settings.selection.model_fields_set
+
+
 class Node:
     """Owns the studio and the stages. ``async with Node(settings) as node``: engines load in the background.
 
@@ -97,12 +123,10 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self.pump = Pump()
         settings = self.settings
-        engines = []
-        for name in settings.selection.fallback_chain:
-            try:
-                engines.append(find_engine(name, settings))
-            except EngineUnavailable as error:
-                log.warning("engine %s is left out: %s", name, error)
+        engines, self._left_out = find_engines(settings)
+        level = logging.WARNING if is_chain_set(settings) else logging.DEBUG
+        for name, why in self._left_out.items():
+            log.log(level, "engine %s is left out: %s", name, why)
         self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes))
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
@@ -117,8 +141,9 @@ class Node:
         """
         await asyncio.shield(self._loading)
         if not self.studio.offers:
-            reasons = "; ".join(f"{status.name}: {status.reason}" for status in self.studio.status) or "none is configured"
-            raise EngineUnavailable(f"no engine can speak here: {reasons}", remedy="see `voicebooth doctor`")
+            reasons = {status.name: status.reason for status in self.studio.status} | self._left_out
+            told = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+            raise EngineUnavailable(f"no engine can speak here: {told}", remedy="see `voicebooth doctor`")
 
     async def _load(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -98,6 +98,23 @@ def chain(quick: Quick = False, check: Check = False, keep: Keep = None, seed: S
     _measure([partial(_chain, quick, seed, url)], keep=_kept(keep, quick), check=check)
 
 
+@app.command()
+def kokoro(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None) -> None:
+    """Kokoro alone beside kokoro-onnx: first sound, whole work, memory. Three minutes."""
+    _measure([partial(_kokoro, quick, seed, iterations)], keep=_kept(keep, quick), check=check)
+
+
+@app.command()
+def quality(
+    quick: Quick = False,
+    check: Check = False,
+    keep: Keep = None,
+    voice: Annotated[list[str] | None, typer.Option(help="A voice to hear; may be repeated. Without: all.", show_default=False)] = None,
+) -> None:
+    """Kokoro streamed against Kokoro whole: words, DNSMOS, level and seams, voice by voice. Half an hour for all."""
+    _measure([partial(_quality, quick, tuple(voice or ()))], keep=_kept(keep, quick), check=check)
+
+
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
     """`engine`, `latency`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
@@ -156,6 +173,20 @@ def _chain(quick: bool, seed: int, url: str) -> results.Result:
     from bench import faults
 
     return asyncio.run(faults.run(dataclasses.replace(faults.QUICK if quick else faults.Plan(), seed=seed), url))
+
+
+def _kokoro(quick: bool, seed: int, iterations: int | None) -> results.Result:
+    from bench import kokoro
+
+    plan = dataclasses.replace(kokoro.QUICK if quick else kokoro.Plan(), seed=seed)
+    return kokoro.run(dataclasses.replace(plan, repeats=iterations or plan.repeats))
+
+
+def _quality(quick: bool, voices: tuple[str, ...]) -> results.Result:
+    from bench import quality
+
+    plan = quality.QUICK if quick else quality.Plan()
+    return quality.run(dataclasses.replace(plan, voices=voices or plan.voices))
 
 
 def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | None, seconds: float | None, engine: str) -> results.Result:

@@ -176,6 +176,13 @@ class Engine(ABC):
     network: bool = False
     """True when its steps wait for a network rather than a processor: it gets lanes of its own."""
 
+    def missing(self) -> str:
+        """The command that brings what it cannot be loaded without; empty when nothing is known to be missing.
+
+        It only looks whether things are there: a chain that nobody has set leaves out such an engine at no cost.
+        """
+        return ""
+
     @abstractmethod
     def load(self) -> None:
         """Make it ready to speak. Blocks; idempotent. Raises :exc:`EngineUnavailable`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import json
 import math
 import re
@@ -47,6 +48,7 @@ ENGINE = "edge"
 SAMPLE_RATE = 24_000  # hertz of the one format that it is asked for: 48 kbit/s, mono
 TICKS = 10_000_000  # in which it counts a second
 DECODER_DELAY = 529  # samples by which a decoder of MP3 is late (ISO/IEC 11172-3, its filter bank); the encoder's own is not known
+LIBRARIES = ("edge_tts", "av")
 INSTALL = "pip install 'voicebooth[edge]'"
 LICENCE = "Microsoft's terms of use"
 ONE_REQUEST = 4096  # bytes of text, escaped, that edge-tts sends in one
@@ -103,9 +105,12 @@ class EdgeEngine(Engine):
     def build(self) -> str:
         return f"edge-1 edge-tts-{_version('edge-tts')}"
 
+    def missing(self) -> str:
+        return "" if all(importlib.util.find_spec(name) for name in LIBRARIES) else INSTALL
+
     def load(self) -> None:
         """Connects to nothing: whether the service can be reached is found out by speaking."""
-        for name in ("edge_tts", "av"):
+        for name in LIBRARIES:
             _import(name)
         known = {voice.id: voice for voice in known_voices()}
         self._voices = tuple(known[id] if id in known else _named(id) for id in self._settings.voices) or known_voices()

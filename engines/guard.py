@@ -34,6 +34,10 @@ class Guarded(Engine):
         with self._border(SynthesisFailed):
             return str(self.inside.build)
 
+    def missing(self) -> str:
+        with self._border(EngineUnavailable):
+            return str(self.inside.missing())
+
     def load(self) -> None:
         """Asks for the voices as well: what they take is taken here, in a lane."""
         with self._border(EngineUnavailable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import logging
 import threading
 from collections.abc import Generator
@@ -21,12 +22,13 @@ from engines.base import (
     Voice,
 )
 from engines.catalog import Installed, find_installed
-from engines.piper_voice import LoadedVoice
+from engines.piper_voice import INSTALL, LoadedVoice
 from engines.vits import FORMAT
 from engines.windows import Floats
 
 log = logging.getLogger(__name__)
 
+LIBRARIES = ("piper", "onnxruntime")  # without these nothing can be spoken
 VOICES = "pip install 'voicebooth[voices]', or voicebooth models install en_US-lessac-medium"
 
 
@@ -67,6 +69,11 @@ class PiperEngine(Engine):
     def build(self) -> str:
         models = ",".join(sorted(f"{id}:{model.digest[:16]}" for id, model in self._loaded.items()))
         return f"piper-{FORMAT} piper-tts-{_version('piper-tts')} onnxruntime-{_version('onnxruntime')} {models}"
+
+    def missing(self) -> str:
+        if not all(importlib.util.find_spec(name) for name in LIBRARIES):
+            return INSTALL
+        return "" if find_installed(self._settings.folder) else VOICES
 
     def load(self) -> None:
         """A voice that is damaged is left out with a warning, as long as another one can be loaded."""

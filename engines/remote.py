@@ -37,6 +37,7 @@ from engines.words import words
 
 ENGINE = "remote"
 SAMPLE_RATE = 24_000  # hertz that it is asked for: that of most tracks, whatever its engines speak at
+NAME_IT = "set remote.url"
 STREAM, VOICES = "/synthesize/stream", "/voices"
 TOLD = 4096  # bytes of an error's body that are read: its message is a line
 LISTED = 4 << 20  # bytes of a list of voices: a thousand voices take half a megabyte
@@ -89,12 +90,15 @@ class RemoteEngine(Engine):
     def build(self) -> str:
         return f"remote-1 {self._settings.url} {self._settings.engine} {self._digest}"
 
+    def missing(self) -> str:
+        return "" if self._settings.url else NAME_IT
+
     def load(self) -> None:
         """Asks the node for its voices."""
         if self._voices:
             return
         if not self._settings.url:
-            raise EngineUnavailable("no other node is named", remedy="set remote.url")
+            raise EngineUnavailable("no other node is named", remedy=NAME_IT)
         pieces: list[bytes] = []
         transfer = self._transfer(partial(self._fetch, "GET", VOICES, None, LISTED))
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -243,6 +243,13 @@ class Chain:
         return sum(self.forecast(one).cost for one in spoken if one is not None and one.engine not in self._network)
 
     # What became of it
+
+    def forget(self, candidate: Candidate) -> None:
+        """This voice is offered no more: nothing is kept of it."""
+        kept: tuple[dict[tuple[str, str], Any], ...]
+        kept = (self._forecasts, self._breakers, self._overdue, self._refresh, self._asked, self._known)
+        for known in kept:
+            known.pop(candidate.key, None)
 
     def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False) -> None:
         """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts."""

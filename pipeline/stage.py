@@ -11,7 +11,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from pipeline.chain import find_voice, primary
+from pipeline.chain import primary
 from pipeline.events import Backlog, Complete, Dropped, Event, Failure, Pong, Ready
 from pipeline.ingest import Delivered, Ingest, IngestLimits
 from pipeline.playout import PlayoutBuffer
@@ -281,11 +281,10 @@ class Stage:
         if language is not None and not self._studio.speaks(language):
             known = ", ".join(self._studio.languages()) or "none yet"
             return Failure("unknown_language", f"language: nobody here speaks {language!r}; there are: {known}")
-        if voice is not None:
+        if voice is not None and not self._studio.has_voice(voice):
             offered = [found for voices in self._studio.offers.values() for found in voices]
-            if find_voice(voice, offered) is None:
-                known = ", ".join(found.id for found in offered[:20]) or "none yet"
-                return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}")
+            known = ", ".join(found.id for found in offered[:20]) or "none yet"
+            return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}")
         if engine is not None and engine not in (names := [status.name for status in self._studio.status]):
             return Failure("unknown_engine", f"engine: there is no {engine!r}; there are: {', '.join(names)}")
         return None

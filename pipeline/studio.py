@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, Samples, Voice
-from pipeline.chain import Candidate, Chain, primary
+from pipeline.chain import Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes
 from pipeline.loudness import TARGET, gain_for
@@ -31,6 +32,7 @@ BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
 LARGEST = 0.5  # seconds of sound in one step: what sentences that share the lanes come to; larger ones would take memory before any room
 PROBE = 10.0  # seconds in which a voice that rests must have said a sentence of ours
+MOST_MIXED = 64  # voices that were asked for by name and are no engine's own, the latest ones: a name may be a stranger's
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Studio:
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
+        self._mixed: dict[str, Voice] = {}
         self.chain = chain
         self._gains: dict[tuple[str, str], float] = {}
         self._level = level
@@ -92,8 +95,36 @@ class Studio:
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
-        """Voices by engine, of the engines that are ready."""
+        """Voices by engine, of the engines that are ready; with those that were mixed for somebody."""
         return self._offers
+
+    def has_voice(self, id: str) -> bool:
+        """Whether somebody here speaks with it. Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``)."""
+        if id in self._mixed:
+            self._mixed[id] = self._mixed.pop(id)  # the latest one, now
+            return True
+        if find_voice(id, (voice for voices in self.offers.values() for voice in voices)) is not None:
+            return True
+        for name in self._offers if id else ():
+            with contextlib.suppress(EngineError):
+                self._mixed[id] = replace(self._engines[name].voice(id), id=id)
+                if len(self._mixed) > MOST_MIXED:
+                    self._forget(self._mixed.pop(next(iter(self._mixed))))
+                self._offer()
+                return True
+        return False
+
+    def _offer(self) -> None:
+        """A new object whenever there is another voice: as long as it is the same one, the chain remembers who can say what."""
+        offers = {name: engine.voices() for name, engine in self._engines.items() if self._status[name].state == "ready"}
+        for voice in self._mixed.values():
+            offers[voice.engine] += (voice,)
+        self._offers = offers
+
+    def _forget(self, voice: Voice) -> None:
+        """Else what strangers ask for would fill the memory."""
+        self._gains.pop((voice.engine, voice.id), None)
+        self.chain.forget(Candidate(voice.engine, voice))
 
     def languages(self) -> tuple[str, ...]:
         """Primary languages that somebody here speaks, in order of first mention."""
@@ -123,7 +154,7 @@ class Studio:
         self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
         self._gains[engine.name, voices[0].id] = self._gain_of(heard[-1].samples, voices[0].sample_rate)
         self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
-        self._offers = {name: one.voices() for name, one in self._engines.items() if self._status[name].state == "ready"}
+        self._offer()
 
     async def _rehearse(self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None) -> _Heard:
         """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""

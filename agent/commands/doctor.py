@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -39,7 +38,7 @@ def doctor(
 
 async def _examine(settings: Settings, *, only_configured: bool) -> bool:
     from agent import doctor
-    from agent.node import find_engine, installed_engines
+    from agent.node import find_engine, find_engines, installed_engines, is_chain_set
     from engines.base import Engine, EngineUnavailable
 
     well = True
@@ -57,18 +56,21 @@ async def _examine(settings: Settings, *, only_configured: bool) -> bool:
         if finding.remedy:
             typer.echo(f"       mend it: {finding.remedy}")
 
-    def find(names: Iterable[str], *, is_needed: bool) -> list[Engine]:
-        engines = []
-        for name in names:
-            try:
-                engines.append(find_engine(name, settings))
-            except EngineUnavailable as error:
-                tell(doctor.Finding(f"engine {name}", False, str(error), "selection.fallback_chain names the engines", is_needed))
-        return engines
-
-    wanted = settings.selection.fallback_chain
-    engines = find(wanted, is_needed=True)
-    others = [] if only_configured else find([name for name in installed_engines() if name not in wanted], is_needed=False)
+    engines, left_out = find_engines(settings)
+    is_set = is_chain_set(settings)
+    told = {engine.name for engine in engines}
+    if is_set or only_configured:
+        told |= set(left_out)
+        for name, why in left_out.items():
+            tell(doctor.Finding(f"engine {name}", False, why, "selection.fallback_chain names the engines" if is_set else "", is_set))
+    others: list[Engine] = []
+    for name in () if only_configured else installed_engines():
+        if name in told:
+            continue
+        try:
+            others.append(find_engine(name, settings))
+        except EngineUnavailable as error:
+            tell(doctor.Finding(f"engine {name}", False, str(error), is_needed=False))
     async for finding in doctor.diagnose(settings, engines, others):
         tell(finding)
     return well

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 SERVICE = "service"  # where what never lies on this disk is listed to be
 
-app = typer.Typer(help="List, install, verify and remove voices and models.", no_args_is_help=True)
+app = typer.Typer(help="List, install, verify, remove and calibrate voices and models.", no_args_is_help=True)
 
 Ids = Annotated[list[str], typer.Argument(metavar="VOICE...", help="Their ids, as `voicebooth models list` shows them.")]
 
@@ -141,6 +142,45 @@ def remove(ids: Ids, settings: options.SettingsFile = None, assignments: options
         for id in ids:
             catalog.remove(id)
             typer.echo(f"{id}: removed")
+
+
+@app.command()
+def calibrate(
+    engine: Annotated[str, typer.Argument(metavar="ENGINE", help="kokoro: the one whose voices can be measured.")],
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VOICE...]", help="Voices or mixtures, such as af_heart:0.6+af_bella:0.4; all voices by default."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were measured here before.")] = False,
+    press: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Then put everything that was measured here into one small file.", show_default=False),
+    ] = None,
+    settings: options.SettingsFile = None,
+    assignments: options.Assignments = None,
+) -> None:
+    """Measure what lets voices stream inside the sentence, half a minute each; it may be broken off and goes on where it was.
+
+    \b
+    The voices of the model are measured already: the package brings their statistics. This is for voices of your own, and for
+    mixtures that are to sound as well as a single voice. A voice that sounds worse for it is spoken in whole sentences.
+    """
+    with options.one_line():
+        if engine != "kokoro":
+            raise options.Refusal(f"the voices of engine {engine!r} need no calibration; those of kokoro do")
+        from engines.kokoro import calibrate as kokoro
+
+        found = options.read(settings, assignments).kokoro
+        path = None
+        for done in kokoro.calibrate(ids or (), found.folder, found.cache, again=again):
+            path = done.path
+            if not done.distance:
+                typer.echo(f"{done.id}: measured before")
+            else:
+                verdict = "" if done.is_good else ": it will be spoken in whole sentences"
+                typer.echo(f"{done.id}: level {done.level:.1f} dB off, spectra {done.distance:.1f} dB{verdict}")
+        if press and path:
+            typer.echo(f"{press}: {kokoro.press(path.parent, press)} voices")
 
 
 def _advance(bar: Progress, task: TaskID, here: int, total: int) -> None:

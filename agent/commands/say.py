@@ -64,7 +64,10 @@ def say(
             asyncio.run(say_in_room(found, room, words, language=language, voice=voice, engine=engine, speed=speed))
         else:
             if engine and engine not in found.selection.fallback_chain:
-                found = options.read(settings, assignments, selection__fallback_chain=(engine, *found.selection.fallback_chain))
+                from agent.node import find_engines
+
+                names = (engine, *(one.name for one in find_engines(found)[0]))
+                found = options.read(settings, assignments, selection__fallback_chain=names)
             asyncio.run(_say_here(found, words, wav, language=language, voice=voice, engine=engine, speed=speed))
 
 

@@ -35,7 +35,7 @@ def voices(
         found = options.read(settings, assignments)
         options.log_quietly(found)
         with contextlib.redirect_stdout(sys.stderr):  # what an engine prints is no part of the list
-            here = _load((engine,) if engine else found.selection.fallback_chain, found)
+            here = _load(engine, found)
         if aliases:
             rows = _aliases(here, language)
             columns = ("id", "name", "language", "gender", "tier", "voice", "engine")
@@ -51,19 +51,23 @@ def voices(
             raise typer.Exit(options.CANNOT)
 
 
-def _load(names: Sequence[str], settings: Settings) -> list[Voice]:
-    from agent.node import find_engine
+def _load(engine: str | None, settings: Settings) -> list[Voice]:
+    """The voices of this engine, or of the chain; who cannot speak is told."""
+    from agent.node import find_engine, find_engines, is_chain_set
     from engines.base import EngineError
 
+    engines, left_out = ([find_engine(engine, settings)], {}) if engine else find_engines(settings)
+    problems = left_out if is_chain_set(settings) or not engines else {}
     here: list[Voice] = []
-    for name in names:
+    for ready in engines:
         try:
-            ready = find_engine(name, settings)
             ready.load()
         except EngineError as error:
-            typer.echo(f"voicebooth: engine {name}: {error}", err=True)
+            problems[ready.name] = str(error)
         else:
             here += ready.voices()
+    for name, problem in problems.items():
+        typer.echo(f"voicebooth: engine {name}: {problem}", err=True)
     return here
 
 

@@ -1,24 +1,31 @@
-"""Measures how the channels of Kokoro's voices are spread, on sentences of each voice's language.
+"""Measures how the channels of Kokoro's voices are spread, on sentences of each voice's language, and hears whether it does them good.
 
-``python -m engines.kokoro.calibrate VOICE...`` keeps what it measures beside the model; ``press`` makes the package's file of it.
+What is measured is kept beside the model (``voicebooth models calibrate``); :func:`press` makes the package's file of it.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from engines.base import EngineError
+from engines.base import EngineUnavailable
 from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
 from engines.kokoro.model import Kokoro
-from engines.kokoro.phonemes import Espeak, phonemize
+from engines.kokoro.phonemes import Espeak, can_read, phonemize
 from engines.kokoro.runtimes import make
 from engines.kokoro.statistics import BUCKETS, Moments, Pressed, bucket, write
 from engines.kokoro.voices import Mixture, Styles
+from engines.windows import Floats
+
+MOST_LEVEL = 3.0  # decibels, mean of two sentences: single ones stray by two either way, the mean of many lies within one
+MOST_DISTANCE = 4.0  # decibels: a voice's own statistics give about 2, another voice's 9; at 5 listeners' marks begin to fall
+SPECTRUM = 1024  # samples of a spectrum, 43 ms
+FLOOR = 1e-3  # of the loudest: what is fainter is not compared
 
 SENTENCES = {
     "en": (
@@ -71,6 +78,16 @@ SENTENCES = {
         "C'erano dodici persone in attesa davanti al museo quando finalmente si aprirono le porte.",
         "Passata la tempesta, gli abitanti uscirono, guardarono i recinti rotti e cominciarono a riparare quello che trovavano.",
     ),
+    "ja": (
+        "皆さん、おはようございます。",
+        "誰かいますか？",
+        "どうもありがとうございます！",
+        "彼女は角の店で焼きたてのパンを売っています。",
+        "次の東京行きの電車は何時に出ますか？",
+        "雨が降るかもしれないので、傘を持ってきてください。",
+        "ようやく扉が開いたとき、博物館の前には十二人の人が待っていました。",
+        "嵐が過ぎると、村の人たちは外に出て、壊れた垣根を眺め、見つけたものを少しずつ直し始めました。",
+    ),
     "pt": (
         "Bom dia a todos.",
         "Tem alguém em casa?",
@@ -81,14 +98,37 @@ SENTENCES = {
         "Havia doze pessoas esperando em frente ao museu quando as portas finalmente se abriram.",
         "Depois da tempestade, os moradores saíram, olharam as cercas quebradas e começaram a consertar o que encontravam.",
     ),
+    "zh": (
+        "大家早上好。",
+        "有人在家吗？",
+        "非常感谢你！",
+        "她在街角的小店里卖新鲜的面包。",
+        "下一班去北京的火车几点出发？",
+        "请带一把雨伞，因为可能会下雨。",
+        "博物馆的大门终于打开的时候，外面已经有十二个人在等候了。",
+        "暴风雨过去以后，村民们走出家门，看着被吹坏的篱笆，开始动手修理他们能找到的一切东西。",
+    ),
 }
 """Short, middle and long ones, statements, questions and calls. Punctuation and length matter more than words."""
-BY_LETTER = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "p": "pt"}
+CHECKS = {
+    "en": ("He opened the old window.", "The children were playing in the garden, while their mother read a long letter from her sister."),
+    "es": ("Abrió la vieja ventana.", "Los niños jugaban en el jardín, mientras su madre leía una larga carta de su hermana."),
+    "fr": (
+        "Il ouvrit la vieille fenêtre.",
+        "Les enfants jouaient au jardin, pendant que leur mère lisait une longue lettre de sa sœur.",
+    ),
+    "hi": ("उसने पुरानी खिड़की खोली।", "बच्चे बगीचे में खेल रहे थे, और उनकी माँ अपनी बहन की लंबी चिट्ठी पढ़ रही थी।"),
+    "it": ("Aprì la vecchia finestra.", "I bambini giocavano in giardino, mentre la madre leggeva una lunga lettera di sua sorella."),
+    "ja": ("彼は古い窓を開けました。", "子供たちが庭で遊んでいる間、母親は妹からの長い手紙を読んでいました。"),
+    "pt": ("Ele abriu a velha janela.", "As crianças brincavam no jardim, enquanto a mãe lia uma longa carta da irmã."),
+    "zh": ("他打开了那扇旧窗户。", "孩子们在花园里玩耍的时候，他们的母亲正在读姐姐寄来的一封长信。"),
+}
+"""One short and one long, none of them measured."""
+BY_LETTER = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
 
 
-def measure(model: Kokoro, styles: Styles, id: str) -> tuple[Moments, ...]:
-    """One for each bucket of length. ``model`` is of kind ``measuring``. Raises :exc:`KeyError` for a language without sentences."""
-    mixture = Mixture.parse(id)
+def measure(model: Kokoro, styles: Styles, mixture: Mixture) -> tuple[Moments, ...]:
+    """One for each bucket of length. ``model`` is of kind ``measuring``."""
     measured = []
     for text in SENTENCES[BY_LETTER[mixture.letter]]:
         prepared = model.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
@@ -105,41 +145,90 @@ def _pooled(measured: list[tuple[int, Moments]]) -> Iterator[Moments]:
         yield Moments.pool([moments for _, moments in items], [float(frames) for frames, _ in items])
 
 
-def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None = None) -> Iterator[Path]:
-    """Measures these voices (all that espeak-ng can read, when none are named), one after the other, and yields the file of each.
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What became of one voice."""
 
-    Voices whose file is there already are passed over, so it can be broken off and begun again. Raises :exc:`EngineError`.
+    id: str
+    path: Path
+    level: float
+    """Decibels by which it is louder or softer with its statistics than whole, mean of the sentences; 0 for one measured before."""
+    distance: float
+    """Decibels by which the spectra differ, mean of the sentences; 0 for one measured before."""
+
+    @property
+    def is_good(self) -> bool:
+        return self.level <= MOST_LEVEL and self.distance <= MOST_DISTANCE
+
+
+def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None = None, *, again: bool = False) -> Iterator[Calibrated]:
+    """Measures these voices or mixtures (all whose language can be read here, when none are named), and yields each when it is done.
+
+    Those that were measured before are only yielded, unless ``again``; so it can be broken off. Half a minute a voice on two cores.
+    Raises :exc:`EngineError`.
     """
     cache, target = cache or cache_folder(), model_folder(folder) / "statistics"
     model = find_model(folder, cache)
-    runtime = make("onnxruntime", os.cpu_count() or 1)
-    kokoro = Kokoro(find_parts(model, digest(model), "float32", "measuring", cache), runtime, runtime)
-    styles = Styles(find_voices(folder, cache))
+    key, runtime = digest(model), make("onnxruntime", os.cpu_count() or 1)
+    measuring, streaming = (Kokoro(find_parts(model, key, "float32", kind, cache), runtime, runtime) for kind in ("measuring", "frozen"))
+    styles = Styles(*find_voices(folder, cache))
     Espeak.load()
-    for id in ids or [id for id in styles.ids if id[0] in BY_LETTER]:
-        path = target / f"{id}.npz"
-        yield path if path.is_file() else write(target, id, measure(kokoro, styles, id))
+    for id in ids or [id for id in styles.ids if can_read(id[0])]:
+        mixture = Mixture.parse(id)
+        path = target / f"{mixture.id}.npz"
+        if path.is_file() and not again:
+            yield Calibrated(id, path, 0.0, 0.0)
+            continue
+        moments = measure(measuring, styles, mixture)
+        levels, distances = zip(*differences(measuring, streaming, styles, mixture, moments), strict=True)
+        done = Calibrated(id, path, abs(float(np.mean(levels))), float(np.mean(distances)))
+        try:
+            write(target, mixture.id, moments, good=done.is_good)
+        except OSError as problem:
+            raise EngineUnavailable(f"statistics cannot be kept in {target}: {problem}") from problem
+        yield done
 
 
-def press(folder: Path, file: Path) -> None:
-    """Makes one small file of all that was measured."""
-    measured = {}
+def differences(
+    measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture, moments: Sequence[Moments]
+) -> Iterator[tuple[float, float]]:
+    """Of each sentence of :data:`CHECKS`: decibels of level, and of spectra, between these statistics and the sentence's own."""
+    for text in CHECKS[BY_LETTER[mixture.letter]]:
+        prepared = measuring.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
+        whole, _ = measuring.measure(prepared)
+        flow = streaming.flow(prepared, moments[bucket(prepared.frames)])
+        streamed = flow.pull(0, flow.columns).ravel()
+        yield level(streamed) - level(whole), distance(whole, streamed)
+
+
+def level(sound: Floats) -> float:
+    """Decibels of full scale, RMS."""
+    return float(10 * np.log10(np.mean(np.square(sound, dtype=np.float64)) + 1e-12))
+
+
+def distance(one: Floats, other: Floats) -> float:
+    """Decibels between the spectra of two sounds of equal length, root mean square over frequencies, mean over time."""
+    spectra = [np.abs(_spectra(sound)) for sound in (one, other)]
+    floor = FLOOR * spectra[0].max() + 1e-9
+    ratio = 20 * np.log10(np.maximum(spectra[0], floor) / np.maximum(spectra[1], floor))
+    return float(np.mean(np.sqrt(np.mean(np.square(ratio), axis=1))))
+
+
+def _spectra(sound: Floats) -> npt.NDArray[np.complex128]:
+    padded = np.pad(sound, (0, max(0, SPECTRUM - len(sound))))
+    return np.fft.rfft(np.lib.stride_tricks.sliding_window_view(padded, SPECTRUM)[:: SPECTRUM // 4] * np.hanning(SPECTRUM), axis=1)
+
+
+def press(folder: Path, file: Path) -> int:
+    """Makes one small file of all that was measured of single voices, and returns how many there are."""
+    measured, worse = {}, []
     for path in sorted(folder.glob("*.npz")):
+        if "+" in path.stem:
+            continue
         with np.load(path) as kept:
             measured[path.stem] = [Moments(mean, variance) for mean, variance in zip(kept["mean"], kept["variance"], strict=True)]
-    Pressed.of(measured).write(file)
-
-
-def main(ids: Sequence[str]) -> int:
-    try:
-        for path in calibrate(ids):
-            sys.stdout.write(f"{path}\n")
-            sys.stdout.flush()
-    except EngineError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+            if not kept.get("good", True):
+                worse.append(path.stem)
+    if measured:
+        Pressed.of(measured, worse).write(file)
+    return len(measured)

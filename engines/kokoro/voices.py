@@ -59,6 +59,11 @@ class Mixture:
         return cls(tuple(sorted(((name, share / total) for name, share in shares.items()), key=lambda item: -item[1])))
 
     @property
+    def id(self) -> str:
+        """The same for the same mixture, however it was written."""
+        return "+".join(f"{name}:{share:.4g}" for name, share in self.shares) if len(self.shares) > 1 else self.shares[0][0]
+
+    @property
     def letter(self) -> str:
         """Of the language: the one of the largest share."""
         return self.shares[0][0][0]
@@ -72,12 +77,15 @@ def describe(id: str) -> Voice:
 
 
 class Styles:
-    """The voices of one folder: files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each."""
+    """The voices of folders, of which earlier ones go first.
 
-    def __init__(self, folder: Path) -> None:
+    Files ``<id>.bin`` of float32, or one archive ``voices*.bin`` or ``*.npz`` with an array each.
+    """
+
+    def __init__(self, *folders: Path) -> None:
         """Raises :exc:`BadModel` when an archive there is damaged."""
         self._places: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.bin")) + sorted(folder.glob("*.npz")):
+        for path in (path for folder in folders for ending in ("bin", "npz") for path in sorted(folder.glob(f"*.{ending}"))):
             names = _names(path) if zipfile.is_zipfile(path) else [path.stem]
             for name in names:
                 if name[:1] in LANGUAGES and name[2:3] == "_":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import logging
 import math
 import re
@@ -34,11 +35,12 @@ from engines.xtts.files import RECORDINGS, cache_folder, check_licence, digest, 
 from engines.xtts.latents import Kept, Latents, key
 from engines.xtts.model import HOP, RATE, Network, Sentence
 from engines.xtts.reading import LIMITS, Guess, Tempo, pieces, primary
-from engines.xtts.reference import MOST_BYTES, BadReference, hear
+from engines.xtts.reference import INSTALL, MOST_BYTES, BadReference, hear
 
 log = logging.getLogger(__name__)
 
 ENGINE = "xtts"
+LIBRARIES = ("torch", "TTS")  # without these nothing can be spoken
 FORMAT = 1  # of what this code makes of the same model
 CLONE = "clone-"  # before the key of a voice that was taken from a recording
 SMALLEST = 12  # frames of the first window: 0.13 s, which the decoder makes in less
@@ -114,6 +116,15 @@ class XttsEngine(Engine):
         libraries = " ".join(f"{name}-{_version(name)}" for name in ("coqui-tts", "torch", "transformers"))
         made = self._loaded.build if self._loaded is not None else "not loaded"
         return f"xtts-{FORMAT} {made} {libraries}"
+
+    def missing(self) -> str:
+        if not all(importlib.util.find_spec(name) for name in LIBRARIES):
+            return INSTALL
+        try:
+            check_licence(find_model(self._settings.folder))
+        except EngineUnavailable as problem:
+            return problem.remedy
+        return ""
 
     def load(self) -> None:
         """A recording in the folder of speakers that is no use is left out with a warning."""

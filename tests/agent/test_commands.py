@@ -76,6 +76,7 @@ def test_say_plays_on_the_loudspeaker(tmp_path: Path, monkeypatch: pytest.Monkey
         (("say", *TONE, "--language", "xx", "--wav", "{tmp}/x.wav", "Nobody speaks this."), 1, "xx"),
         (("say", "--set", "selection.fallback_chain=parrot", "--wav", "{tmp}/x.wav", "x"), 1, "no engine can speak here"),
         (("voices", "--engine", "parrot"), 1, "there is no engine 'parrot'"),
+        (("models", "calibrate", "piper"), 1, "need no calibration"),
         (("run",), 1, "no LiveKit server is named"),
     ],
 )

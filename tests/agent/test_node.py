@@ -6,7 +6,7 @@ import pytest
 
 from agent import node
 from agent.config import Settings
-from agent.node import Node, find_engine
+from agent.node import Node, find_engine, find_engines
 from engines.base import EngineError, EngineUnavailable
 from engines.guard import Guarded
 from engines.tone import ToneEngine
@@ -78,6 +78,39 @@ def test_an_engine_of_ones_own_is_guarded_and_set(monkeypatch):
     with pytest.raises(EngineUnavailable, match="belongs to engine 'tone'"):
         engine.load()
     assert {voice.language for voice in engine.inside.voices()} == {"eo", "tlh"}
+
+
+def test_a_chain_that_nobody_has_set_holds_what_is_installed(monkeypatch):
+    monkeypatch.setattr("engines.kokoro.KokoroEngine.missing", lambda engine: "pip install it")
+    here, left_out = find_engines(Settings())
+    assert "piper" in [engine.name for engine in here]
+    assert "kokoro" not in [engine.name for engine in here]
+    assert left_out["kokoro"] == "it is not installed: pip install it"
+
+
+def test_a_chain_that_somebody_has_set_is_taken_as_it_is(monkeypatch):
+    monkeypatch.setattr("engines.kokoro.KokoroEngine.missing", lambda engine: "pip install it")
+    here, left_out = find_engines(settings("kokoro", "tone", "megaphone"))
+    assert [engine.name for engine in here] == ["kokoro", "tone"]
+    assert list(left_out) == ["megaphone"] and "there is no engine" in left_out["megaphone"]
+
+
+def test_no_text_goes_to_a_service_that_nobody_has_named(monkeypatch):
+    for name in node.installed_engines():
+        monkeypatch.setattr(type(find_engine(name, Settings())), "missing", lambda engine: "")
+    here, left_out = find_engines(Settings())
+    assert here and not left_out
+    assert not any(engine.network for engine in here)
+    here, _ = find_engines(settings("edge", "tone"))
+    assert [engine.name for engine in here] == ["edge", "tone"]
+
+
+async def test_when_nothing_is_installed_it_says_what_would_mend_that(monkeypatch):
+    for engine in ("kokoro.KokoroEngine", "piper.PiperEngine", "xtts.XttsEngine"):
+        monkeypatch.setattr(f"engines.{engine}.missing", lambda engine: f"pip install {engine.name}")
+    async with Node(Settings()) as made:
+        with pytest.raises(EngineUnavailable, match=r"kokoro: it is not installed: pip install kokoro; piper: .*; xtts: "):
+            await made.ready()
 
 
 async def test_say_gives_the_whole_text_with_its_pauses():

@@ -13,7 +13,8 @@ MISSED = Result("engine", 1, "", (Figure("a figure", 2.0, "s", most=1.0),))
 def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("latency", "rooms", "engine", "chain", "all", "report", "demo"))
+    names = ("latency", "rooms", "engine", "chain", "kokoro", "quality", "all", "report", "demo")
+    assert all(name in shown for name in names)
 
 
 @pytest.mark.parametrize("command", [[], ["all"], ["latency"], ["rooms"], ["demo"]])

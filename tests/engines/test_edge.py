@@ -442,3 +442,9 @@ def test_what_is_missing_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyP
 def test_it_waits_in_lanes_of_its_own_and_is_known_by_its_library() -> None:
     assert EdgeEngine.network
     assert re.fullmatch(r"edge-1 edge-tts-7\.\d.*", engine().build)
+
+
+def test_what_is_missing_is_named_without_importing_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert EdgeEngine().missing() == ""
+    monkeypatch.setattr("engines.edge.LIBRARIES", ("av", "no_such_library"))
+    assert EdgeEngine().missing() == "pip install 'voicebooth[edge]'"

@@ -27,6 +27,10 @@ class Foreign(ToneEngine):
         self.parts = parts
         self.closed = False
 
+    def missing(self) -> str:
+        self._act("missing")
+        return "pip install foreign"
+
     def load(self) -> None:
         self._act("load")
 
@@ -215,6 +219,12 @@ def test_nothing_is_done_before_the_first_step() -> None:
     begun = []
     guarded(lambda: begun.append(True)).synthesize(Request(TEXT), Pace()).close()
     assert not begun
+
+
+def test_what_it_lacks_is_what_it_says() -> None:
+    assert Guarded(Foreign()).missing() == "pip install foreign"
+    with pytest.raises(EngineUnavailable, match="KeyError"):
+        Guarded(Foreign(missing=KeyError("no"))).missing()
 
 
 def test_it_is_an_engine_with_its_own_lanes() -> None:

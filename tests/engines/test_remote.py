@@ -362,3 +362,8 @@ def test_settings_have_bounds(wrong: dict[str, Any]) -> None:
 def test_it_waits_in_lanes_of_its_own_and_hides_its_token() -> None:
     assert RemoteEngine.network
     assert "hush" not in repr(RemoteSettings(token="hush"))
+
+
+def test_a_node_that_nobody_has_named_is_missing() -> None:
+    assert RemoteEngine().missing() == "set remote.url"
+    assert RemoteEngine(RemoteSettings(url="http://127.0.0.1:1")).missing() == ""

@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 from contextlib import aclosing
 
 import numpy as np
@@ -10,7 +11,7 @@ from pipeline.chain import Chain, ChainSettings, Track
 from pipeline.lanes import Lanes, LaneSettings
 from pipeline.performance import Chosen, Ended
 from pipeline.script import Wish
-from pipeline.studio import Studio
+from pipeline.studio import MOST_MIXED, Studio
 from pipeline.take import COMFORT, Sounded
 from tests.virtual_time import run, virtual_lanes
 
@@ -59,6 +60,15 @@ class Asked(ToneEngine):
     def synthesize(self, request, pace):
         self.texts.append(request.text)
         return super().synthesize(request, pace)
+
+
+class Mixing(Asked):
+    """Has every voice whose id is a sum."""
+
+    def voice(self, id):
+        if "+" in id:
+            return dataclasses.replace(super().voice(""), id=id)
+        return super().voice(id)
 
 
 def studio(*engines, lanes=None):
@@ -148,3 +158,50 @@ async def test_it_is_the_same_on_real_lanes():
     sounds = await collect(made, "Good morning everybody.")
     assert sum(len(sound.samples) for sound in sounds if isinstance(sound, Sounded)) > 24_000
     lanes.close()
+
+
+def test_a_voice_that_is_mixed_for_somebody_is_spoken_with():
+    async def go():
+        made = studio(Mixing())
+        await made.load()
+        assert made.has_voice("a+b") and not made.has_voice("a") and not made.has_voice("")
+        chosen = (await collect(made, "Hello.", Wish("en", voice="a+b")))[0]
+        assert (chosen.engine, chosen.voice.id) == ("tone", "a+b")
+
+    run(go())
+
+
+def test_of_voices_that_are_mixed_for_somebody_the_latest_are_kept():
+    async def go():
+        made = studio(Mixing())
+        await made.load()
+        for name in ("a+b", "a+c"):
+            assert made.has_voice(name)
+            await collect(made, "Hello.", Wish("en", voice=name))
+        assert set(made.chain.outcomes()) >= {("tone", "a+b"), ("tone", "a+c")}
+        for number in range(MOST_MIXED - 1):
+            assert made.has_voice("a+c") and made.has_voice(f"a+{number}")
+        mixed = [voice.id for voice in made.offers["tone"] if "+" in voice.id]
+        assert len(mixed) == MOST_MIXED
+        assert "a+c" in mixed and "a+b" not in mixed
+        assert ("tone", "a+c") in made.chain.outcomes()
+        assert ("tone", "a+b") not in made.chain.outcomes(), "nothing is kept of those that are not"
+
+    run(go())
+
+
+class Nicknamed(ToneEngine):
+    """Answers to a name that is not an id."""
+
+    def voice(self, id):
+        return super().voice("" if id == "nick" else id)
+
+
+def test_a_voice_is_spoken_with_under_the_name_that_it_was_asked_for_by():
+    async def go():
+        made = studio(Nicknamed())
+        await made.load()
+        assert made.has_voice("nick")
+        assert (await collect(made, "Hello.", Wish("en", voice="nick")))[0].voice.id == "nick"
+
+    run(go())

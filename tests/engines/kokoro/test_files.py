@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import io
 import tarfile
+import threading
 
+import numpy as np
 import pytest
 
 from engines.base import BadModel, EngineUnavailable
 from engines.kokoro import files
+from engines.kokoro.voices import Styles
 
 
 @pytest.fixture
@@ -41,19 +45,35 @@ def test_other_bytes_are_refused_and_leave_nothing(packages, tmp_path):
 
 
 def test_one_s_own_model_goes_first(packages, tmp_path):
-    own = tmp_path / "kokoro" / files.MODEL
-    own.parent.mkdir()
+    own = tmp_path / files.MODEL
     own.write_bytes(b"mine")
     assert files.find_model(tmp_path, tmp_path / "cache") == own
 
 
-def test_voices_are_found_in_the_folder_before_the_cache(tmp_path):
-    with pytest.raises(EngineUnavailable, match=r"engines\.kokoro\.files"):
+def test_voices_are_found_in_the_folder_and_in_the_cache(tmp_path):
+    with pytest.raises(EngineUnavailable, match=r"python -m engines\.kokoro"):
         files.find_voices(tmp_path, tmp_path / "cache")
-    for folder in (tmp_path / "cache" / "voices", tmp_path / "kokoro"):
+    for folder in (tmp_path / "cache" / "voices", tmp_path / "voices"):
         folder.mkdir(parents=True)
         (folder / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
-        assert files.find_voices(tmp_path, tmp_path / "cache") == folder
+        (folder / f"af_{folder.parent.name[:5]}.bin").write_bytes(bytes(files.SPOKEN))
+        assert files.find_voices(tmp_path, tmp_path / "cache")[0] == folder
+    assert len(Styles(*files.find_voices(tmp_path, tmp_path / "cache")).ids) == 3
+
+
+def test_what_is_missing_is_told_by_the_command_that_brings_it(packages, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "LIBRARIES", ("json",))
+    cache = tmp_path / "cache"
+    assert files.missing(tmp_path, cache) == files.FETCH  # the voices
+    (cache / "voices").mkdir(parents=True)
+    (cache / "voices" / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
+    assert files.missing(tmp_path, cache) == ""
+    monkeypatch.setattr(files, "MODEL_PACKAGES", ("kk_nobody",))
+    assert files.missing(tmp_path, cache) == files.INSTALL
+    (cache / files.MODEL).touch()
+    assert files.missing(tmp_path, cache) == ""
+    monkeypatch.setattr(files, "LIBRARIES", ("json", "kk_nobody"))
+    assert files.missing(tmp_path, cache) == files.INSTALL
 
 
 def test_only_voices_are_unpacked(tmp_path):
@@ -64,12 +84,62 @@ def test_only_voices_are_unpacked(tmp_path):
             member.size = size
             packed.addfile(member, io.BytesIO(bytes(size)))
     assert [name for name, _ in files._packed_voices(archive)] == ["af_heart.bin"]
+    archive.write_bytes(b"no archive")
+    with pytest.raises(ValueError):
+        list(files._packed_voices(archive))
 
 
-def test_without_npm_the_other_way_is_told(tmp_path, monkeypatch):
+@pytest.fixture
+def release():
+    """A server with one file, whatever is asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        content = b""
+
+        def do_GET(self):
+            self.send_response(200 if self.content else 404)
+            self.end_headers()
+            self.wfile.write(self.content)
+
+        def log_message(self, *arguments): ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        Handler.url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield Handler
+        server.shutdown()
+        thread.join()
+
+
+def test_without_npm_voices_come_from_the_release(tmp_path, monkeypatch, release):
     monkeypatch.setattr(files.shutil, "which", lambda name: None)
-    with pytest.raises(EngineUnavailable, match=r"voices-v1\.0\.bin"):
-        files.fetch_voices(tmp_path / "voices")
+    packed = io.BytesIO()
+    np.savez(packed, af_heart=np.zeros((510, 1, 256), np.float32))
+    release.content = packed.getvalue()
+    target = files.fetch_voices(tmp_path / "cache" / "voices", release.url)
+    assert Styles(target).ids == ("af_heart",)
+    release.content = b""
+    assert files.fetch_voices(target, release.url) == target  # they are there
+    assert [path.name for path in target.parent.iterdir()] == ["voices"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_when_nothing_brings_the_voices_the_way_by_hand_is_told(tmp_path, monkeypatch, release, content):
+    monkeypatch.setattr(files.shutil, "which", lambda name: None)
+    release.content = content
+    with pytest.raises(EngineUnavailable, match=r"npm, .*is no archive.*put .*|npm, .*404.*put .*voices-v1\.0\.bin into"):
+        files.fetch_voices(tmp_path / "voices", release.url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_npm_that_fails_is_told(tmp_path, monkeypatch, release):
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(files.shutil, "which", lambda name: str(npm))
+    with pytest.raises(EngineUnavailable, match="npm could not bring"):
+        files.fetch_voices(tmp_path / "voices", release.url)
 
 
 def test_a_model_that_is_none_is_told_by_its_name(tmp_path):

@@ -63,6 +63,56 @@ def test_a_library_that_is_missing_names_its_remedy(monkeypatch):
         runtimes.make("openvino-f32", 1)
 
 
+class Card:
+    """An ONNX Runtime that was built for a card."""
+
+    def __init__(self, used):
+        self.used, self.asked = used, []
+
+    def get_available_providers(self):
+        return [runtimes.CUDA, "CPUExecutionProvider"]
+
+    def preload_dlls(self): ...
+
+    def SessionOptions(self):
+        return type("Options", (), {"add_session_config_entry": lambda self, key, value: None})()
+
+    def InferenceSession(self, path, options, providers):
+        self.asked.append(providers)
+        return type("Session", (), {"get_providers": lambda _: self.used, "get_outputs": lambda _: []})()
+
+
+def test_a_card_is_used_only_where_it_works(monkeypatch, tmp_path):
+    with pytest.raises(EngineUnavailable, match="onnxruntime-gpu"):
+        runtimes.make("onnxruntime-cuda", 1)  # this library is the processor's
+    for used in ([runtimes.CUDA, "CPUExecutionProvider"], ["CPUExecutionProvider"]):
+        library = Card(used)
+        real = runtimes._import
+        monkeypatch.setattr(runtimes, "_import", lambda name, library=library, real=real: library if name == "onnxruntime" else real(name))
+        runtime = runtimes.make("onnxruntime-cuda", 1)
+        assert runtime.name == "onnxruntime-cuda"
+        if len(used) == 2:
+            runtime.open(tmp_path)
+        else:
+            with pytest.raises(EngineUnavailable, match="graphics card"):
+                runtime.open(tmp_path)
+        assert library.asked == [[(runtimes.CUDA, runtimes.CUDA_OPTIONS), "CPUExecutionProvider"]]
+        monkeypatch.undo()
+
+
+def test_a_card_that_has_gone_is_not_used_again(doubling, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes, "fastest", lambda path, feed, threads: "onnxruntime-cuda")
+    assert runtimes.choose(tmp_path, doubling, {}, 2) == "onnxruntime-cuda"
+    monkeypatch.setattr(runtimes, "fastest", lambda path, feed, threads: "onnxruntime")
+    assert runtimes.choose(tmp_path, doubling, {}, 2) == "onnxruntime"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif("onnxruntime-cuda" not in here(), reason="no ONNX Runtime with CUDA here")
+def test_a_card_gives_what_the_processor_gives(doubling):
+    assert runtimes.make("onnxruntime-cuda", 1).open(doubling).run(feed(5))["y"].tolist() == [[0, 2, 4, 6, 8]]
+
+
 def test_the_fastest_is_taken_once_and_remembered(doubling, tmp_path, monkeypatch):
     took = {"onnxruntime": 0.3, "openvino-f32": 0.2}
     asked = []

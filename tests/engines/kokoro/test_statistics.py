@@ -6,7 +6,7 @@ import pytest
 from engines.kokoro.cut import Part
 from engines.kokoro.sound import Factors
 from engines.kokoro.statistics import BUCKETS, EPSILON, FILE, Known, Moments, Pressed, bucket, frozen, write
-from engines.kokoro.voices import Mixture
+from engines.kokoro.voices import LANGUAGES, Mixture
 
 
 def moments(mean, deviation):
@@ -60,8 +60,8 @@ def test_pressed_statistics_come_back(tmp_path):
     for id, items in measured.items():
         for number, item in enumerate(items):
             again = pressed.moments(id, number)
-            assert again.mean == pytest.approx(item.mean, abs=0.01)
-            assert again.variance == pytest.approx(item.variance, rel=0.01)
+            assert again.mean == pytest.approx(item.mean, abs=0.02)
+            assert again.variance == pytest.approx(item.variance, rel=0.03)
 
 
 def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
@@ -75,6 +75,24 @@ def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
     assert known.moments(Mixture.parse("af_a+af_nobody"), 1) is None
 
 
+def test_a_voice_that_was_found_worse_is_known_as_such(tmp_path):
+    pressed = Pressed.of({f"af_{name}": [moments([1.0], [1.0])] * 3 for name in "abc"}, worse=["af_b"])
+    pressed.write(tmp_path / "pressed.npz")
+    known = Known.read(tmp_path / "pressed.npz", tmp_path)
+    assert [known.is_good(Mixture.parse(id)) for id in ("af_a", "af_b", "af_a+af_b", "af_a+af_c")] == [True, False, False, True]
+    write(tmp_path, "af_b", [moments([1.0], [1.0])] * 3)
+    write(tmp_path, "af_c", [moments([1.0], [1.0])] * 3, good=False)
+    assert [known.is_good(Mixture.parse(id)) for id in ("af_b", "af_c")] == [True, False]
+
+
+def test_a_mixture_that_was_measured_is_not_reckoned(tmp_path):
+    pressed = Pressed.of({f"af_{name}": [moments([1.0], [1.0])] * 3 for name in "ab"})
+    mixture = Mixture.parse("af_a:3+af_b:1")
+    write(tmp_path, mixture.id, [moments([9.0], [1.0])] * 3)
+    assert Known(pressed, tmp_path).moments(mixture, 1).mean == pytest.approx([9.0])
+    assert Known(pressed, tmp_path).moments(Mixture.parse("af_a+af_b"), 1).mean == pytest.approx([1.0], abs=0.01)
+
+
 def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
     assert Known.read(tmp_path / "none.npz", tmp_path).moments(Mixture.parse("af_heart"), 0) is None
     old = tmp_path / "old.npz"
@@ -86,5 +104,7 @@ def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
 def test_the_package_s_file_is_small_and_holds_every_channel():
     assert FILE.stat().st_size < 2_000_000
     pressed = Pressed.read(FILE)
-    assert "af_heart" in pressed.ids
+    assert len(pressed.ids) == 54
+    assert {id[0] for id in pressed.ids} == set(LANGUAGES)
+    assert set(pressed.worse) < set(pressed.ids)
     assert pressed.moments("af_heart", 0).mean.shape == (17930,)

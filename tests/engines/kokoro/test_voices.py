@@ -75,3 +75,10 @@ def test_a_damaged_voice_says_so(folder):
 def test_an_unknown_voice_is_told_the_known_ones(folder):
     with pytest.raises(UnknownVoice, match="af_heart, af_sky, em_alex"):
         Styles(folder).style(Mixture.parse("af_nobody"))
+
+
+def test_a_mixture_has_one_id_however_it_is_written():
+    assert Mixture.parse("af_heart").id == "af_heart"
+    assert {Mixture.parse(id).id for id in ("af_bella:1+af_heart:3", "af_heart:0.75+af_bella:0.25", "af_heart:6 + af_bella:2")} == {
+        "af_heart:0.75+af_bella:0.25"
+    }

@@ -24,6 +24,20 @@ def test_without_weights_it_is_unavailable_and_says_what_fetches_them(tmp_path):
     assert "not loaded" in engine.build
 
 
+def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
+    engine = XttsEngine(XttsSettings(folder=tmp_path))
+    monkeypatch.setattr("engines.xtts.engine.LIBRARIES", ("numpy", "no_such_library"))
+    assert engine.missing() == "pip install 'voicebooth[xtts]'"
+    monkeypatch.setattr("engines.xtts.engine.LIBRARIES", ("numpy",))
+    assert engine.missing() == INSTALL, "no weights"
+    (tmp_path / "xtts").mkdir()
+    for name in (MODEL, CONFIG, VOCABULARY):
+        (tmp_path / "xtts" / name).write_bytes(b"x")
+    assert engine.missing() == INSTALL, "no licence"
+    accept_licence(tmp_path / "xtts")
+    assert engine.missing() == ""
+
+
 def test_without_the_licence_it_is_unavailable(tmp_path):
     (tmp_path / "xtts").mkdir()
     for name in (MODEL, CONFIG, VOCABULARY):

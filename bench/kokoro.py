@@ -1,0 +1,142 @@
+"""Kokoro alone, beside ``kokoro-onnx`` with the int8 graph in the same process: first sound, whole work, memory."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.engine import Made, is_audible
+from bench.passages import of_length
+from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from engines.base import Pace, Request, Samples
+from engines.kokoro import KokoroEngine
+from engines.kokoro.files import cache_folder, find_model, find_voices
+from engines.kokoro.voices import Mixture, Styles
+
+LENGTHS = (13, 54, 158)  # characters
+MOST = {13: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
+WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio; with and without fast bfloat16
+MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
+WINDOW = 2.0  # seconds: what the node lets a step make when nobody else waits
+VOICE = "af_heart"
+MEASURING = 300.0  # seconds until a process that only loads is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    repeats: int = 6
+    """Texts per length and system."""
+    seed: int = 1
+
+
+QUICK = Plan(repeats=2)
+
+
+def run(plan: Plan) -> Result:
+    """Blocks, three minutes and more: the peer makes each sentence as a whole."""
+    busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
+    engine = KokoroEngine()
+    engine.load()
+    peer = _peer()
+    systems: dict[str, Callable[[str], Iterator[Samples]]] = {
+        "engine": lambda text: (chunk.samples for chunk in engine.synthesize(Request(text, VOICE), Pace(WINDOW))),
+        "kokoro-onnx": lambda text: iter([(peer.create(text, VOICE, lang="en-us")[0] * 32767).astype(np.int16)]),
+    }
+    rate = engine.voice(VOICE).sample_rate
+    for speak in systems.values():
+        _measure("", "One, two, three.", speak, rate)
+    made = []
+    for number in range(plan.repeats):
+        for length in chosen.sample(LENGTHS, len(LENGTHS)):
+            text = of_length(length)[number % len(of_length(length))]
+            made += [_measure(system, text, speak, rate) for system, speak in systems.items()]
+    memory = {precision: _memory(precision) for precision in MEMORY}
+    load = f"No room: both systems in one process, {plan.repeats} sentences per length in turns; {engine.build}"
+    return Result(
+        "kokoro", plan.seed, load, figures(made, memory, fast="bf16" in engine.build), (_table(made),), machine(), versions(), when, busy
+    )
+
+
+def _peer() -> Any:
+    """kokoro-onnx with the same graph and voices, which it wants in one archive."""
+    from kokoro_onnx import Kokoro
+
+    table = Styles(*find_voices(None, cache_folder())).style(Mixture.parse(VOICE)).reshape(-1, 1, 256)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = Path(scratch, "voices.npz")
+        np.savez(archive, **{VOICE: table})  # type: ignore[arg-type]
+        return Kokoro(str(find_model(None, cache_folder())), str(archive))
+
+
+def _measure(system: str, text: str, speak: Callable[[str], Iterator[Samples]], rate: int) -> Made:
+    cpu, start = time.process_time(), time.perf_counter()
+    first, count = None, 0
+    for samples in speak(text):
+        now = time.perf_counter() - start
+        count += len(samples)
+        if first is None and is_audible(samples, rate):
+            first = now
+    whole = time.perf_counter() - start
+    return Made(system, len(text), first or whole, whole, time.process_time() - cpu, count / rate)
+
+
+def _memory(precision: str) -> float:
+    """MB that the loaded engine adds to a process, by the library that is lightest in memory."""
+    program = (
+        "import gc, psutil, numpy\n"
+        "from engines.kokoro import KokoroEngine, KokoroSettings\n"
+        "before = psutil.Process().memory_info().rss\n"
+        f"engine = KokoroEngine(KokoroSettings(precision={precision!r}, runtime='onnxruntime'))\n"
+        "engine.load()\ngc.collect()\n"
+        "print((psutil.Process().memory_info().rss - before) / 1e6)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=MEASURING, check=True)
+    return float(told.stdout)
+
+
+def figures(made: Sequence[Made], memory: dict[str, float], *, fast: bool) -> tuple[Figure, ...]:
+    found = [
+        Figure(
+            f"Kokoro alone, {length} characters, time to first audio against kokoro-onnx, p50",
+            ratio(*(quantile([one.first for one in _of(made, system, length)], 0.5) for system in ("engine", "kokoro-onnx"))),
+            "",
+            most=MOST[length],
+        )
+        for length in LENGTHS
+    ]
+    for name, cost, most in (("seconds", "whole", WORK[fast]), ("core-seconds", "cpu", None)):
+        costs = [_cost(made, system, cost) for system in ("engine", "kokoro-onnx")]
+        found.append(Figure(f"Kokoro alone, whole work in {name} per second of audio, against kokoro-onnx", ratio(*costs), "", most=most))
+    return (*found, *(Figure(f"Kokoro in memory, {precision}", value, "MB", most=MEMORY[precision]) for precision, value in memory.items()))
+
+
+def _cost(made: Sequence[Made], system: str, cost: str) -> float:
+    mine = [one for one in made if one.system == system]
+    return float(sum(getattr(one, cost) for one in mine) / sum(one.audio for one in mine))
+
+
+def _of(made: Sequence[Made], system: str, length: int) -> list[Made]:
+    return [one for one in made if (one.system, one.characters) == (system, length)]
+
+
+def _table(made: Sequence[Made]) -> Table:
+    rows = []
+    for length in LENGTHS:
+        for system in ("engine", "kokoro-onnx"):
+            mine = _of(made, system, length)
+            firsts = [quantile([one.first for one in mine], q) or 0.0 for q in (0.5, 0.95)]
+            whole = quantile([one.whole for one in mine], 0.5) or 0.0
+            rates = [quantile([value / one.audio for one in mine for value in [getattr(one, cost)]], 0.5) for cost in ("whole", "cpu")]
+            rows.append((str(length), system, *(1000 * first for first in firsts), 1000 * whole, *rates))
+    columns = ("characters", "system", "first p50", "first p95", "whole p50", "real-time factor", "core-seconds per second of audio")
+    return Table("Milliseconds to the first audible sample and to the last one", columns, tuple(rows))

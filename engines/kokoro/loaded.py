@@ -1,0 +1,209 @@
+"""Kokoro's model in memory and the voices beside it: requests turned into sound and marks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import re
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
+from engines.kokoro import asia
+from engines.kokoro.cut import FORMAT
+from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
+from engines.kokoro.harmonics import HOP, RATE
+from engines.kokoro.marks import TICK, marks, starts
+from engines.kokoro.model import Kokoro, Prepared, probe
+from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
+from engines.kokoro.runtimes import choose, make, version
+from engines.kokoro.sound import windows
+from engines.kokoro.statistics import FILE, VERSION, Known, Moments, bucket
+from engines.kokoro.voices import LANGUAGES, Mixture, Styles, describe
+from engines.windows import Floats
+
+if TYPE_CHECKING:
+    from engines.kokoro.engine import KokoroSettings
+
+log = logging.getLogger(__name__)
+
+MOST_THREADS = 4  # per step: windows are too small to feed more
+REMEMBERED = 4096  # words whose sound alone is kept for the marks: a few hundred kB a voice's language
+ATTACK = 0.110  # seconds kept of the silence before the first phoneme: it sounds up to 0.1 s before its durations say
+QUIET = 10 ** (-60 / 20)  # of full scale, RMS: the end of a piece is silence below it
+FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
+PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
+NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
+WINDOW = 10.0  # seconds: windows as large as the engine makes them
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
+
+_ALPHABETIC = re.compile(r"\S*\w\S*")
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One sentence made in three ways, each of shape (samples,)."""
+
+    whole: Floats
+    """In one pass that takes its own statistics: how the model was meant."""
+    once: Floats
+    """In one pass at the voice's statistics."""
+    windowed: Floats
+    """In windows at the voice's statistics: what is streamed."""
+
+
+class Loaded:
+    """The model in memory and the voices beside it."""
+
+    def __init__(self, settings: KokoroSettings) -> None:
+        """Raises :exc:`EngineUnavailable`."""
+        self._cache = settings.cache or cache_folder()
+        self._statistics = settings.statistics
+        self._threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
+        self._model = find_model(settings.folder, self._cache)
+        self._digest = digest(self._model)
+        parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
+        Espeak.load()
+        self._styles = Styles(*find_voices(settings.folder, self._cache))
+        self.voices = tuple(self._offered(settings.voices))
+        name: str = settings.runtime if settings.precision == "float32" else "onnxruntime"
+        if name == "auto":
+            name = choose(self._cache, *probe(parts), self._threads)
+        runtime = make(name, self._threads)
+        # Whole sentences of any length: OpenVINO prepares each new length anew, which only bfloat16's speed makes good.
+        front = make("onnxruntime", self._threads) if name == "openvino-f32" else runtime
+        self._kokoro = Kokoro(parts, front, runtime)
+        self._front = front
+        self._whole: Kokoro | None = None
+        self._whole_lock = threading.Lock()
+        self._known = Known.read(FILE, model_folder(settings.folder) / "statistics")
+        self._alone = functools.lru_cache(maxsize=REMEMBERED)(_groups_alone)
+        libraries = " ".join(f"{library}-{version(library)}" for library in LIBRARIES)
+        self.build = f"kokoro-{FORMAT}.{VERSION} {settings.precision} {name} {self._digest[:16]} {libraries}"
+
+    def _offered(self, wanted: Sequence[str]) -> Iterator[Voice]:
+        readable = [id for id in self._styles.ids if can_read(id[0])]
+        if not readable:
+            raise EngineUnavailable("none of Kokoro's voices here speaks a language that can be read")
+        for id in wanted or readable:
+            try:
+                yield self.mixture(id)
+            except UnknownVoice as problem:
+                raise EngineUnavailable(str(problem)) from problem
+
+    def mixture(self, id: str) -> Voice:
+        """Raises :exc:`UnknownVoice`."""
+        mixture = Mixture.parse(id)
+        for name, _ in mixture.shares:
+            if name not in self._styles.ids:
+                raise UnknownVoice(f"engine kokoro has no voice {name!r}; it has: {', '.join(self._styles.ids)}")
+        if not can_read(mixture.letter):
+            raise UnknownVoice(f"engine kokoro cannot read {LANGUAGES[mixture.letter]}, the language of {id}", remedy=asia.INSTALL)
+        return describe(id)
+
+    def speak(self, request: Request, voice: Voice, pace: Pace) -> Generator[Chunk, None, None]:
+        mixture = Mixture.parse(voice.id)
+        phonemes = phonemize(request.text, mixture.letter)
+        if not phonemes:
+            raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {request.text[:40]!r}")
+        words = starts(request.text, phonemes, functools.partial(self._alone, mixture.letter))
+        position, cut = 0, list(pieces(phonemes))
+        for number, piece in enumerate(cut):
+            prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), request.speed)
+            lead = max(0, int(prepared.durations[0]) * TICK - round(ATTACK * RATE)) // HOP  # frames of silence that nobody needs
+            yield Chunk(NO_SAMPLES, tuple(marks(words, piece, prepared.durations, position - lead * HOP)))
+            ending = Ending(_last_sound(piece, prepared) - lead * HOP, FALL if number == len(cut) - 1 else PAUSE)
+            for sound in self._sound(piece, prepared, mixture, request.speed, lead, pace):
+                samples = _pcm(ending.trim(sound), voice.id)
+                position += len(samples)
+                yield Chunk(samples)
+                if ending.is_reached:
+                    break
+
+    def _sound(self, piece: Piece, prepared: Prepared, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
+        """Windows, and nothing between the stages of one: there, too, somebody else may have a turn."""
+        moments = self._moments(mixture, bucket(prepared.frames))
+        if moments is None:
+            yield self._speak_whole(piece, mixture, speed)[lead * HOP :]
+            return
+        flow = self._kokoro.flow(prepared, moments)
+        flow.skip(lead * HOP)
+        for first, last in windows(lead, flow.frames, pace):
+            for _ in flow.advance(last * HOP):
+                yield NO_SOUND
+            yield flow.pull(first * HOP, last * HOP).ravel()
+
+    def _moments(self, mixture: Mixture, number: int) -> Moments | None:
+        """What to speak a piece of this bucket with; None when it is to be spoken whole."""
+        if self._statistics == "whole" or (self._statistics == "auto" and not self._known.is_good(mixture)):
+            return None
+        return self._known.moments(mixture, number)
+
+    def streams(self, voice: Voice) -> bool:
+        return self._moments(Mixture.parse(voice.id), 0) is not None
+
+    def compare(self, text: str, voice: Voice) -> Compared:
+        mixture = Mixture.parse(voice.id)
+        piece = Piece(phonemize(text, mixture.letter)[:MOST_TOKENS], 0)
+        prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), 1.0)
+        moments = self._known.moments(mixture, bucket(prepared.frames))
+        if moments is None:
+            raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
+        once, windowed = (self._kokoro.flow(prepared, moments) for _ in range(2))
+        return Compared(
+            self._speak_whole(piece, mixture, 1.0),
+            once.pull(0, once.columns).ravel(),
+            np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(WINDOW))]),
+        )
+
+    def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
+        """By parts whose norms measure for themselves; loaded when the first voice needs them."""
+        with self._whole_lock:
+            if self._whole is None:
+                log.info("voice %s is spoken in whole pieces", mixture.shares[0][0])
+                parts = find_parts(self._model, self._digest, "float32", "measuring", self._cache)
+                self._whole = Kokoro(parts, self._front, self._front)
+        prepared = self._whole.prepare(piece.phonemes, self._styles.style(mixture), speed)
+        return self._whole.measure(prepared)[0]
+
+
+class Ending:
+    """Where a piece has ended: the model makes half a second of silence after the last phoneme, which need not be made at all."""
+
+    def __init__(self, last: int, keep: float) -> None:
+        """``last``: the sample before which it has not ended. ``keep``: seconds of silence after which it has."""
+        self._last, self._keep = last, round(keep * RATE)
+        self._position = self._silent = 0
+        self.is_reached = False
+
+    def trim(self, sound: Floats) -> Floats:
+        """What is to be heard of the next samples."""
+        blocks = sound[: len(sound) // HOP * HOP].reshape(-1, HOP)
+        for number, level in enumerate(np.sqrt(np.mean(np.square(blocks), axis=1))):
+            self._silent = self._silent + HOP if level < QUIET else 0
+            if self._silent >= self._keep and self._position + (number + 1) * HOP > self._last:
+                self.is_reached = True
+                return sound[: (number + 1) * HOP]
+        self._position += len(sound)
+        return sound
+
+
+def _last_sound(piece: Piece, prepared: Prepared) -> int:
+    """The sample at which the last phoneme that is not punctuation begins."""
+    last = max(index for index, sign in enumerate(piece.phonemes) if sign.isalpha()) + 1  # silence comes first
+    return int(prepared.durations[:last].sum()) * TICK
+
+
+def _pcm(sound: Floats, id: str) -> Samples:
+    if not np.isfinite(sound).all():
+        raise SynthesisFailed(f"voice {id} made samples that are no numbers")
+    return (np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
+
+
+def _groups_alone(letter: str, word: str) -> tuple[str, ...]:
+    return tuple(_ALPHABETIC.findall(phonemize(word, letter)))

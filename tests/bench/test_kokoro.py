@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from bench.engine import Made
+from bench.kokoro import LENGTHS, figures
+
+GOOD = {"float32": 700.0, "int8": 300.0}
+
+
+def made(first, whole):
+    """Our sentences beside a peer that takes one second a second of its five."""
+    ours = [Made("engine", length, first, whole, whole, 5.0) for length in LENGTHS]
+    return ours + [Made("kokoro-onnx", length, 5.0, 5.0, 10.0, 5.0) for length in LENGTHS]
+
+
+def missed(found):
+    return [figure.name for figure in found if not figure.is_met]
+
+
+def test_a_tenth_of_the_wait_and_half_of_the_work_will_do():
+    assert missed(figures(made(0.4, 2.5), GOOD, fast=False)) == []
+
+
+def test_ratios_are_to_the_peer():
+    values = [figure.value for figure in figures(made(0.4, 2.5), GOOD, fast=False)]
+    assert values[:5] == pytest.approx([0.08, 0.08, 0.08, 0.5, 0.25])
+
+
+def test_a_late_first_sound_a_processor_with_bfloat16_and_too_much_memory_are_seen():
+    assert [name.split(", ")[1] for name in missed(figures(made(0.6, 2.5), GOOD, fast=False))] == ["158 characters"]
+    assert any("whole work" in name for name in missed(figures(made(0.4, 4.0), GOOD, fast=True)))
+    assert any("int8" in name for name in missed(figures(made(0.4, 2.5), GOOD | {"int8": 500.0}, fast=False)))
