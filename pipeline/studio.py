@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 LOADING = 120.0  # seconds that a load or the first step may take before it counts as hung: a large model from a slow disk
 SHORT = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
 LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
-WARM_UP = (SHORT, SHORT, LONG)  # the first sentence of an engine pays for what is made once; those after it are measured
+WARM_UP = (SHORT, SHORT)  # the first sentence of an engine pays for what is made once; the one after it is measured
 SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
 BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
@@ -79,7 +79,7 @@ class Studio:
         self.chain = chain
         self._gains: dict[tuple[str, str], float] = {}
         self._level = level
-        self._probing: set[asyncio.Task[None]] = set()
+        self._rehearsing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self.rate = rate
@@ -150,11 +150,22 @@ class Studio:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
             log.warning("engine %s is not available: %s", engine.name, error)
             return
-        firsts = [(len(one.text), one.first) for one in heard]
-        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
-        self._gains[engine.name, voices[0].id] = self._gain_of(heard[-1].samples, voices[0].sample_rate)
+        self._on_warm(engine, voices[0], heard)
         self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
         self._offer()
+        self._spawn(self._practise(engine, voices[0], heard), f"practise {engine.name}")
+
+    async def _practise(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
+        """It can speak already. A longer sentence tells how its work grows, and how loud it is."""
+        try:
+            self._on_warm(engine, voice, [*heard, await self._rehearse(engine, voice, LONG, allowance=LOADING)])
+        except EngineError as error:
+            log.warning("engine %s could not say a longer sentence: %s", engine.name, error)
+
+    def _on_warm(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
+        firsts = [(len(one.text), one.first) for one in heard]
+        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
+        self._gains[engine.name, voice.id] = self._gain_of(heard[-1].samples, voice.sample_rate)
 
     async def _rehearse(self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None) -> _Heard:
         """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""
@@ -180,10 +191,10 @@ class Studio:
         return _Heard(text, samples, first, work * voice.sample_rate / len(samples))
 
     async def aclose(self) -> None:
-        """Ends probes and lanes; waits, for a bounded time, until the last steps have ended."""
+        """Ends rehearsals and lanes; waits, for a bounded time, until the last steps have ended."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._probing:
+        for task in self._rehearsing:
             task.cancel()
         self.lanes.close()
         await self.lanes.settle(SETTLE)
@@ -233,10 +244,13 @@ class Studio:
             self._timer = asyncio.get_running_loop().call_later(BUSY, self._on_timer)
             return
         for candidate in self.chain.probes(asyncio.get_running_loop().time()):
-            task = asyncio.create_task(self._probe(candidate), name=f"probe {candidate.engine}")
-            self._probing.add(task)
-            task.add_done_callback(self._probing.discard)
+            self._spawn(self._probe(candidate), f"probe {candidate.engine}")
         self._arm()
+
+    def _spawn(self, rehearsal: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(rehearsal, name=name)
+        self._rehearsing.add(task)
+        task.add_done_callback(self._rehearsing.discard)
 
     async def _probe(self, candidate: Candidate) -> None:
         firsts: list[tuple[int, float]] = []

@@ -15,6 +15,7 @@ from pipeline.stage import Stage, StageSettings
 from pipeline.studio import Studio
 
 FRAME = 0.010
+PRACTICE = 5.0  # virtual seconds in which every engine has said the longer sentence that follows its being ready
 
 
 class _JumpingSelector(selectors.DefaultSelector):
@@ -42,11 +43,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(coroutine):
-    loop = VirtualLoop()
-    try:
-        return loop.run_until_complete(coroutine)
-    finally:
-        loop.close()
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(coroutine)
 
 
 class Work:
@@ -102,6 +100,7 @@ class Room:
 
     async def __aenter__(self):
         await self.studio.load()
+        await asyncio.sleep(PRACTICE)
         self.stage.open()
         return self
 

@@ -11,7 +11,8 @@ from pipeline.chain import Chain, ChainSettings, Track
 from pipeline.lanes import Lanes, LaneSettings
 from pipeline.performance import Chosen, Ended
 from pipeline.script import Wish
-from pipeline.studio import MOST_MIXED, Studio
+from pipeline.studio import LONG as LONGER
+from pipeline.studio import MOST_MIXED, SHORT, Studio
 from pipeline.take import COMFORT, Sounded
 from tests.virtual_time import run, virtual_lanes
 
@@ -157,7 +158,7 @@ async def test_it_is_the_same_on_real_lanes():
     await made.load()
     sounds = await collect(made, "Good morning everybody.")
     assert sum(len(sound.samples) for sound in sounds if isinstance(sound, Sounded)) > 24_000
-    lanes.close()
+    await made.aclose()
 
 
 def test_a_voice_that_is_mixed_for_somebody_is_spoken_with():
@@ -203,5 +204,26 @@ def test_a_voice_is_spoken_with_under_the_name_that_it_was_asked_for_by():
         await made.load()
         assert made.has_voice("nick")
         assert (await collect(made, "Hello.", Wish("en", voice="nick")))[0].voice.id == "nick"
+
+    run(go())
+
+
+def test_an_engine_may_speak_before_it_has_said_a_long_sentence():
+    class Counted(ToneEngine):
+        def __init__(self):
+            super().__init__()
+            self.said = []
+
+        def synthesize(self, request, pace):
+            yield from super().synthesize(request, pace)
+            self.said.append(request.text)
+
+    async def go():
+        engine = Counted()
+        made = studio(engine)
+        await made.load()
+        assert made.status[0].state == "ready" and engine.said == [SHORT, SHORT]
+        await asyncio.sleep(5.0)
+        assert engine.said == [SHORT, SHORT, LONGER]
 
     run(go())
