@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine import Made, is_audible
+from bench.engine import Made, is_audible, windows
 from bench.passages import of_length
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
-from engines.base import Pace, Request, Samples
+from engines.base import Samples
 from engines.kokoro import KokoroEngine
 from engines.kokoro.files import cache_folder, find_model, find_voices
 from engines.kokoro.voices import Mixture, Styles
@@ -27,7 +27,6 @@ LENGTHS = (13, 54, 158)  # characters
 MOST = {13: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
 WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio; with and without fast bfloat16
 MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
-WINDOW = 2.0  # seconds: what the node lets a step make when nobody else waits
 VOICE = "af_heart"
 MEASURING = 300.0  # seconds until a process that only loads is given up
 
@@ -49,7 +48,7 @@ def run(plan: Plan) -> Result:
     engine.load()
     peer = _peer()
     systems: dict[str, Callable[[str], Iterator[Samples]]] = {
-        "engine": lambda text: (chunk.samples for chunk in engine.synthesize(Request(text, VOICE), Pace(WINDOW))),
+        "engine": lambda text: windows(engine, text, VOICE),
         "kokoro-onnx": lambda text: iter([(peer.create(text, VOICE, lang="en-us")[0] * 32767).astype(np.int16)]),
     }
     rate = engine.voice(VOICE).sample_rate

@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 ENGINE = "piper"
 SMALLEST = 16  # frames of the first window: 0.19 s at the usual 86 frames a second, past a voice's first silence
-GROWTH = 3  # of a window over the one before: it is made in a third of the time that the one before lasts
 LARGEST = 128  # frames of the largest window, 1.5 s: seams cost a twentieth there; who wants shorter steps asks for smaller windows
 MOST_THREADS = 4  # of the front: a sentence is too small to feed more
 WINDOW_THREADS = 1  # of a stage: a second one makes a window no sooner, and costs an eighth more in all and five times the switches
@@ -268,13 +267,13 @@ class _Sound:
     def windows(self, pace: Pace, rate: int) -> Iterator[Floats]:
         """Raw sound, shape (n,), float32: in all exactly what one pass over the whole would give."""
         count = self.chain.columns // self.hop
-        start, grown = 0, SMALLEST
+        start = 0
         while start < count:
-            size = max(int(min(pace.window * rate / self.hop, grown)), SMALLEST)
+            size = max(int(min(pace.window * rate / self.hop, LARGEST)), SMALLEST)
             left = count - start
             size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost a whole seam
             yield np.ravel(self.chain.pull(start * self.hop, (start + size) * self.hop))
-            start, grown = start + size, min(grown * GROWTH, LARGEST)
+            start += size
 
 
 @dataclass(frozen=True, slots=True)
