@@ -37,6 +37,7 @@ KNEE = 0.85  # of full scale: above it samples are bent, not cut
 PEAK = 0.75  # of full scale: where the loudest sample of the warm-up sentence is put; others are up to twice as loud
 GAINS = (0.5, 8.0)  # of what a voice may be multiplied with: beyond that its warm-up was not speech
 WARM_UP = "1 2 3 4 5"  # read as words in every language
+WARM_UP_WINDOW = 0.5  # seconds: the memory that larger ones take would stay taken
 REMEMBERED = 4096  # words whose sound alone is kept for the marks: a few hundred kB a voice
 INSTALL = "pip install 'voicebooth[piper]'"
 
@@ -211,7 +212,7 @@ class LoadedVoice:
 
     def _measure_gain(self) -> float:
         """Speaks once, which warms the sessions up as well."""
-        pace = Pace(window=float("inf"))
+        pace = Pace(window=WARM_UP_WINDOW)
         request = Request(WARM_UP, options={"seed": 0.0})
         try:
             loudest = max(int(np.abs(chunk.samples.astype(np.int32)).max(initial=0)) for chunk in self.speak(request, "", pace))
