@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent.gateway.settings import LimitSettings, SecuritySettings, ServerSettings, StreamSettings, WsSettings
 from engines.catalog import default_folder
 from engines.edge import EdgeSettings
 from engines.piper import PiperSettings
@@ -164,6 +165,11 @@ class Settings(Section):
 
     livekit: LiveKitSettings = LiveKitSettings()
     node: NodeSettings = NodeSettings()
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    stream: StreamSettings = StreamSettings()
+    ws: WsSettings = WsSettings()
+    security: SecuritySettings = SecuritySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
