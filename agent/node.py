@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
 from types import TracebackType
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
+SELF = "say"  # who sends what this process asks of itself
 TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
 
 
@@ -92,6 +95,7 @@ class Node:
         self.settings = settings
         self.report = Report()
         self._stages: dict[str, Stage] = {}
+        self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
@@ -142,6 +146,17 @@ class Node:
             stage.attach(outlet)
         return stage
 
+    @asynccontextmanager
+    async def session(self, outlet: Outlet) -> AsyncIterator[Stage]:
+        """A stage of its own for one client, closed with it; its tracks open with the first text for each, none before."""
+        name = f"session-{next(self._numbers)}"
+        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
+        self._stages[name] = stage
+        try:
+            yield stage
+        finally:
+            await self.close_stage(name)
+
     def find_stage(self, name: str) -> Stage | None:
         return self._stages.get(name)
 
@@ -179,18 +194,13 @@ class Node:
         Goes the way of every text, through a stage of its own. Raises :exc:`EngineError` when something was not said.
         """
         outlet = Recorder()
-        name = f"say-{id(outlet):x}"
-        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
-        self._stages[name] = stage
-        try:
-            stage.on_message(name, Config(language=language, voice=voice, engine=engine, speed=speed))
+        async with self.session(outlet) as stage:
+            stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed))
             for start in range(0, len(text), TEXT_CHARACTERS):
                 part = text[start : start + TEXT_CHARACTERS]
-                stage.on_message(name, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
+                stage.on_message(SELF, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
             async for samples in outlet.samples(lambda: stage.is_idle):
                 yield samples
-        finally:
-            await self.close_stage(name)
         if outlet.problems:
             raise EngineError("; ".join(outlet.problems))
 
