@@ -71,6 +71,8 @@ class Ended:
 
     trailing: float
     """Seconds of silence at its end."""
+    work: float = 0.0
+    """Seconds that whoever has ended it worked on it."""
 
 
 Event = Chosen | Sounded | CutBack | Ended
@@ -365,7 +367,7 @@ class Performance:
         if take.is_whole:
             self._is_over = True
             self._on_spoken(take)
-            events.append(Ended(take.trailing))
+            events.append(Ended(take.trailing, take.work))
         return events
 
     def _win(self, take: Take) -> list[Event]:
