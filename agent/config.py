@@ -20,6 +20,7 @@ from engines.piper import PiperSettings
 from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
 from engines.xtts import XttsSettings
+from pipeline.cache import CacheSettings
 from pipeline.chain import QUALITY, ChainSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
@@ -185,6 +186,7 @@ class Settings(Section):
     script: ScriptLimits = ScriptLimits()
     ingest: IngestLimits = IngestLimits()
     lanes: LaneSettings = LaneSettings()
+    cache: Annotated[CacheSettings, BeforeValidator(_expand)] = CacheSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")

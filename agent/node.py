@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast, get_args
 
@@ -19,6 +20,7 @@ from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
+from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
 from pipeline.lanes import Lanes
 from pipeline.normalize import normalize
@@ -107,7 +109,9 @@ class Node:
                 engines.append(find_engine(name, settings))
             except EngineUnavailable as error:
                 log.warning("engine %s is left out: %s", name, error)
-        self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes))
+        lanes = Lanes(settings.lanes)
+        cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
+        self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache)
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 
@@ -213,6 +217,13 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
         )
+
+
+def _speech_folder(settings: CacheSettings) -> Path | None:
+    """Where sentences are kept on the disk; None where they are not."""
+    if settings.dir == "none":
+        return None
+    return settings.dir or cache_folder() / "speech"
 
 
 def _warm_up_text(language: str) -> None:

@@ -66,7 +66,8 @@ class PiperEngine(Engine):
     @property
     def build(self) -> str:
         models = ",".join(sorted(f"{id}:{model.digest[:16]}" for id, model in self._loaded.items()))
-        return f"piper-{FORMAT} piper-tts-{_version('piper-tts')} onnxruntime-{_version('onnxruntime')} {models}"
+        noise = f"{self._settings.noise_scale} {self._settings.noise_w}"
+        return f"piper-{FORMAT} piper-tts-{_version('piper-tts')} onnxruntime-{_version('onnxruntime')} {noise} {models}"
 
     def load(self) -> None:
         """A voice that is damaged is left out with a warning, as long as another one can be loaded."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+CACHE = "cache"  # stands for the engine of sentences that were said before: nobody's delay but the cache's
 KEPT = 1000  # figures of each kind: enough for a p99, a few KB
 
 

@@ -19,7 +19,7 @@ from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
 from pipeline.performance import Chosen, CutBack, Ended
 from pipeline.playout import Cue, PlayoutBuffer
-from pipeline.report import Report
+from pipeline.report import CACHE, Report
 from pipeline.script import Done, Outcome, Retract, Script, Sentence, Tell
 from pipeline.studio import Studio
 from pipeline.take import Sounded
@@ -209,14 +209,16 @@ class Speaker:
                     case Ended():
                         self._finish(turn, trailing=sound.trailing)
                         seconds = turn.samples / self._studio.rate
-                        self._report.on_made(turn.engine, primary(sentence.wish.language), work=sound.work, seconds=seconds)
+                        engine = CACHE if turn.is_cached else turn.engine
+                        self._report.on_made(engine, primary(sentence.wish.language), work=sound.work, seconds=seconds)
 
     def _on_chosen(self, turn: Turn, chosen: Chosen) -> None:
         sentence, is_first = turn.sentence, not turn.engine
         turn.on(Fact.CHOOSE)
         turn.engine = chosen.engine
         if is_first:
-            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, chosen.voice.id, False))
+            turn.is_cached, voice = chosen.is_cached, chosen.voice.id
+            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, voice, chosen.is_cached))
         if chosen.old:
             self._report.on_switched(chosen.old, chosen.engine, chosen.why)
             self._tell(sentence, Switched(sentence.id, chosen.old, chosen.engine, chosen.why))
@@ -302,7 +304,8 @@ class Speaker:
         sentence = turn.sentence
         lag = now - sentence.completed
         ttft = max(0.0, min(lag, now - self._free_at))
-        self._report.on_started(turn.begun_by, ttft=ttft, lag=lag, budget=self._studio.budget(sentence.wish))
+        engine = CACHE if turn.is_cached else turn.begun_by
+        self._report.on_started(engine, ttft=ttft, lag=lag, budget=self._studio.budget(sentence.wish))
         self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.begun_by))
 
     def _on_word(self, turn: Turn, end: int) -> None:
