@@ -66,7 +66,7 @@ $(VENV)/bin/pip:
 # The stamps are as old as the last installation: a changed pyproject.toml installs again, nothing else does.
 $(USE): pyproject.toml | $(VENV)/bin/pip
 	@echo "installing what the node needs: a minute or two, once"
-	@$(PIP) --editable '.[piper,voices]'
+	@$(PIP) --editable '.[piper,voices,gateway,peer]'
 	@touch $@
 
 $(WORK): pyproject.toml | $(VENV)/bin/pip

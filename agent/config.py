@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent.gateway.settings import LimitSettings, SecuritySettings, ServerSettings, StreamSettings, WsSettings
 from engines.catalog import default_folder
 from engines.edge import EdgeSettings
 from engines.kokoro import KokoroSettings
@@ -20,6 +21,7 @@ from engines.piper import PiperSettings
 from engines.remote import RemoteSettings
 from engines.tone import ToneSettings
 from engines.xtts import XttsSettings
+from pipeline.cache import CacheSettings
 from pipeline.chain import QUALITY, ChainSettings
 from pipeline.ingest import IngestLimits
 from pipeline.lanes import LaneSettings
@@ -166,6 +168,11 @@ class Settings(Section):
 
     livekit: LiveKitSettings = LiveKitSettings()
     node: NodeSettings = NodeSettings()
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    stream: StreamSettings = StreamSettings()
+    ws: WsSettings = WsSettings()
+    security: SecuritySettings = SecuritySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
@@ -182,6 +189,7 @@ class Settings(Section):
     script: ScriptLimits = ScriptLimits()
     ingest: IngestLimits = IngestLimits()
     lanes: LaneSettings = LaneSettings()
+    cache: Annotated[CacheSettings, BeforeValidator(_expand)] = CacheSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="before")

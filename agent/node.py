@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast, get_args
 
@@ -17,6 +20,7 @@ from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
+from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
 from pipeline.lanes import Lanes
 from pipeline.normalize import normalize
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
+SELF = "say"  # who sends what this process asks of itself
 TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
 
 
@@ -118,6 +123,7 @@ class Node:
         self.settings = settings
         self.report = Report()
         self._stages: dict[str, Stage] = {}
+        self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
@@ -127,7 +133,9 @@ class Node:
         level = logging.WARNING if is_chain_set(settings) else logging.DEBUG
         for name, why in self._left_out.items():
             log.log(level, "engine %s is left out: %s", name, why)
-        self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes))
+        lanes = Lanes(settings.lanes)
+        cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
+        self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache)
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 
@@ -167,6 +175,17 @@ class Node:
             stage.attach(outlet)
         return stage
 
+    @asynccontextmanager
+    async def session(self, outlet: Outlet) -> AsyncIterator[Stage]:
+        """A stage of its own for one client, closed with it; its tracks open with the first text for each, none before."""
+        name = f"session-{next(self._numbers)}"
+        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
+        self._stages[name] = stage
+        try:
+            yield stage
+        finally:
+            await self.close_stage(name)
+
     def find_stage(self, name: str) -> Stage | None:
         return self._stages.get(name)
 
@@ -204,18 +223,13 @@ class Node:
         Goes the way of every text, through a stage of its own. Raises :exc:`EngineError` when something was not said.
         """
         outlet = Recorder()
-        name = f"say-{id(outlet):x}"
-        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
-        self._stages[name] = stage
-        try:
-            stage.on_message(name, Config(language=language, voice=voice, engine=engine, speed=speed))
+        async with self.session(outlet) as stage:
+            stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed))
             for start in range(0, len(text), TEXT_CHARACTERS):
                 part = text[start : start + TEXT_CHARACTERS]
-                stage.on_message(name, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
+                stage.on_message(SELF, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
             async for samples in outlet.samples(lambda: stage.is_idle):
                 yield samples
-        finally:
-            await self.close_stage(name)
         if outlet.problems:
             raise EngineError("; ".join(outlet.problems))
 
@@ -228,6 +242,13 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
         )
+
+
+def _speech_folder(settings: CacheSettings) -> Path | None:
+    """Where sentences are kept on the disk; None where they are not."""
+    if settings.dir == "none":
+        return None
+    return settings.dir or cache_folder() / "speech"
 
 
 def _warm_up_text(language: str) -> None:

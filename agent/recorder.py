@@ -18,7 +18,9 @@ LOOK = 0.1  # seconds between two looks whether all has been said, where nothing
 class Recorder:
     """An outlet with one track, whose listener is in no hurry: the sound is whole, pauses included, and runs dry nowhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
+        """``on_event`` sees every event of the stage as it comes, on the node's loop, and must not block."""
+        self._on_event = on_event
         self._opened: asyncio.Future[PlayoutBuffer] = asyncio.get_running_loop().create_future()
         self._ready = asyncio.Event()
         self.problems: list[str] = []
@@ -36,6 +38,8 @@ class Recorder:
             self.problems.append(event.message)
         elif isinstance(event, Dropped) and event.why != "nothing_to_say":
             self.problems.append(f"not said ({event.why}): {event.text}")
+        if self._on_event is not None:
+            self._on_event(event)
         self._ready.set()
 
     def caption(self, caption: Caption) -> None:

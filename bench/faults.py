@@ -309,7 +309,7 @@ class _Door:
 
 @asynccontextmanager
 async def _node(**settings: Any) -> AsyncIterator[Node]:
-    async with Node(Settings.model_validate(settings)) as node:
+    async with Node(Settings.model_validate({"cache": {"enabled": False}, **settings})) as node:
         await node.ready()
         yield node
 

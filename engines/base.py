@@ -108,6 +108,8 @@ class Voice:
     description: str = ""
     tier: str = ""
     """``fast``, ``standard`` or ``premium``: how long its listeners are willing to wait; empty for the node's budget."""
+    is_cloned: bool = False
+    """Whether somebody has lent it for their own texts: what it says is not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ class PiperEngine(Engine):
     @property
     def build(self) -> str:
         models = ",".join(sorted(f"{id}:{model.digest[:16]}" for id, model in self._loaded.items()))
-        return f"piper-{FORMAT} piper-tts-{_version('piper-tts')} onnxruntime-{_version('onnxruntime')} {models}"
+        noise = f"{self._settings.noise_scale} {self._settings.noise_w}"
+        return f"piper-{FORMAT} piper-tts-{_version('piper-tts')} onnxruntime-{_version('onnxruntime')} {noise} {models}"
 
     def missing(self) -> str:
         if not all(importlib.util.find_spec(name) for name in LIBRARIES):

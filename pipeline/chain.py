@@ -98,6 +98,8 @@ class Ask:
     strategy: str = ""
     wish: tuple[str, str, str] = ("", "", "")
     """Language, voice and engine that are asked for."""
+    made: frozenset[str] = frozenset()
+    """Engines whose sound is there already: they take no time and no lane."""
 
 
 class Hedges:
@@ -206,7 +208,7 @@ class Chain:
         if strategy == "speed_first":
             return min(candidates, key=lambda candidate: (self._is_poor(candidate), self.expect(candidate, ask)))
         others = self._demand(track, now)
-        bearable = [candidate for candidate in candidates if self._fits(candidate, others, ask.lanes)]
+        bearable = [one for one in candidates if one.engine in ask.made or self._fits(one, others, ask.lanes)]
         if not bearable:  # too much is going on already: whatever adds the least
             return min(candidates, key=lambda candidate: self.forecast(candidate).cost)
         stays = self._stays(ask, track, now)
@@ -221,6 +223,8 @@ class Chain:
 
     def expect(self, candidate: Candidate, ask: Ask) -> float:
         """Seconds from now to its first audible sample, at the quantile that should hold."""
+        if candidate.engine in ask.made:
+            return 0.0
         return self.forecast(candidate).first(ask.characters, wait=ask.waits.get(candidate.engine, 0.0))
 
     def _stays(self, ask: Ask, track: Track, now: float) -> bool:
@@ -265,7 +269,8 @@ class Chain:
         ``preferred``: those that come before it, and could have been chosen. ``failed``: what went wrong in this sentence with the one
         that it goes on for.
         """
-        self._asked[candidate.key] = now
+        if candidate.engine not in ask.made:
+            self._asked[candidate.key] = now
         for other in preferred:
             slow = self.forecast(other).cost > STREAM or self.expect(other, ask) > ask.left
             if slow and self.breaker(other).is_closed:
@@ -288,7 +293,10 @@ class Chain:
             track.changed, track.is_forced = now, bool(failed) or not self.breaker(old).is_closed
         track.spoken, track.wish = candidate, ask.wish
         track.until = max(track.until, now) + ask.characters * CHARACTER
-        self._tracks[track] = None
+        if candidate.engine in ask.made:
+            self._tracks.pop(track, None)
+        else:
+            self._tracks[track] = None
         return why
 
     def on_first(self, candidate: Candidate, characters: int, *, work: float, wait: float | None = None, took: float = 0.0) -> None:
@@ -303,6 +311,10 @@ class Chain:
         """It has said all it was asked for, with so much work; its listener hears speech until then."""
         self.breaker(candidate).on_spoken()
         self.forecast(candidate).on_made(work=work, seconds=seconds)
+        track.until = until
+
+    def on_repeated(self, track: Track, *, until: float) -> None:
+        """A sentence that was there already has been said: nothing is learned, but that its listener hears speech until then."""
         track.until = until
 
     def on_overdue(self, candidate: Candidate, characters: int, *, work: float, now: float) -> bool:

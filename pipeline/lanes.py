@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SETTLING = 0.010  # seconds between two looks whether the last steps have ended
+DISK_LANES = 1  # a disk serves one after the other anyway, and what is written never stands in the way of a step
 PATIENCE = 10  # a step that takes so many times its allowance is given up with its lane
 
 
@@ -249,6 +250,7 @@ class Lanes:
         count = settings.count or len(os.sched_getaffinity(0))
         self._compute = _Group("lane", count, settings, open_lane)
         self._network = _Group("network-lane", settings.network_count, settings, open_lane)
+        self._disk = _Group("disk-lane", DISK_LANES, settings, open_lane)
         self._allowance = settings.allowance
         self._most_of_one = max(1, settings.given_up // 2)
         self._live: set[Steps] = set()
@@ -256,7 +258,7 @@ class Lanes:
     @property
     def given_up(self) -> int:
         """Lanes that were left to steps that hang."""
-        return self._compute.given_up + self._network.given_up
+        return self._compute.given_up + self._network.given_up + self._disk.given_up
 
     @property
     def spares(self) -> int:
@@ -289,12 +291,15 @@ class Lanes:
         """The part of the computing lanes' time that is taken, 0 to 1, over the last five seconds."""
         return self._compute.load(asyncio.get_running_loop().time())
 
-    async def run(self, call: Callable[[], T], *, due: float, network: bool = False, allowance: float | None = None) -> T:
-        """One call on a lane. Cancelling it forgets the call, or throws away what it gives.
+    async def run(
+        self, call: Callable[[], T], *, due: float, network: bool = False, disk: bool = False, allowance: float | None = None
+    ) -> T:
+        """One call on a lane; ``disk``: on the one where files are read and written. Cancelling it forgets the call, or throws away
+        what it gives.
 
         Raises what the call raises, :exc:`StepGivenUp` after ten allowances, :exc:`NoLane`.
         """
-        group = self._network if network else self._compute
+        group = self._disk if disk else self._network if network else self._compute
         step = group.submit(call, due=due, allowance=allowance or self._allowance)
         try:
             return cast(T, await step.future)
@@ -322,12 +327,13 @@ class Lanes:
         """Ends idle lanes; one that runs a step ends after it."""
         self._compute.close()
         self._network.close()
+        self._disk.close()
 
     async def settle(self, limit: float) -> None:
         """Returns when no step runs, or after ``limit`` seconds: a process that ends inside an engine's library may crash."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while self._compute.running or self._network.running:  # noqa: ASYNC110 - once a process, at its end
+                while self._compute.running or self._network.running or self._disk.running:  # noqa: ASYNC110 - once a process, at its end
                     await asyncio.sleep(SETTLING)
 
 

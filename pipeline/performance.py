@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from engines.base import Engine, EngineError, SynthesisFailed, Voice
-from pipeline.chain import CHARACTER, Ask, Candidate, Chain, Track
+from pipeline.cache import Cache, Part
+from pipeline.chain import CHARACTER, Ask, Candidate, Chain
+from pipeline.flight import Flight
 from pipeline.forecast import SLACK
 from pipeline.lanes import Lanes
+from pipeline.recording import Recording
 from pipeline.script import Wish
 from pipeline.take import Order, Sounded, Take, first_length
+from pipeline.timing import Timing, Together
 
 log = logging.getLogger(__name__)
 
@@ -22,28 +26,6 @@ LEAST_WAIT = 0.005  # seconds between two looks at an engine that is late while 
 HOPELESS = 10.0  # times the patience with an engine: so late, it is given up however much sound is in hand
 RACE = 2.0  # times the patience with an engine while a hedge runs beside it: whoever is heard first wins
 WORD_OVER = 0.120  # seconds of silence after which a word has ended: no stop inside a word is as long
-
-
-class Timing(Protocol):
-    """What the speaker of a sentence knows of its listener."""
-
-    @property
-    def track(self) -> Track: ...
-
-    def due(self) -> float:
-        """When the next sound is needed: seconds of the loop's clock."""
-
-    def in_hand(self) -> float:
-        """Seconds of sound that are made and not yet heard."""
-
-    def window(self, cost: float) -> float:
-        """Seconds of sound that the next step may make; 0 when the listener waits. ``cost``: seconds of work a second of speech."""
-
-    def pause(self) -> float:
-        """Seconds of silence that belong after this sentence."""
-
-    async def room(self) -> None:
-        """Returns when more sound may be made: look-ahead is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +38,8 @@ class Chosen:
     """The engine that was heard on this track before, when that was another voice and nobody asked for this one."""
     why: str = ""
     """What kept the one before it from going on; empty when there was none."""
+    is_cached: bool = False
+    """It has said this before, and that is what will be heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +55,8 @@ class Ended:
 
     trailing: float
     """Seconds of silence at its end."""
+    work: float = 0.0
+    """Seconds that whoever has ended it worked on it."""
 
 
 Event = Chosen | Sounded | CutBack | Ended
@@ -95,6 +81,9 @@ class Means:
     """The voice whose gain nobody knew has spoken."""
     on_probe: Callable[[], None]
     """A voice may want to be tried with a sentence of ours."""
+    cache: Cache | None = None
+    key: Callable[[Candidate, str, Wish], bytes | None] = lambda candidate, text, wish: None
+    """Under what that voice's sound of a text is kept; None where it is not."""
 
 
 class Progress:
@@ -160,13 +149,15 @@ class Performance:
         self._candidates = candidates
         self._text = text
         self._wish = wish
-        self._timing = timing
+        self._own = timing
+        self._timing: Timing = timing if means.cache is None or not wish.use_cache else Together(timing)
         self._loop = asyncio.get_running_loop()
         self._progress = Progress(text, means.rate)
         self._takes: list[Take] = []  # the one that shall speak, and a hedge
         self._foreseen: dict[Take, float | None] = {}  # seconds in the queue, of those whose listener waits
         self._tried: set[str] = set()
         self._late: list[Candidate] = []  # that were overdue: the last hope when all others have failed
+        self._flights: dict[Take, tuple[Part, Flight]] = {}  # those that others may follow
         self._announced: Take | None = None
         self._why = ""
         self._is_over = False
@@ -177,14 +168,21 @@ class Performance:
         try:
             while not self._is_over:
                 if not self._takes:
-                    self._open(self._choose(self._left()))
+                    made = await self._made(self._left())
+                    candidate = self._choose(self._left(), made)
+                    if candidate.engine in made:
+                        async with aclosing(self._repeat(candidate, made[candidate.engine])) as events:
+                            async for event in events:
+                                yield event
+                        continue
+                    self._open(candidate)
                 for event in [*await self._watch(), *self._look()]:
                     yield event
                     if isinstance(event, Sounded) and not self._is_over:
                         await self._timing.room()
         finally:
             for take in self._takes:
-                take.close()
+                self._close(take)
 
     # Choosing
 
@@ -193,16 +191,17 @@ class Performance:
         busy = {take.candidate.engine for take in self._takes}
         return [one for one in self._candidates if one.engine not in self._tried and one.engine not in busy]
 
-    def _choose(self, left: Sequence[Candidate]) -> Candidate:
+    def _choose(self, left: Sequence[Candidate], made: Mapping[str, Recording | Flight] | None = None) -> Candidate:
         if not left:
             left, self._late = self._late[:1], []  # whoever was merely late may take its time now: nobody else is there
             self._candidates = left
             self._tried = set()
         if not left:
             raise SynthesisFailed(f"every engine failed, the last one with: {self._why}")
-        return self._chain.choose(left, self._ask(left), self._timing.track, now=self._loop.time())
+        there = frozenset(engine for engine, what in (made or {}).items() if isinstance(what, Recording) or what.has_sound)
+        return self._chain.choose(left, self._ask(left, there), self._timing.track, now=self._loop.time())
 
-    def _ask(self, candidates: Iterable[Candidate]) -> Ask:
+    def _ask(self, candidates: Iterable[Candidate], made: frozenset[str] = frozenset()) -> Ask:
         wish, due = self._wish, self._timing.due()
         waits = {}
         for candidate in candidates:
@@ -210,7 +209,7 @@ class Performance:
             waits[candidate.engine] = self._means.lanes.wait(due, network=network)
         characters = first_length(self._order())
         asked = wish.language, wish.voice, wish.engine
-        return Ask(characters, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked)
+        return Ask(characters, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made)
 
     def _time_left(self) -> float:
         """Seconds until the listener hears a gap, or hears the first sound too late."""
@@ -236,6 +235,81 @@ class Performance:
         take = Take(candidate, engine, order, self._means.lanes, now=self._loop.time())
         self._foreseen[take] = None if order.in_hand else self._means.lanes.wait(self._timing.due(), network=engine.network)
         self._takes.append(take)
+        cache, part = self._means.cache, self._part(candidate)
+        if cache is None or part is None:
+            return
+        if not order.rest and not order.fades_in:
+            cache.misses += 1
+        if cache.flight(part) is None:
+            assert isinstance(self._timing, Together)
+            self._flights[take] = part, Flight(take, self._timing)
+            cache.begin(*self._flights[take])
+
+    def _close(self, take: Take, *, overdue: bool = False, error: EngineError | None = None) -> None:
+        """Leave it; those who follow it are told."""
+        take.close(overdue=overdue)
+        if take in self._flights:
+            assert self._means.cache is not None
+            part, flight = self._flights.pop(take)
+            self._means.cache.end(part)
+            flight.end(error)
+
+    # What has been made for others
+
+    def _part(self, candidate: Candidate) -> Part | None:
+        """What would be said of it now; None where nobody else may have it."""
+        key = self._means.key(candidate, self._text, self._wish)
+        return None if key is None else (key, self._progress.rest, self._progress.written > 0)
+
+    async def _made(self, left: Iterable[Candidate]) -> dict[str, Recording | Flight]:
+        """By engine what is kept of it, or being made."""
+        cache = self._means.cache
+        parts = {} if cache is None else {one.engine: part for one in left if (part := self._part(one)) is not None}
+        if cache is None or not parts:
+            return {}
+        whole = [key for key, rest, has_begun in parts.values() if not rest and not has_begun]
+        kept = await cache.find(whole) if whole else {}
+        made: dict[str, Recording | Flight] = {}
+        for engine, part in parts.items():
+            flight = cache.flight(part)
+            if part[0] in kept:
+                made[engine] = kept[part[0]]
+            elif flight is not None and flight.take.order.pause <= self._timing.pause():
+                made[engine] = flight
+        return made
+
+    async def _repeat(self, candidate: Candidate, made: Recording | Flight) -> AsyncGenerator[Event, None]:
+        """Says what has been said before, or what is just being made for somebody else."""
+        cache = self._means.cache
+        assert cache is not None
+        yield self._announce(candidate, is_there=True, is_cached=isinstance(made, Recording))
+        if isinstance(made, Recording):
+            cache.hits += 1
+            for piece in made.pieces(self._means.rate):
+                yield piece
+                await self._timing.room()
+            yield self._on_repeated(made.trailing)
+            return
+        cache.followed += 1
+        index = 0
+        with made.joined(self._own):
+            while (sounded := await made.get(index)) is not None:
+                index += 1
+                self._progress.on_sounded(sounded)
+                yield sounded
+                await self._own.room()
+        if made.take.is_whole:
+            yield self._on_repeated(made.take.trailing)
+            return
+        if made.error is not None:
+            self._give_up(candidate, made.error)
+        for event in self._cut_back(made.take):
+            yield event
+
+    def _on_repeated(self, trailing: float) -> Ended:
+        self._is_over = True
+        self._chain.on_repeated(self._own.track, until=self._loop.time() + self._own.in_hand())
+        return Ended(trailing)
 
     # Watching
 
@@ -264,7 +338,7 @@ class Performance:
     def _look(self) -> list[Event]:
         events: list[Event] = []
         if self._takes and self._announced is not self._takes[0] and not self._takes[0].is_queued:
-            events.append(self._announce(self._takes[0]))
+            events.append(self._announce_take(self._takes[0]))
         for take in list(self._takes):
             if take not in self._takes:
                 continue  # another one was heard first
@@ -280,7 +354,7 @@ class Performance:
         if take.is_queued:
             left = self._left() if len(self._takes) == 1 else []
             if left and (better := self._choose([take.candidate, *left])) != take.candidate:
-                take.close()
+                self._close(take)
                 self._takes.remove(take)
                 self._open(better)
         elif (late_at := self._late_at(take)) is not None and now >= late_at:
@@ -338,16 +412,19 @@ class Performance:
 
     # What came of it
 
-    def _announce(self, take: Take) -> Chosen:
-        track, candidate = self._timing.track, take.candidate
+    def _announce_take(self, take: Take) -> Chosen:
+        self._announced = take
+        return self._announce(take.candidate)
+
+    def _announce(self, candidate: Candidate, *, is_there: bool = False, is_cached: bool = False) -> Chosen:
+        track = self._timing.track
         old = track.spoken
         preferred = self._candidates[: self._candidates.index(candidate)] if not self._tried else ()
-        ask = self._ask([candidate, *preferred])
+        ask = self._ask([candidate, *preferred], frozenset([candidate.engine] if is_there else ()))
         why = self._chain.on_chosen(candidate, ask, track, now=self._loop.time(), preferred=preferred, failed=self._why)
         if preferred:
             self._means.on_probe()
-        self._announced = take
-        return Chosen(candidate.engine, candidate.voice, old.engine if old is not None and why else "", why)
+        return Chosen(candidate.engine, candidate.voice, old.engine if old is not None and why else "", why, is_cached)
 
     def _take_in(self, take: Take) -> list[Event]:
         """Its step has ended."""
@@ -361,21 +438,24 @@ class Performance:
         if sounded is not None:
             events += self._win(take)
             self._progress.on_sounded(sounded)
+            if take in self._flights:
+                self._flights[take][1].on_sounded(sounded)
             events.append(sounded)
         if take.is_whole:
             self._is_over = True
             self._on_spoken(take)
-            events.append(Ended(take.trailing))
+            self._keep(take)
+            events.append(Ended(take.trailing, take.work))
         return events
 
     def _win(self, take: Take) -> list[Event]:
         """It is heard: nobody else is needed."""
         for other in self._takes:
             if other is not take:
-                other.close(overdue=other.running(self._loop.time()) > self._limit(other))
+                self._close(other, overdue=other.running(self._loop.time()) > self._limit(other))
                 self._why = f"{take.candidate.engine} was faster"
         self._takes = [take]
-        return [] if self._announced is take else [self._announce(take)]
+        return [] if self._announced is take else [self._announce_take(take)]
 
     def _learn(self, take: Take, *, was_front: bool) -> None:
         candidate = take.candidate
@@ -386,11 +466,21 @@ class Performance:
             self._chain.on_step(candidate, take.window, take.took)
 
     def _on_spoken(self, take: Take) -> None:
-        until = self._loop.time() + self._timing.in_hand()
+        until = self._loop.time() + self._own.in_hand()
         seconds = take.said / self._means.rate
         self._chain.on_spoken(take.candidate, self._timing.track, work=take.work, seconds=seconds, until=until)
         if take.order.is_measured:
             self._means.on_measured(take.candidate, take)
+
+    def _keep(self, take: Take) -> None:
+        """A sentence that one voice has said from beginning to end, as loud as the next one of it will be."""
+        found, cache, gain = self._flights.get(take), self._means.cache, self._means.gain(take.candidate)
+        if found is None or cache is None:
+            return
+        (key, rest, has_begun), flight = found
+        if not rest and not has_begun and gain is not None:
+            cache.keep(key, flight.recording(self._means.rate, gain=gain if take.order.is_measured else 1.0))
+        self._close(take)
 
     def _fail(self, take: Take, error: EngineError) -> list[Event]:
         """It does not go on. What has been made is cut back to whole words."""
@@ -398,18 +488,25 @@ class Performance:
         log.warning("engine %s failed after %d samples: %s", candidate.engine, self._progress.written, error)
         work = take.part_work + take.running(now)
         is_late = isinstance(error, Overdue)
-        take.close(overdue=is_late)
+        self._close(take, overdue=is_late, error=error)
         self._takes.remove(take)
-        self._tried.add(candidate.engine)
-        self._why = str(error)
-        if is_late:
-            self._late.append(candidate)
+        self._give_up(candidate, error)
         if is_late and not take.part_sounds:
             rests = self._chain.on_overdue(candidate, take.characters, work=work, now=now)
         else:
             rests = self._chain.on_failed(candidate, error, now=now)
         if rests:
             self._means.on_probe()
+        return self._cut_back(take)
+
+    def _give_up(self, candidate: Candidate, error: EngineError) -> None:
+        """Somebody else goes on."""
+        self._tried.add(candidate.engine)
+        self._why = str(error)
+        if isinstance(error, Overdue):
+            self._late.append(candidate)
+
+    def _cut_back(self, take: Take) -> list[Event]:
         cut = self._progress.cut_back(take)
         if cut is None:
             return []

@@ -67,6 +67,8 @@ class Config(Message):
     strategy: Strategy | None = None
     budget_ms: Budget | None = None
     speed: Speed | None = None
+    use_cache: bool | None = None
+    """Whether sentences may be said from what is kept of those that were said before, and are kept themselves."""
     audio: AudioFormat | None = None
 
 

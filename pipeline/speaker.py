@@ -13,13 +13,13 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from engines.base import EngineError
-from pipeline.chain import CHARACTER, Track
+from pipeline.chain import CHARACTER, Track, primary
 from pipeline.events import Dropped, DropReason, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
 from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
 from pipeline.performance import Chosen, CutBack, Ended
 from pipeline.playout import Cue, PlayoutBuffer
-from pipeline.report import Report
+from pipeline.report import CACHE, Report
 from pipeline.script import Done, Outcome, Retract, Script, Sentence, Tell
 from pipeline.studio import Studio
 from pipeline.take import Sounded
@@ -208,15 +208,19 @@ class Speaker:
                         turn.begun_by = turn.begun_by if turn.samples else ""
                     case Ended():
                         self._finish(turn, trailing=sound.trailing)
+                        seconds = turn.samples / self._studio.rate
+                        engine = CACHE if turn.is_cached else turn.engine
+                        self._report.on_made(engine, primary(sentence.wish.language), work=sound.work, seconds=seconds)
 
     def _on_chosen(self, turn: Turn, chosen: Chosen) -> None:
         sentence, is_first = turn.sentence, not turn.engine
         turn.on(Fact.CHOOSE)
         turn.engine = chosen.engine
         if is_first:
-            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, chosen.voice.id, False))
+            turn.is_cached, voice = chosen.is_cached, chosen.voice.id
+            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, voice, chosen.is_cached))
         if chosen.old:
-            self._report.on_count("switched")
+            self._report.on_switched(chosen.old, chosen.engine, chosen.why)
             self._tell(sentence, Switched(sentence.id, chosen.old, chosen.engine, chosen.why))
 
     def _write(self, turn: Turn, spoken: Spoken, sounded: Sounded) -> None:
@@ -260,6 +264,7 @@ class Speaker:
     def _fail(self, turn: Turn, error: BaseException) -> None:
         """Nobody could say it. What has sounded is heard to its end; the rest is read in the captions, in its turn, and reported."""
         log.warning("sentence %s could not be said: %s", turn.sentence.id, error)
+        self._report.on_failed(type(error).__name__)
         if self._last is turn:
             turn.is_whole = False
             self._finish(turn, trailing=0.0)
@@ -299,7 +304,8 @@ class Speaker:
         sentence = turn.sentence
         lag = now - sentence.completed
         ttft = max(0.0, min(lag, now - self._free_at))
-        self._report.on_started(turn.begun_by, ttft=ttft, lag=lag)
+        engine = CACHE if turn.is_cached else turn.begun_by
+        self._report.on_started(engine, ttft=ttft, lag=lag, budget=self._studio.budget(sentence.wish))
         self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.begun_by))
 
     def _on_word(self, turn: Turn, end: int) -> None:

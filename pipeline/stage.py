@@ -260,6 +260,7 @@ class Stage:
             strategy=config.strategy or "",
             budget=None if budget is None else budget / 1000,
             speed=text.speed or config.speed or 1.0,
+            use_cache=config.use_cache is not False,
         )
         failure = self._find_fault(text.language, text.voice)
         speaker = None if failure else self._speaker(TrackKey(wish.speaker, wish.language))

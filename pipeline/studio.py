@@ -13,13 +13,15 @@ from typing import Literal
 import numpy as np
 
 from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, Samples, Voice
+from pipeline.cache import Cache, Key
 from pipeline.chain import Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes
 from pipeline.loudness import TARGET, gain_for
-from pipeline.performance import Event, Means, Performance, Timing
+from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
 from pipeline.take import Take
+from pipeline.timing import Timing
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +72,10 @@ class Studio:
         *,
         rate: int = 24_000,
         level: float | None = TARGET,
+        cache: Cache | None = None,
     ) -> None:
-        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are."""
+        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are. ``cache``: of
+        sentences; None makes each anew."""
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
@@ -83,7 +87,9 @@ class Studio:
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self.rate = rate
-        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm)
+        self.cache = cache
+        self._builds: dict[str, str] = {}
+        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm, cache, self._key)
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
@@ -138,10 +144,13 @@ class Studio:
         async with asyncio.TaskGroup() as tasks:
             for engine in self._engines.values():
                 tasks.create_task(self._load(engine))
+            if self.cache is not None:
+                tasks.create_task(self.cache.open())
 
     async def _load(self, engine: Engine) -> None:
         try:
             await self.lanes.run(engine.load, due=0.0, network=engine.network, allowance=LOADING)
+            self._builds[engine.name] = await self.lanes.run(lambda: engine.build, due=0.0, network=engine.network)
             voices = engine.voices()
             if not voices:
                 raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")
@@ -196,6 +205,8 @@ class Studio:
             self._timer.cancel()
         for task in self._rehearsing:
             task.cancel()
+        if self.cache is not None:
+            await self.cache.aclose()
         self.lanes.close()
         await self.lanes.settle(SETTLE)
 
@@ -217,6 +228,14 @@ class Studio:
         async with aclosing(performance.sounds()) as events:
             async for event in events:
                 yield event
+
+    def _key(self, candidate: Candidate, text: str, wish: Wish) -> bytes | None:
+        """Under what its sound is kept; None where it is not."""
+        build = self._builds.get(candidate.engine)
+        if build is None or not wish.use_cache or candidate.voice.is_cloned:
+            return None
+        engine, voice = candidate.key
+        return Key(text, engine, build, voice, wish.language, wish.speed, self.rate, self._level, {}).digest()
 
     # How loud
 

@@ -55,6 +55,8 @@ class Turn:
         self.phase = Phase.TAKEN
         self.engine = ""
         """Who speaks it, as far as is known."""
+        self.is_cached = False
+        """It was said before, and is said again."""
         self.begun_by = ""
         """Whose its first audible sample is."""
         self.samples = 0

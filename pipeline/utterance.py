@@ -30,6 +30,8 @@ class Wish:
     budget: float | None = None
     """Seconds to the first audible sample; None: that of the voice's tier, or the node's setting."""
     speed: float = 1.0
+    use_cache: bool = True
+    """Whether a sentence may be one that was said before, and may be kept to be said again."""
 
 
 @dataclass(slots=True, eq=False)

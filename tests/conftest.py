@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,8 +15,20 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What one run has said, the next one would not say anew.
+    os.environ.setdefault("VOICEBOOTH_CACHE__DIR", "none")
     # `secret`, the development server's, is shorter than a secret should be.
     config.addinivalue_line("filterwarnings", "ignore::jwt.warnings.InsecureKeyLengthWarning")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_kept_of_speech() -> Iterator[None]:
+    """Between two runs; a test that names a folder has it."""
+    from agent import node
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node, "_speech_folder", lambda settings: settings.dir if isinstance(settings.dir, Path) else None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -88,19 +88,23 @@ def virtual_lanes(cost=0.02, *, count=64, work=None, **settings):
 class Room:
     """A stage with a listener on every track, and everything that its senders were told."""
 
-    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25, lanes=None, strategy="auto"):
+    def __init__(self, engines=None, *, settings=None, cost=0.02, budget=0.25, lanes=None, strategy="auto", cache=None, studio=None):
+        """``cache``: made of the lanes. ``studio``: another room's, which is loaded already and closed by it."""
         self.loop = asyncio.get_running_loop()
         self.began = self.loop.time()
         self.report = Report()
         self.events, self.captions, self.sound, self.pumps = [], [], {}, []
         engines = engines or [ToneEngine()]
         chain = Chain(ChainSettings(order=tuple(engine.name for engine in engines), budget=budget, strategy=strategy))
-        self.studio = Studio(engines, chain, lanes or virtual_lanes(cost), level=None)
+        lanes = lanes or virtual_lanes(cost)
+        self.is_guest = studio is not None
+        self.studio = studio or Studio(engines, chain, lanes, level=None, cache=cache(lanes) if cache else None)
         self.stage = Stage("room", self.studio, settings or StageSettings(), self, report=self.report)
 
     async def __aenter__(self):
-        await self.studio.load()
-        await asyncio.sleep(PRACTICE)
+        if not self.is_guest:
+            await self.studio.load()
+            await asyncio.sleep(PRACTICE)
         self.stage.open()
         return self
 
@@ -109,7 +113,8 @@ class Room:
         for pump in self.pumps:
             pump.cancel()
         await asyncio.gather(*self.pumps, return_exceptions=True)
-        await self.studio.aclose()
+        if not self.is_guest:
+            await self.studio.aclose()
 
     # What a door does
 

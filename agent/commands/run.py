@@ -1,4 +1,4 @@
-"""``voicebooth run``: the node as an agent worker, in development with a LiveKit server of its own."""
+"""``voicebooth run``: the node with its doors: HTTP and WebSocket, and an agent worker where there is a LiveKit server."""
 
 from __future__ import annotations
 
@@ -43,11 +43,13 @@ def run(
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """Run the node: LiveKit sends it into rooms, and it speaks there what is sent to it.
+    """Run the node: it speaks what it is asked to over HTTP and WebSocket, and in the rooms that LiveKit sends it into.
 
     \b
+    voicebooth run
+        a node at http://127.0.0.1:8003 (server.host, server.ports), without any rooms
     voicebooth run --dev
-        a LiveKit server and a node on this machine
+        the same, and a LiveKit server on this machine
     LIVEKIT_URL=wss://rooms.example.org LIVEKIT_API_KEY=... LIVEKIT_API_SECRET=... voicebooth run --languages fr,de
         a node for that server's rooms
 
@@ -67,12 +69,10 @@ def run(
         )
         log.configure(found.log)
         server = None
-        if not found.livekit.url:
-            if not dev:
-                raise options.Refusal(
-                    "no LiveKit server is named: set LIVEKIT_URL, or start one beside the node with `voicebooth run --dev`"
-                )
+        if dev and not found.livekit.url:
             found, server = _with_server(found)
+        if not found.livekit.url and not found.server.ports:
+            raise options.Refusal("there is no door: name a LiveKit server (LIVEKIT_URL) or a port (server.ports)")
         asyncio.run(_serve(found, server))
 
 
@@ -100,25 +100,58 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                 await stack.enter_async_context(server)
                 tell("ready", f"LiveKit server on {server.url}, key {server.api_key}, secret {server.api_secret}")
             node = await stack.enter_async_context(Node(settings))
+            if settings.server.ports:
+                await _open_doors(node, stack)
             # A second and a half of imports, in a lane of its own while the engines load in the others.
-            importing = asyncio.create_task(node.studio.lanes.run(partial(import_module, "agent.worker"), due=0.0, allowance=IMPORTING))
+            rooms = settings.livekit.url
+            importing = asyncio.create_task(_import("agent.worker", node)) if rooms else None
             if not await ending.unless_asked(node.ready()):
                 return
             for status in node.studio.status:
                 tell(status.state, f"engine {status.name}: {status.reason or f'voices: {status.voices}'}")
-            await importing
-            worker = _worker(settings, node)
-            working = asyncio.create_task(worker.run())
-            stack.push_async_callback(_close, worker, working)
-            if await ending.unless_asked(_until_registered(worker, working, settings)):
-                tell("ready", f"node {settings.node.name} for {_whereto(settings)}; it speaks {', '.join(settings.node.languages)}")
-                if server is not None:
-                    _suggest(server)
-                await ending.unless_asked(_watch(working, server))
-            worker.drain()
+            if importing is None:
+                tell("ready", f"node {settings.node.name}; it speaks {', '.join(settings.node.languages)}")
+                tell("alone", "no LiveKit server is named (LIVEKIT_URL, or --dev): there are no rooms")
+                await ending.asked.wait()
+            else:
+                await importing
+                worker = _worker(settings, node)
+                working = asyncio.create_task(worker.run())
+                stack.push_async_callback(_close, worker, working)
+                if await ending.unless_asked(_until_registered(worker, working, settings)):
+                    tell("ready", f"node {settings.node.name} for {_whereto(settings)}; it speaks {', '.join(settings.node.languages)}")
+                    if server is not None:
+                        _suggest(server)
+                    await ending.unless_asked(_watch(working, server))
+                worker.drain()
             await drain(node, ending)
         tell("ended", "all rooms are left")
         tell_report(node)
+
+
+async def _open_doors(node: Node, stack: AsyncExitStack) -> None:
+    """Open from the start, so that whoever asks is told that the node is not ready yet."""
+    from agent.commands.serving import tell
+
+    try:
+        await _import("agent.gateway.app", node)
+        from agent.gateway.app import make_app
+        from agent.gateway.serving import DoorFailed, Doors
+    except ModuleNotFoundError as error:
+        raise options.Refusal(
+            f"the HTTP door needs {error.name}: pip install 'voicebooth[gateway]', or set server.ports= to none"
+        ) from None
+    try:
+        doors = await stack.enter_async_context(Doors(make_app(node), node.settings.server, node.settings.ws))
+    except DoorFailed as error:
+        raise options.Refusal(str(error)) from None
+    for address in doors.addresses:
+        tell("open", address)
+
+
+async def _import(name: str, node: Node) -> None:
+    """In a lane: the node's loop goes on."""
+    await node.studio.lanes.run(partial(import_module, name), due=0.0, allowance=IMPORTING)
 
 
 def _worker(settings: Settings, node: Node) -> Worker:

@@ -219,7 +219,8 @@ class _Loaded:
     def _describe(self, language: str, slug: str) -> Voice:
         speaker = self._speakers.get(slug)
         name, gender = (speaker.name, speaker.gender) if speaker is not None else (slug, "")
-        return Voice(f"{language}-{slug}", ENGINE, "zh-CN" if language == "zh" else language, RATE, name, gender)
+        tag, is_cloned = "zh-CN" if language == "zh" else language, slug.startswith(CLONE)
+        return Voice(f"{language}-{slug}", ENGINE, tag, RATE, name, gender, is_cloned=is_cloned)
 
     def voice(self, id: str) -> Voice:
         """Raises :exc:`UnknownVoice`."""

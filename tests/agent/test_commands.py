@@ -77,7 +77,7 @@ def test_say_plays_on_the_loudspeaker(tmp_path: Path, monkeypatch: pytest.Monkey
         (("say", "--set", "selection.fallback_chain=parrot", "--wav", "{tmp}/x.wav", "x"), 1, "no engine can speak here"),
         (("voices", "--engine", "parrot"), 1, "there is no engine 'parrot'"),
         (("models", "calibrate", "piper"), 1, "need no calibration"),
-        (("run",), 1, "no LiveKit server is named"),
+        (("run", "--set", "server.ports="), 1, "there is no door"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
@@ -235,6 +235,7 @@ class Running:
 
     def __init__(self, server: DevServer, *arguments: str) -> None:
         variables = {"LIVEKIT_URL": server.url, "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone", "VOICEBOOTH_NODE__LANGUAGES": "en,fr"}
+        variables["VOICEBOOTH_SERVER__PORTS"] = "0"
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.cli", *arguments],
             env=child_environment(**variables),

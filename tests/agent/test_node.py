@@ -176,3 +176,15 @@ async def test_a_drain_that_nobody_hears_ends_by_the_setting():
         node.stage("room", Door()).on_message("up", Text(text="Hello."))
         async with asyncio.timeout(2):
             await node.drain()
+
+
+async def test_a_session_opens_the_track_of_its_text_alone_and_is_gone_after_it():
+    async with Node(settings(node={"languages": "en,fr"})) as node:
+        await node.ready()
+        door = Door()
+        async with node.session(door) as stage:
+            assert not door.tracks
+            stage.on_message("somebody", Text(text="Bonjour.", language="fr"))
+            assert list(door.tracks) == ["booth-fr"]
+            assert node.find_stage(stage.name) is stage
+        assert node.find_stage(stage.name) is None

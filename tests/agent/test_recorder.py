@@ -1,7 +1,7 @@
 import numpy as np
 
 from agent.recorder import Recorder
-from pipeline.events import Dropped, Failure
+from pipeline.events import Complete, Dropped, Failure
 from pipeline.playout import Cue, PlayoutBuffer
 from pipeline.speaker import TrackKey
 
@@ -33,3 +33,11 @@ async def test_problems_are_kept_and_text_without_words_is_none():
     recorder.send("up", Dropped("u", "Hello.", "failed"))
     recorder.send("up", Dropped("u", "...", "nothing_to_say"))
     assert recorder.problems == ["no such voice", "not said (failed): Hello."]
+
+
+async def test_whoever_asks_sees_every_event_in_order():
+    seen = []
+    recorder = Recorder(seen.append)
+    recorder.send("up", Failure("unknown_voice", "no such voice"))
+    recorder.send("up", Complete())
+    assert [event.type for event in seen] == ["error", "complete"]

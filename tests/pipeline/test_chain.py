@@ -341,3 +341,35 @@ def test_whatever_happens_somebody_is_chosen():
 @pytest.mark.parametrize(("tag", "language"), [("en-US", "en"), ("pt_BR", "pt"), ("ZH-Hant-TW", "zh"), ("de", "de")])
 def test_primary(tag, language):
     assert primary(tag) == language
+
+
+# What is there already
+
+
+def test_what_has_been_made_is_in_time_and_needs_no_lane(chain):
+    found, waits = find(chain), {"first": 5.0}
+    assert chain.choose(found, Ask(20, 0.05, waits, 2), Track(), now=NOW).engine == "second"
+    made = Ask(20, 0.05, waits, 2, made=frozenset({"first"}))
+    assert chain.choose(found, made, Track(), now=NOW).engine == "first"
+    busy = [Track() for _ in range(8)]
+    for track in busy:
+        choose(chain, track)
+    assert chain.choose(found, Ask(20, 9.0, lanes=2), Track(), now=NOW).engine == "second", "the lanes are full"
+    assert chain.choose(found, made, Track(), now=NOW).engine == "first"
+
+
+def test_a_track_that_says_what_has_been_made_takes_no_part_of_the_lanes(chain):
+    found = find(chain)
+    for _ in range(8):
+        chain.on_chosen(found[0], Ask(20, 0.25, lanes=2, made=frozenset({"first"})), Track(), now=NOW)
+    assert chain.choose(found, Ask(20, 9.0, lanes=2), Track(), now=NOW).engine == "first"
+
+
+def test_a_track_keeps_another_voice_although_its_own_has_been_made(chain):
+    track = Track()
+    assert choose(chain, track)[0] == "first"
+    assert choose(chain, track, left=0.05, now=NOW + 0.1)[0] == "second"
+    ask = Ask(20, 0.25, lanes=2, made=frozenset({"first"}))
+    assert chain.choose(find(chain), ask, track, now=NOW + 0.2).engine == "second", "it has no pause yet"
+    chain.on_repeated(track, until=NOW + 0.3)
+    assert chain.choose(find(chain), ask, track, now=NOW + 5.0).engine == "first"

@@ -253,3 +253,14 @@ async def test_settling_waits_for_steps_that_run_and_not_for_ever(lanes):
     await lanes.settle(5.0)
     assert loop.time() - began < 4.0
     assert await running == "through"
+
+
+async def test_files_are_read_and_written_beside_the_steps():
+    lanes = Lanes(LaneSettings(count=1))
+    gate = threading.Event()
+    step = asyncio.create_task(lanes.run(gate.wait, due=0.0))
+    await asyncio.sleep(0)
+    assert await lanes.run(lambda: 1, due=0.0, disk=True) == 1, "the only lane for steps is taken"
+    gate.set()
+    await step
+    lanes.close()

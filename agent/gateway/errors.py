@@ -1,0 +1,56 @@
+"""The one error of the doors, and how it looks in each family of contracts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+"""What the OpenAI contract calls them; other refusals below 500 are ``invalid_request_error``, from 500 on ``server_error``."""
+
+
+class Refused(Exception):
+    """Something that was asked for is not done. Every door tells it in the shape of its own contract."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        status: int,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        details: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """``code``: a token for programs. ``message``: a sentence for people. ``field``: what of the request it is about.
+        ``retry_after``: seconds. ``details``: when several fields are wrong, one object each."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+        self.field = field
+        self.retry_after = retry_after
+        self.details = tuple(details)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """HTTP's own words for it."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+        return {**headers, "WWW-Authenticate": "Bearer"} if self.status == 401 else headers
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """Outside ``/v1``."""
+        detail: Any = self.message
+        if self.status == 422:
+            detail = list(self.details) or [{"field": self.field, "message": self.message, "code": self.code}]
+        return {"success": False, "error": self.message, "detail": detail, "code": self.code, "request_id": request_id}
+
+    def openai_body(self) -> dict[str, Any]:
+        """Under ``/v1``; what is 422 elsewhere is 400 there."""
+        kind = KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        return {"error": {"message": self.message, "type": kind, "param": self.field, "code": self.code}}
+
+    @property
+    def openai_status(self) -> int:
+        return 400 if self.status == 422 else self.status

@@ -1,0 +1,16 @@
+import aiohttp
+
+
+async def test_a_path_that_is_not_there_is_told_in_the_shape_of_its_family(client: aiohttp.ClientSession) -> None:
+    async with client.get("/nowhere") as answer:
+        body = await answer.json()
+        assert (answer.status, body["success"], body["code"]) == (404, False, "not_found")
+    async with client.get("/v1/nowhere") as answer:
+        body = await answer.json()
+        assert (answer.status, body["error"]["code"], body["error"]["type"]) == (404, "not_found", "invalid_request_error")
+
+
+async def test_a_method_that_is_not_taken_names_those_that_are(client: aiohttp.ClientSession) -> None:
+    async with client.delete("/health") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+        assert (await answer.json())["code"] == "method_not_allowed"

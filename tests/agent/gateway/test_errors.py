@@ -1,0 +1,38 @@
+import pytest
+
+from agent.gateway.errors import Refused
+
+
+def test_one_wrong_field_is_named_in_both_shapes() -> None:
+    refused = Refused("unknown_voice", "there is no such voice", 422, field="voice_id")
+    assert refused.body("r1") == {
+        "success": False,
+        "error": "there is no such voice",
+        "detail": [{"field": "voice_id", "message": "there is no such voice", "code": "unknown_voice"}],
+        "code": "unknown_voice",
+        "request_id": "r1",
+    }
+    assert refused.openai_status == 400
+    assert refused.openai_body()["error"] == {
+        "message": "there is no such voice",
+        "type": "invalid_request_error",
+        "param": "voice_id",
+        "code": "unknown_voice",
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, "authentication_error"), (403, "permission_error"), (429, "rate_limit_error"), (503, "server_error")]
+)
+def test_blame_is_in_the_type(status: int, kind: str) -> None:
+    assert Refused("x", "no", status).openai_body()["error"]["type"] == kind
+
+
+def test_a_wait_is_told_in_whole_seconds_and_never_none() -> None:
+    assert Refused("busy", "no", 503, retry_after=0.2).headers == {"Retry-After": "1"}
+    assert Refused("busy", "no", 503, retry_after=1.2).headers == {"Retry-After": "2"}
+    assert Refused("busy", "no", 503).headers == {}
+
+
+def test_a_missing_key_says_how_to_send_one() -> None:
+    assert Refused("no_key", "no", 401).headers == {"WWW-Authenticate": "Bearer"}
