@@ -51,8 +51,11 @@ class SettingsError(Exception):
 
 
 def _split(value: object) -> object:
-    """A list may be written ``a, b`` where only strings can be written: in the environment, on the command line."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+    """A list may be written ``a, b`` where only strings can be written: in the environment, on the command line. ``none`` is one
+    without anything in it: what is empty in the environment counts as not set."""
+    if not isinstance(value, str):
+        return value
+    return [] if value.strip() == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _rate(value: object) -> object:

@@ -158,4 +158,5 @@ def _settings(url: str, engine: str) -> dict[str, str]:
         "LIVEKIT_API_SECRET": DevServer.api_secret,
         "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": engine,
         "VOICEBOOTH_CACHE__ENABLED": "false",  # what is measured is how sentences are made
+        "VOICEBOOTH_SERVER__PORTS": "none",  # for rooms alone: another node may have the port
     }

@@ -30,6 +30,11 @@ def test_the_extras_exist() -> None:
     assert set(extras.split(",")) <= set(PROJECT["project"]["optional-dependencies"])
 
 
+def test_the_image_has_what_a_node_opens_by_default() -> None:
+    (extras,) = re.findall(r"'\.\[([a-z,]+)\]'", IMAGE)
+    assert {"piper", "voices", "gateway", "peer"} <= set(extras.split(","))
+
+
 def test_the_settings_of_image_and_compose_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     variables = dict(re.findall(rf"({PREFIX}\w+)=(\S+)", IMAGE)) | COMPOSE["services"]["node"]["environment"]
     for name, value in variables.items():

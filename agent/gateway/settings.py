@@ -17,7 +17,7 @@ class ServerSettings:
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address to listen at. The default is heard by this machine alone."""
     ports: tuple[Port, ...] = (8003,)
-    """Ports for HTTP and WebSocket, the same on each; 0 takes a free one. Empty: no such door is opened."""
+    """Ports for HTTP and WebSocket, the same on each; 0 takes a free one. ``none``: no such door is opened."""
     default_shape: Literal["bytes", "json"] = "bytes"
     """What ``/synthesize`` answers with when nothing in a request says it."""
 

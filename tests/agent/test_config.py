@@ -177,3 +177,8 @@ def test_what_a_speaking_node_never_uses_stays_out_unless_the_operator_wants_it(
 def test_a_cache_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert config.cache_folder() == tmp_path / "voicebooth"
+
+
+def test_a_list_can_be_emptied_in_the_environment(monkeypatch):
+    monkeypatch.setenv("VOICEBOOTH_SERVER__PORTS", "none")
+    assert load().server.ports == ()
