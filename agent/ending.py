@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+WITHIN = 1.8  # seconds from ``now`` to the end of the process: each part has less, but one after the other they may come to more
 
 
 class Ending:
     """Used as a context around what runs, on the loop of the main thread.
 
     1. The first SIGTERM sets ``asked``. SIGINT, and a second SIGTERM, set ``asked`` and ``now``.
-    2. Whatever comes after ``now`` ends the process as if nobody had listened.
+    2. Whatever comes after ``now`` ends the process as if nobody had listened; and 1.8 seconds after it nothing is waited for.
     """
 
     def __init__(self) -> None:
@@ -27,11 +28,14 @@ class Ending:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
         for number in SIGNALS:
             self._loop.add_signal_handler(number, self.on_signal, number)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         for number in SIGNALS:
             self._loop.remove_signal_handler(number)
 
@@ -43,6 +47,7 @@ class Ending:
             os.kill(os.getpid(), number)
         elif number == signal.SIGINT or self.asked.is_set():
             self.now.set()
+            self._timer = self._loop.call_later(WITHIN, self.on_signal, number)
         self.asked.set()
 
     async def unless_now(self, work: Coroutine[Any, Any, object]) -> bool:

@@ -138,9 +138,7 @@ async def _open_doors(node: Node, stack: AsyncExitStack) -> None:
         from agent.gateway.app import make_app
         from agent.gateway.serving import DoorFailed, Doors
     except ModuleNotFoundError as error:
-        raise options.Refusal(
-            f"the HTTP door needs {error.name}: pip install 'voicebooth[gateway]', or set server.ports=none"
-        ) from None
+        raise options.Refusal(f"the HTTP door needs {error.name}: pip install 'voicebooth[gateway]', or set server.ports=none") from None
     try:
         doors = await stack.enter_async_context(Doors(make_app(node), node.settings.server, node.settings.ws))
     except DoorFailed as error:

@@ -32,16 +32,18 @@ async def test_sigint_insists_at_once() -> None:
         assert ending.asked.is_set()
 
 
-def test_a_further_signal_ends_the_process() -> None:
-    code = """
-import asyncio, os, signal
+@pytest.mark.parametrize(("signals", "most"), [(2, 1.5), (1, 2.5)], ids=["a further signal", "time"])
+def test_what_does_not_end_is_ended(signals: int, most: float) -> None:
+    code = f"""
+import asyncio, os, signal, sys
 from agent.ending import Ending
 async def main():
     with Ending() as ending:
-        for _ in range(2):
+        for _ in range({signals}):
             os.kill(os.getpid(), signal.SIGINT)
             await ending.now.wait()
             await asyncio.sleep(0.01)
+        asyncio.get_running_loop().call_later({most}, sys.exit, 3)
         await asyncio.sleep(60)
 asyncio.run(main())
 """
