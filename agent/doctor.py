@@ -207,7 +207,7 @@ async def _development_server() -> Finding:
 async def ports(settings: Settings) -> Finding:
     """Whether the development server's ports are free, or held by one that runs."""
     if settings.livekit.url:
-        return Finding("ports", True, "none needed: the node only calls out")
+        return Finding("ports", True, "no development server is needed, nor its ports")
     wanted = DEV_PORTS
     held = [str(port) for port in wanted if not is_free(port)]
     if not is_udp_free(DEV_UDP_PORT):
@@ -217,6 +217,20 @@ async def ports(settings: Settings) -> Finding:
     if await is_answering("127.0.0.1", wanted[0]):
         return Finding("ports", True, f"a server runs on {wanted[0]}; LIVEKIT_URL=ws://127.0.0.1:{wanted[0]} uses it")
     return Finding("ports", False, f"held by another program: {', '.join(held)}", f"`ss -lntup` names who holds {held[0]}; end it")
+
+
+async def doors(settings: Settings) -> Finding:
+    """Whether the node's own ports are free, or held by a node that runs."""
+    host, wanted = settings.server.host, [port for port in settings.server.ports if port]
+    held = [port for port in wanted if not is_free(port)]
+    if not held:
+        return Finding("doors", True, f"HTTP and WebSocket: {', '.join(map(str, wanted)) or 'any port'} on {host}, free")
+    for port in held:
+        if not await is_answering(host, port):
+            return Finding(
+                "doors", False, f"port {port} is held by another program", f"`ss -lntp` names who holds {port}; or set server.ports"
+            )
+    return Finding("doors", True, f"a node, or another HTTP server, answers on {', '.join(map(str, held))}")
 
 
 async def diagnose(settings: Settings, engines: Sequence[Engine], others: Sequence[Engine] = ()) -> AsyncIterator[Finding]:
@@ -242,3 +256,5 @@ async def diagnose(settings: Settings, engines: Sequence[Engine], others: Sequen
         lanes.close()
     yield await server(settings)
     yield await ports(settings)
+    if settings.server.ports:
+        yield await doors(settings)

@@ -14,6 +14,7 @@ from agent import doctor
 from agent.config import Settings
 from agent.devserver import DevServer, free_ports
 from agent.doctor import diagnose, examine, examine_in_lanes, flaws
+from agent.gateway.settings import ServerSettings
 from engines.base import Chunk, Engine, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
 from engines.tone import ToneEngine
 from pipeline.lanes import Lanes, LaneSettings
@@ -195,6 +196,15 @@ async def test_a_server_program_that_does_not_start_is_told(monkeypatch: pytest.
     (tmp_path / "livekit-server").chmod(0o755)
     finding = await doctor.server(Settings())
     assert (finding.ok, "wrong architecture" in finding.text) == (False, True)
+
+
+async def test_a_door_that_somebody_else_holds_is_told() -> None:
+    port = free_ports(1)[0]
+    settings = Settings(server=ServerSettings(ports=(port,)))
+    assert (await doctor.doors(settings)).ok
+    with socket.create_server(("127.0.0.1", port)):
+        finding = await doctor.doors(settings)
+    assert (finding.ok, str(port) in finding.text, "server.ports" in finding.remedy) == (False, True, True)
 
 
 async def test_ports_are_needed_only_by_a_server_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
