@@ -41,7 +41,7 @@ Repeats = Annotated[int | None, typer.Option("--iterations", "-n", min=1, help="
 def whole(
     context: typer.Context,
     all_: Annotated[bool, typer.Option("--all", help="Everything, as without a command.")] = False,
-    benchmark: Annotated[bool, typer.Option("--benchmark", help="`engine` and `latency`, with --check.")] = False,
+    benchmark: Annotated[bool, typer.Option("--benchmark", help="`engine`, `latency` and `pauses`, with --check.")] = False,
     stress: Annotated[bool, typer.Option("--stress", help="`rooms`, with --check.")] = False,
     iterations: Repeats = None,
     connections: Annotated[int | None, typer.Option(min=1, help="Rooms at once.", show_default=False)] = None,
@@ -52,7 +52,7 @@ def whole(
     everything = all_ or not (benchmark or stress)
     benches: list[Bench] = []
     if benchmark or everything:
-        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, url)]
+        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, url), partial(_pauses, False, url)]
     if stress or everything:
         benches.append(partial(_rooms, False, 1, url, connections, None, None, "piper"))
     if everything:
@@ -64,8 +64,14 @@ def whole(
 def latency(
     quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None, url: Url = ""
 ) -> None:
-    """Text to first sound at a listener, beside two peers in the same room; the node's own delay, pauses, interruptions."""
+    """Text to first sound at a listener, beside two peers in the same room; the node's own delay, interruptions."""
     _measure([partial(_latency, quick, seed, iterations, url)], keep=_kept(keep, quick), check=check)
+
+
+@app.command()
+def pauses(quick: Quick = False, check: Check = False, keep: Keep = None, url: Url = "") -> None:
+    """A passage at a listener: every sentence, in order, and the pauses between them as the settings name them."""
+    _measure([partial(_pauses, quick, url)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
@@ -117,8 +123,8 @@ def quality(
 
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
-    """`engine`, `latency`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
-    benches = [partial(_engine, quick, seed, None), partial(_latency, quick, seed, None, url)]
+    """`engine`, `latency`, `pauses`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
+    benches = [partial(_engine, quick, seed, None), partial(_latency, quick, seed, None, url), partial(_pauses, quick, url)]
     benches.append(partial(_rooms, quick, seed, url, None, None, None, "piper"))
     benches.append(partial(_chain, quick, seed, url))
     _measure(benches, keep=_kept(keep, quick), check=check, publish=_kept(keep, quick))
@@ -187,6 +193,12 @@ def _quality(quick: bool, voices: tuple[str, ...]) -> results.Result:
 
     plan = quality.QUICK if quick else quality.Plan()
     return quality.run(dataclasses.replace(plan, voices=voices or plan.voices))
+
+
+def _pauses(quick: bool, url: str) -> results.Result:
+    from bench import pauses
+
+    return asyncio.run(pauses.run(1 if quick else pauses.READINGS, url))
 
 
 def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | None, seconds: float | None, engine: str) -> results.Result:

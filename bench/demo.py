@@ -11,9 +11,9 @@ from pathlib import Path
 
 from agent.upstream import NoBooth, Upstream
 from bench.hearing import Recording, onset, spans, write_wav
-from bench.latency import gaps_before
 from bench.listener import EventLog, Listener
 from bench.passages import Passage, passage
+from bench.pauses import gaps_before
 from bench.processes import node_in_room, running, server
 from bench.scene import SETTLE, START, TRACK, milliseconds
 from bench.sender import Sender

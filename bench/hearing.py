@@ -77,9 +77,9 @@ def loudness(samples: Samples) -> Floats:
     return decibels
 
 
-def spans(recording: Recording, *, pause: float = PAUSE) -> tuple[Span, ...]:
-    """Stretches of sound, silences shorter than ``pause`` seconds included in them."""
-    loud = np.flatnonzero(loudness(recording.samples) > AUDIBLE)
+def spans(recording: Recording, *, pause: float = PAUSE, audible: float = AUDIBLE) -> tuple[Span, ...]:
+    """Stretches of sound above ``audible`` dBFS, silences shorter than ``pause`` seconds included in them."""
+    loud = np.flatnonzero(loudness(recording.samples) > audible)
     if not len(loud):
         return ()
     cuts = np.flatnonzero(np.diff(loud) > max(round(pause / FRAME), 1))

@@ -1,4 +1,4 @@
-"""Time to the first sound at the listener: the node beside its peers in one room, the node's own delay, pauses, interruptions."""
+"""Time to the first sound at the listener: the node beside its peers in one room, the node's own delay, interruptions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from agent.config import Settings
-from bench.hearing import Recording, Span, onset, pauses, spans, starved
-from bench.listener import Note
-from bench.passages import LENGTHS, Passage, of_length, passage
+from bench.hearing import onset, pauses, spans, starved
+from bench.passages import LENGTHS, of_length, passage
 from bench.processes import counted, server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import HOLD, NODE, SPEECH, Heard, Scene, milliseconds, rest, scene
@@ -20,8 +18,6 @@ PEERS = ("whole", "adapter")
 DIRECT = "direct"
 TONES = "we speak now"  # what the tones say: short, and with a first word that is audible at once
 PAUSES = (0.0, 3.0, 30.0)  # seconds of silence before a text
-TRANSPORT = 0.090  # seconds from the node's event to the sound at the listener: what LiveKit takes on one machine
-NEAR = 0.250  # seconds off that at which a sound is still taken for the event's
 SHORT_HOLD = 0.3  # seconds of silence that an interruption is followed by at once; a voice pauses for less
 AFTERMATH = (1.5, 2.0)  # seconds for which nothing old may come back
 PEER_NAMES = {"whole": "piper-tts, whole sentence", "adapter": "livekit-agents StreamAdapter", "direct": "straight into a track"}
@@ -46,22 +42,6 @@ QUICK = Plan(repeats=4, passages=1, cancels=6, tones=(12, 4, 1))
 """For a first look; its p95 is the slowest of a handful."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A passage as the node told it and as it was heard."""
-
-    in_order: int
-    """Sentences begun, in the order of the passage, before the first that was out of order."""
-    lost: int
-    """Sentences of the passage that never began."""
-    dropped: int
-    concealed: float
-    """Seconds of sound that the listener's decoder had to invent."""
-    worst_pause: float | None
-    """Seconds by which the worst pause differs from its setting; None when a sentence's sound could not be found."""
-    rows: tuple[tuple[str | float | None, ...], ...]
-
-
 async def run(plan: Plan, url: str = "") -> Result:
     """All of it, one part after the other. ``url`` names a server with the development keys; empty starts one."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
@@ -70,7 +50,6 @@ async def run(plan: Plan, url: str = "") -> Result:
         async with scene(address, f"{room}-piper", engine="piper", systems=PEERS) as piper:
             heard = await _lengths(piper, plan, chosen)
             spoken = await _passages(piper, plan, chosen)
-            told = await _twenty(piper, passage("twenty.en"))
             silences, ghosts = await _cancels(piper, plan, chosen)
         async with scene(address, f"{room}-tone", engine="tone", systems=(DIRECT,)) as stage:
             tones = await _tones(stage, plan, chosen)
@@ -79,8 +58,9 @@ async def run(plan: Plan, url: str = "") -> Result:
         f"One room, one listener that decodes all tracks; {plan.repeats} texts per length and system in turns, "
         f"{plan.cancels} interruptions, {'/'.join(map(str, plan.tones))} tones after pauses of 0/3/30 s"
     )
-    figures = (*_by_length_figures(heard), *_tone_figures(tones), *_passage_figures(told, underruns), *_cancel_figures(silences, ghosts))
-    tables = (_length_table(heard), _gap_table(spoken), _tone_table(tones), _twenty_table(told))
+    dry = Figure("underruns that the node counted in all of this", underruns, "", most=0.0)
+    figures = (*_by_length_figures(heard), *_tone_figures(tones), dry, *_cancel_figures(silences, ghosts))
+    tables = (_length_table(heard), _gap_table(spoken), _tone_table(tones))
     return Result("latency", plan.seed, load, figures, tables, machine(), versions(), when, busy)
 
 
@@ -106,47 +86,6 @@ async def _passages(stage: Scene, plan: Plan, chosen: random.Random) -> list[Hea
             heard.append(await stage.say(system, *texts, hold=1.5))
             await rest(chosen)
     return heard
-
-
-async def _twenty(stage: Scene, asked: Passage) -> Told:
-    heard = await stage.say(NODE, asked.text, hold=2.0)
-    log = stage.sender.log
-    await log.wait("speech_finished", utterance=heard.utterance)
-    starts = [note for note in log.of("speech_started") if note.event["utterance"] == heard.utterance]
-    chosen = {note.event["id"]: note.event["text"] for note in log.of("sentence") if note.event["utterance"] == heard.utterance}
-    dropped = sum(note.event["utterance"] == heard.utterance for note in log.of("dropped"))
-    return judge(asked, [(note, chosen.get(note.event["id"], "")) for note in starts], dropped, heard.recording, heard.reception.concealed)
-
-
-def judge(asked: Passage, begun: Sequence[tuple[Note, str]], dropped: int, recording: Recording, concealed: float) -> Told:
-    """Holds what was told and heard against the passage. ``begun``: each ``speech_started`` with its sentence's text."""
-    said = [text.strip() for _, text in begun]
-    in_order = next((n for n, (want, got) in enumerate(zip(asked.sentences, said, strict=False)) if want != got), len(said))
-    lost = sum(sentence not in said for sentence in asked.sentences)
-    settings = Settings().speech
-    meant = [settings.paragraph_pause if n in asked.ends else settings.sentence_pause for n in range(len(asked.sentences) - 1)]
-    gaps = gaps_before([note.arrival for note, _ in begun], spans(recording))[1:]
-    off = [abs(gap - want) for gap, want in zip(gaps, meant, strict=False) if gap is not None]
-    worst = max(off) if len(off) == len(meant) else None
-    rows = tuple(
-        (n, len(text), note.event["ttft_ms"], note.event["lag_ms"], milliseconds(gap))
-        for n, ((note, text), gap) in enumerate(zip(begun, (None, *gaps), strict=True), 1)
-    )
-    return Told(in_order, lost, dropped, concealed, worst, rows)
-
-
-def gaps_before(starts: Sequence[float], heard: Sequence[Span]) -> list[float | None]:
-    """Seconds of silence before the sound that belongs to each ``speech_started`` (by arrival); None where no sound is near."""
-    found: list[float | None] = []
-    for start in starts:
-        near = [n for n, span in enumerate(heard) if abs(span.onset - start - TRANSPORT) <= NEAR]
-        if not near:
-            found.append(None)
-            continue
-        # A pause inside a sentence may be as near; the silence between two sentences is the longest there.
-        silence = [heard[n].start - heard[n - 1].end if n else float("inf") for n in near]
-        found.append(max(silence) if max(silence) < float("inf") else None)
-    return found
 
 
 async def _cancels(stage: Scene, plan: Plan, chosen: random.Random) -> tuple[list[float], int]:
@@ -197,15 +136,6 @@ def _tone_figures(tones: dict[tuple[str, float], list[Heard]]) -> Iterable[Figur
         delay, base = delays[pause], delays[0.0]
         more = None if delay is None or base is None else delay - base
         yield Figure(f"the same after a pause of {pause:.0f} s, on top of that, p95", milliseconds(more), "ms", most=40.0)
-
-
-def _passage_figures(told: Told, underruns: float | None) -> Iterable[Figure]:
-    count = float(len(passage("twenty.en").sentences))
-    yield Figure("20-sentence passage: sentences begun in order", float(told.in_order), "", most=count, least=count)
-    yield Figure("20-sentence passage: sentences lost or dropped", float(told.lost + told.dropped), "", most=0.0)
-    yield Figure("underruns that the node counted in all of this", underruns, "", most=0.0)
-    yield Figure("20-sentence passage: sound that the listener's decoder had to invent", milliseconds(told.concealed), "ms")
-    yield Figure("20-sentence passage: worst pause, off its setting by", milliseconds(told.worst_pause), "ms", most=20.0)
 
 
 def _cancel_figures(silences: Sequence[float], ghosts: int) -> Iterable[Figure]:
@@ -273,11 +203,6 @@ def _tone_table(tones: dict[tuple[str, float], list[Heard]]) -> Table:
     title = "Milliseconds from text to the first audible sample of a tone, after seconds of silence"
     columns = ("silence", "system", "listener p50", "listener p95", "node p50", "node p95", "in the listener's jitter buffer p50")
     return Table(title, columns, tuple(rows))
-
-
-def _twenty_table(told: Told) -> Table:
-    title = "The 20-sentence passage, milliseconds"
-    return Table(title, ("sentence", "characters", "TTFA at the node", "lag at the node", "silence before it at the listener"), told.rows)
 
 
 def _ttfa(heard: Sequence[Heard], system: str, length: int) -> list[float]:

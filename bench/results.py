@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- end of bench -->"
 PACKAGES = ("voicebooth", "livekit", "livekit-agents", "piper-tts", "kokoro-onnx", "onnxruntime", "openvino", "numpy")
-ORDER = ("latency", "engine", "rooms", "chain")  # of the results in a report; others follow by name
+ORDER = ("latency", "pauses", "engine", "rooms", "chain")  # of the results in a report; others follow by name
 
 
 @dataclass(frozen=True, slots=True)

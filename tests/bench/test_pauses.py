@@ -5,9 +5,9 @@ import pytest
 
 from agent.config import Settings
 from bench.hearing import FRAME, FRAME_SAMPLES, Recording, spans
-from bench.latency import TRANSPORT, gaps_before, judge
 from bench.listener import Note
 from bench.passages import Passage
+from bench.pauses import TRANSPORT, gaps_before, judge
 
 PASSAGE = Passage((("One here.", "Two here."), ("Three here.",)))
 SETTINGS = Settings().speech
@@ -62,3 +62,14 @@ def test_a_pause_inside_a_sentence_is_not_taken_for_the_one_before_it() -> None:
 def test_an_event_without_sound_near_it_has_no_gap() -> None:
     heard = spans(recording((1.0, True), (0.3, False), (1.0, True)))
     assert gaps_before([5.0], heard) == [None]
+
+
+def test_a_last_consonant_that_a_codec_has_made_too_faint_ends_its_sentence_all_the_same() -> None:
+    sentence, paragraph = (SETTINGS.sentence_pause, 0), (SETTINGS.paragraph_pause, 0)
+    parts = [(0.5, 0), (1.0, 5000), (0.14, 0), (0.02, 95), sentence, (1.0, 5000), paragraph, (1.0, 5000)]
+    levels = [level for seconds, level in parts for _ in range(round(seconds / FRAME))]
+    heard = Recording(np.repeat(np.array(levels, np.int16), FRAME_SAMPLES), FRAME * np.arange(len(levels)))
+    starts = [0.5, 1.66 + SETTINGS.sentence_pause, 2.66 + SETTINGS.sentence_pause + SETTINGS.paragraph_pause]
+    texts = ("One here.", "Two here.", "Three here.")
+    notes = [begun(at - TRANSPORT + 0.02, text) for at, text in zip(starts, texts, strict=True)]
+    assert judge(PASSAGE, notes, 0, heard, 0.0).worst_pause == pytest.approx(0.0, abs=1e-6)
