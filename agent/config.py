@@ -13,7 +13,15 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent.gateway.settings import LimitSettings, SecuritySettings, ServerSettings, StreamSettings, WsSettings
+from agent.gateway.settings import (
+    AudioSettings,
+    CanarySettings,
+    LimitSettings,
+    SecuritySettings,
+    ServerSettings,
+    StreamSettings,
+    WsSettings,
+)
 from engines.catalog import default_folder
 from engines.edge import EdgeSettings
 from engines.piper import PiperSettings
@@ -168,9 +176,11 @@ class Settings(Section):
     node: NodeSettings = NodeSettings()
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
+    audio: AudioSettings = AudioSettings()
     stream: StreamSettings = StreamSettings()
     ws: WsSettings = WsSettings()
     security: SecuritySettings = SecuritySettings()
+    canary: CanarySettings = CanarySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)

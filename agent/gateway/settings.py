@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+Rate = Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
+Format = Literal["wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -43,11 +45,41 @@ class LimitSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """What sound is like where a request does not say it."""
+
+    sample_rate: Rate = 24_000
+    """Hertz."""
+    format: Format = "wav"
+    """What it is encoded as; the OpenAI routes have their own, mp3."""
+    normalize: bool = True
+    """Whether whole replies are brought to ``loudness``. Streams are as loud as the node's voices are: -21 dBFS."""
+    loudness: Annotated[float, Field(ge=10, le=40)] = 18.0
+    """How far below full scale a whole reply is, in LU: 18 is -18 LUFS (EBU R 128)."""
+    trim_silence: bool = True
+    """Whether whole replies lose the silence at their ends."""
+    compression: bool = False
+    """Whether quiet parts are made louder."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """The sentence by which the node knows that it can speak."""
+
+    text: Annotated[str, Field(max_length=500)] = ""
+    """What it says to itself. Empty: a short sentence in its first language."""
+    interval_s: Annotated[float, Field(ge=5, le=3_600)] = 30.0
+    """Seconds between two."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSettings:
     """How sound is sent while it is made."""
 
     chunk_bytes: Annotated[int, Field(ge=256, le=65_536)] = 4_096
     """Bytes in one piece, at the most."""
+    stall_s: Annotated[float, Field(ge=1, le=3_600)] = 30.0
+    """Seconds for which a client may leave unread what it was sent, before the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,8 +52,11 @@ def test_whoever_watches_is_told_every_figure():
     report.on_switched("piper", "tone", "piper rests")
     report.on_failed("SynthesisFailed")
     report.on_count("underruns")
-    assert diary.told == [("started", "piper", True), ("made", "piper", "en", 0.1), ("switched", "piper", "tone", "piper rests")] + [
-        ("failed", "SynthesisFailed")
+    assert diary.told == [
+        ("started", "piper", True),
+        ("made", "piper", "en", 0.1),
+        ("switched", "piper", "tone", "piper rests"),
+        ("failed", "SynthesisFailed"),
     ]
     assert report.counts == {"sentences": 1, "switched": 1, "underruns": 1}
     assert report.snapshot()["rtf"]["piper"].p50 == 0.1
