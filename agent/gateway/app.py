@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from agent.gateway import documents, health, later, lists, metrics, openai, operation, synthesis
 from agent.gateway.bounds import Bounds
@@ -62,7 +63,7 @@ def make_app(node: Node) -> FastAPI:
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
     app.include_router(operation.routes(node, pulse, slots, traffic))
-    app.include_router(operation.admin_routes(node))
+    app.include_router(operation.admin_routes(node, workshop.replies.clear))
     app.include_router(later.routes())
     app.add_middleware(Bounds, limits=settings.limits, stream=settings.stream, tally=traffic)
     app.add_exception_handler(Refused, _on_refused)
@@ -101,7 +102,15 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     """What the framework itself refuses: a path that is not there, a method that is not taken."""
     assert isinstance(error, HTTPException)
     refused = Refused(CODES.get(error.status_code, "refused"), str(error.detail), error.status_code)
-    return _answer(request, refused, error.headers)
+    headers = {"Allow": ", ".join(_methods(request))} if error.status_code == 405 else error.headers
+    return _answer(request, refused, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the path takes; the framework names those of one of its routes."""
+    routes = [inner for route in request.app.routes for inner in getattr(getattr(route, "original_router", None), "routes", (route,))]
+    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_gone(request: Request, error: Exception) -> JSONResponse:

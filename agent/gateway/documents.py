@@ -205,7 +205,7 @@ OPENAI_SPEECH: Document = {
     "responses": {
         200: {
             "description": "The sound, or server-sent events that carry it.",
-            "content": {**{kind: BINARY for kind in (*SOUND, "audio/opus")}, "text/event-stream": {"schema": {"type": "string"}}},
+            "content": {**{kind: BINARY for kind in (*SOUND, "audio/opus")}, "text/event-stream": {"schema": {}}},
             "headers": SOUND_HEADERS,
         },
         **refusals(400, 401, 404, 408, 413, 429, 500, 501, 503, shape=V1),
@@ -407,7 +407,7 @@ GC: Document = {
             an_object(collected="integer", rss_before="integer", rss_after="integer"),
             {"collected": 120, "rss_before": 350_000_000, "rss_after": 349_000_000},
         ),
-        **refusals(401, 403, 415),
+        **refusals(401, 403, 415, 422),
     },
 }
 

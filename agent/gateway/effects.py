@@ -19,7 +19,7 @@ Filter = tuple[str, str]
 
 FADE = 0.010  # seconds at both ends of a whole reply: no click, and nothing that is heard of a word
 KEPT = 0.020  # seconds of quiet that trimming leaves at each end
-TAIL = 2  # seconds at the end in which silence is looked for
+LOOK = 1  # seconds in which the end of a silence is looked for
 QUIET = -50.0  # dBFS: below it nothing is audible
 CEILING = 0.84  # of full scale, -1.5 dBFS: what codecs add to peaks stays below full scale
 SLOWEST_TEMPO, FASTEST_TEMPO = 0.5, 100.0  # of one filter; what is slower takes two
@@ -115,13 +115,16 @@ async def finish(samples: Samples, rate: int, *, trim: bool, loudness: float | N
 
 
 async def trimmed(samples: Samples, rate: int) -> Samples:
-    """Its silent ends cut off, at most two seconds of the last; as it is when all of it is silent."""
+    """Its silent ends cut off; as it is when all of it is silent."""
     begin: Filter = ("silenceremove", f"start_periods=1:start_threshold={QUIET}dB:start_silence={KEPT}")
-    cut = await _run([begin], samples, rate)
-    if not len(cut):
-        return samples
-    body, tail = cut[: -TAIL * rate], cut[-TAIL * rate :]
-    return np.concatenate([body, await _run([("areverse", ""), begin, ("areverse", "")], tail, rate)])
+    whole = samples
+    for _ in range(2):  # one end, then the other
+        start, cut = 0, NO_SAMPLES
+        while not len(cut) and start < len(samples):
+            cut = await _run([begin], samples[start : start + LOOK * rate], rate)
+            start += LOOK * rate
+        samples = np.concatenate([cut, samples[start:]])[::-1]
+    return samples if len(samples) else whole
 
 
 async def levelled(samples: Samples, rate: int, target: float) -> Samples:
@@ -143,11 +146,12 @@ async def loudness_of(samples: Samples, rate: int) -> float:
 
 async def faded(samples: Samples, rate: int) -> Samples:
     """Rises from nothing and ends in it."""
-    seconds = len(samples) / rate
-    length = min(FADE, seconds / 2)
-    if not length:
+    count = min(round(FADE * rate), len(samples) // 2)
+    if not count:
         return samples
-    return await _run([("afade", f"t=in:d={length:.4f}"), ("afade", f"t=out:st={seconds - length:.4f}:d={length:.4f}")], samples, rate)
+    rise = await _run([("afade", f"t=in:ns={count}")], samples[:count], rate)
+    fall = await _run([("afade", f"t=out:ns={count}")], samples[-count:], rate)
+    return np.concatenate([rise, samples[count:-count], fall])
 
 
 async def _run(filters: Sequence[Filter], samples: Samples, rate: int) -> Samples:

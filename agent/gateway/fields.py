@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails, from_json
 
 from agent.gateway.errors import Refused
@@ -118,6 +118,9 @@ class Options(Body):
     """Not supported yet."""
 
 
+Block = Annotated[Options, WithJsonSchema({"type": "object", "description": "The same fields as `options`."})]
+
+
 class SpeechBody(Options):
     """A text and how it is said."""
 
@@ -128,11 +131,17 @@ class SpeechBody(Options):
     response_format: ReplyFormat | None = None
     """``json`` for the envelope, or a format for the sound itself."""
     options: Options | None = None
-    tts_config: Options | None = None
-    voice_config: Options | None = None
-    batch_config: Options | None = None
-    server_config: Options | None = None
-    server_features: Options | None = None
+    """Any of the fields that say how."""
+    tts_config: Block | None = None
+    """The same as ``options``."""
+    voice_config: Block | None = None
+    """The same as ``options``."""
+    batch_config: Block | None = None
+    """The same as ``options``."""
+    server_config: Block | None = None
+    """The same as ``options``."""
+    server_features: Block | None = None
+    """The same as ``options``."""
     stream: bool | None = None
     """Asks for the envelope; sound that is sent while it is made comes from the streaming routes."""
     include_audio: bool | None = None

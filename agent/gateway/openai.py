@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from agent.gateway import documents
 from agent.gateway.encoding import possible_rate
@@ -27,6 +27,7 @@ from engines.aliases import aliases
 from pipeline.protocol import Strategy
 
 LONGEST_INPUT = 4_096  # characters, of that contract
+FORMAT = "mp3"
 RATE = 24_000  # hertz, of that contract: PCM has no header that could say another
 MODELS: Mapping[str, Strategy] = {"tts-1": "auto", "tts-1-hd": "quality_first", "gpt-4o-mini-tts": "auto"}
 """Models of that service, and the strategy that stands for each."""
@@ -49,17 +50,12 @@ class SpeechRequest(Body):
     """One of that service's names, or a voice of this node."""
     instructions: str | None = None
     """Words for gender, language, accent and pace."""
-    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
-    speed: Annotated[float, Field(ge=0.25, le=4.0)] = 1.0
-    stream_format: Literal["audio", "sse"] = "audio"
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] | None = None
+    """``mp3`` where none is named."""
+    speed: Annotated[float, Field(ge=0.25, le=4.0)] | None = None
+    stream_format: Literal["audio", "sse"] | None = None
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")] | None = None
     """BCP 47 tag, of ours: else that of the voice, or the node's first."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, found: Any) -> Any:
-        """Null is what a client sends for what it leaves out."""
-        return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else found
 
 
 def routes(workshop: Workshop) -> APIRouter:
@@ -73,14 +69,15 @@ def routes(workshop: Workshop) -> APIRouter:
         asked = SpeechRequest.read(await request.body())
         wanted = _wanted(asked, settings.limits.description_chars)
         plan = make_plan(node, wanted, unknown_engine=404)
-        medium = Medium(asked.response_format, possible_rate(asked.response_format, RATE))
+        format = asked.response_format or FORMAT
+        medium = Medium(format, possible_rate(format, RATE))
         spoken = Speech(node, plan)
         pieces = workshop.stream(spoken, plan, medium)
         first = await unless_gone(request.receive, begin(pieces, None))
         took = spoken.facts.ttft or spoken.seconds
         headers = describe(spoken.facts, medium, took=took, cache=cache_word(workshop, wanted, spoken.facts), shape="bytes; by=route")
-        if asked.stream_format == "audio":
-            kind = "audio/opus" if asked.response_format == "opus" else mime(medium)
+        if asked.stream_format != "sse":
+            kind = "audio/opus" if format == "opus" else mime(medium)
             return AudioStream(first, pieces, kind, headers)
         events = _events(first, pieces, spoken, len(asked.input), node.studio.rate)
         return AudioStream(await anext(events), events, "text/event-stream", {**headers, "Cache-Control": "no-store"})
@@ -122,7 +119,7 @@ def _wanted(asked: SpeechRequest, most: int) -> Wanted:
         language=(asked.language or "").replace("_", "-"),
         engine="" if strategy else asked.model,
         strategy=strategy,
-        speed=asked.speed,
+        speed=asked.speed or 1.0,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import gc
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +17,7 @@ from fastapi.responses import Response
 from agent import glossary
 from agent.gateway import documents
 from agent.gateway.errors import Refused
+from agent.gateway.fields import parse_object
 from agent.gateway.health import Pulse, gpu_bytes, memory
 from agent.gateway.slots import Slots
 from agent.gateway.traffic import Traffic
@@ -72,8 +74,8 @@ def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic) -> APIRoute
     return router
 
 
-def admin_routes(node: Node) -> APIRouter:
-    """What only an operator may do."""
+def admin_routes(node: Node, forget: Callable[[], None]) -> APIRouter:
+    """What only an operator may do. ``forget``: lets go of whole replies that are kept."""
     router = APIRouter(tags=["operation"])
 
     @router.get("/config", **documents.CONFIG)
@@ -85,6 +87,7 @@ def admin_routes(node: Node) -> APIRouter:
     @router.delete("/cache", **documents.CACHE_CLEAR)
     async def clear_cache() -> Response:
         """Forget every sentence that was said."""
+        forget()
         if node.studio.cache is not None:
             await node.studio.cache.clear()
         return Response(status_code=204)
@@ -93,6 +96,7 @@ def admin_routes(node: Node) -> APIRouter:
     async def collect(request: Request) -> dict[str, Any]:
         """Give back what memory can be given back."""
         insist_on_json(request)
+        parse_object(await request.body())
         process = psutil.Process()
         before = process.memory_info().rss
         collected = gc.collect()
