@@ -179,7 +179,7 @@ class Settings(Section):
     audio: AudioSettings = AudioSettings()
     stream: StreamSettings = StreamSettings()
     ws: WsSettings = WsSettings()
-    security: SecuritySettings = SecuritySettings()
+    security: Annotated[SecuritySettings, BeforeValidator(_expand)] = SecuritySettings()
     canary: CanarySettings = CanarySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     chain: ChainSettings = ChainSettings()
@@ -294,6 +294,11 @@ def before_livekit_agents() -> None:
 def child_environment(**changes: str) -> dict[str, str]:
     """The environment for a program that the node starts."""
     return {**os.environ, **changes}
+
+
+def settings_folder() -> Path:
+    """This user's folder for what the node is told once (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "voicebooth"
 
 
 def cache_folder() -> Path:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, cast, get_args
 
 from agent.config import Settings, SettingsError, cache_folder, own_section
+from agent.content import FilterUnavailable, make_filter
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
@@ -97,6 +98,12 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        security = settings.security
+        try:
+            self.allow = make_filter(security.content_filter, security.content_words, security.content_hook)
+            """Gives what may be said here of a text; None when it may not be said."""
+        except FilterUnavailable as error:
+            raise SettingsError(str(error)) from error
         self.report = Report()
         self.is_draining = False
         """It is about to end, and no new text should be brought."""
@@ -239,6 +246,7 @@ class Node:
             script=settings.script,
             ingest=settings.ingest,
             segmenter=settings.segmenter,
+            allow=self.allow,
         )
 
 

@@ -15,13 +15,16 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
 from agent.gateway import documents, health, later, lists, metrics, openai, operation, synthesis
+from agent.gateway.access import Access
 from agent.gateway.bounds import Bounds
 from agent.gateway.canary import Canary
 from agent.gateway.errors import Refused
 from agent.gateway.fields import Batch, SpeechBody, clip
+from agent.gateway.gate import Gate
 from agent.gateway.openai import SpeechRequest
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
@@ -31,6 +34,15 @@ from agent.node import Node
 
 OPENAI = "/v1/"
 CODES = {404: "not_found", 405: "method_not_allowed"}
+METHODS = ("GET", "POST", "PATCH", "DELETE")
+ASKED = ("Authorization", "Content-Type", "If-Match", "X-Request-ID")
+"""Headers that pages of allowed origins may send."""
+TOLD = (
+    *("Location", "Link", "ETag", "Retry-After", "X-Request-ID"),
+    *("X-Sample-Rate", "X-Processing-Time", "X-Language", "X-Voice", "X-Engine", "X-Model", "X-Cache", "X-Fallback", "X-Shape"),
+)
+"""Headers that they may see."""
+PREFLIGHT = 600  # seconds for which a browser remembers what it may
 ABOUT = (
     "Text to speech: four services' contracts and OpenAI's, behind one chain of engines. Errors say what is wrong, and with which field."
 )
@@ -65,13 +77,19 @@ def make_app(node: Node) -> FastAPI:
     app.include_router(operation.routes(node, pulse, slots, traffic))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
     app.include_router(later.routes())
-    app.add_middleware(Bounds, limits=settings.limits, stream=settings.stream, tally=traffic)
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Gone, _on_gone)
     app.add_exception_handler(Exception, _on_failure)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend what it says
+    app.add_middleware(Gate, access=Access(node), refuse=_on_refused)
+    origins = settings.security.cors_origins
+    if origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=origins, allow_methods=METHODS, allow_headers=ASKED, expose_headers=TOLD, max_age=PREFLIGHT
+        )
+    app.add_middleware(Bounds, limits=settings.limits, stream=settings.stream, tally=traffic)
     return app
 
 

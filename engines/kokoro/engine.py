@@ -166,7 +166,7 @@ class _Loaded:
         mixture = Mixture.parse(voice.id)
         phonemes = phonemize(request.text, mixture.letter)
         if not phonemes:
-            raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {request.text[:40]!r}")
+            raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {len(request.text)} characters")
         words = starts(request.text, phonemes, functools.partial(self._alone, mixture.letter))
         position, cut = 0, list(pieces(phonemes))
         for number, piece in enumerate(cut):
