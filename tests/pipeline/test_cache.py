@@ -544,7 +544,7 @@ async def test_a_hit_starts_within_five_milliseconds_from_memory_and_from_the_di
             took.append(first)
             assert isinstance(events[0], Chosen) and events[0].is_cached and isinstance(events[-1], Ended)
             again = np.concatenate([event.samples for event in events if isinstance(event, Sounded)])
-            assert np.array_equal(again, sounds[text][: len(again)]) and not sounds[text][len(again) :].any()
+            assert np.array_equal(again, sounds[text])
         assert statistics.median(took) < 0.005
         assert cache.stats().memory_bytes == 0 or memory
         await studio.aclose()
