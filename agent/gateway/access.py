@@ -7,9 +7,12 @@ import base64
 import binascii
 import ipaddress
 import logging
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +22,7 @@ from starlette.requests import HTTPConnection
 from agent.config import Settings
 from agent.gateway import keyring
 from agent.gateway.errors import Refused
-from agent.gateway.keyring import ADMIN, SPEAK, Keyring, KeyringError, keys_path
+from agent.gateway.keyring import ADMIN, SPEAK, Key, Keyring, KeyringError, keys_path
 from agent.gateway.quota import Account, Accounts, Quotas
 from agent.gateway.tokens import BadToken, Signer, is_token
 from agent.node import Node
@@ -43,6 +46,10 @@ class Caller:
     address: str
     account: Account | None
     """None: nothing is counted."""
+    until: float
+    """When its session has to end: seconds of the loop's clock."""
+    is_known: Callable[[], bool]
+    """Whether it would be let in again."""
     loop: asyncio.AbstractEventLoop
 
     def spend(self, seconds: float) -> None:
@@ -51,7 +58,12 @@ class Caller:
             self.account.on_audio(seconds, self.loop.time())
 
     def check(self) -> None:
-        """Before more is said to it in a session. Raises :exc:`Refused` while it has had what a minute may hold."""
+        """Before more is said to it in a session. Raises :exc:`Refused`: while it has had what a minute may hold, and for good once
+        its time is over or its key was taken away."""
+        if self.loop.time() > self.until:
+            raise Refused("session_over", "this session has lasted as long as it may (limits.session_s), or as its token", 401)
+        if not self.is_known():
+            raise Refused("unauthorized", "the key is not known here any more", 401)
         if self.account is not None:
             self.account.check_audio(self.loop.time())
 
@@ -119,23 +131,42 @@ class Access:
         key = self._keyring.find(credential) if credential and not is_token(credential) else None
         why = "the key is not known here"
         if key is not None:
-            return self._caller(key.name, key.scopes, address, f"key {key.name}")
+            return self._caller(key.name, key.scopes, address, f"key {key.name}", is_known=partial(self._knows, key))
         if credential and is_token(credential):
             try:
                 bearer = self._signer.read(credential)
-                return self._caller(bearer.identity, bearer.scopes, address, f"token {bearer.identity}")
+                left = bearer.until - datetime.now(UTC).timestamp()
+                return self._caller(bearer.identity, bearer.scopes, address, f"token {bearer.identity}", left=left)
             except BadToken as error:
                 why = str(error)
         if not self.is_needed:
             is_counted = not is_loopback(address)
-            return self._caller("", (SPEAK,), address, _net_of(address) if is_counted else None)
+            account = _net_of(address) if is_counted else None
+            return self._caller("", (SPEAK,), address, account, is_known=lambda: not self.is_needed)
         if not is_loopback(address):
             self._accounts.of(_net_of(address)).on_request(self._now)  # whoever tries keys out is told 429 before long
         words = why if credential else "a key is needed: send it as `Authorization: Bearer <key>`"
         raise Refused("unauthorized", words, 401)
 
-    def _caller(self, name: str, scopes: Sequence[str], address: str, account: str | None) -> Caller:
-        return Caller(name, frozenset(scopes), address, None if account is None else self._accounts.of(account), self._node.loop)
+    def _caller(
+        self,
+        name: str,
+        scopes: Sequence[str],
+        address: str,
+        account: str | None,
+        *,
+        left: float = math.inf,
+        is_known: Callable[[], bool] = lambda: True,
+    ) -> Caller:
+        """``left``: seconds for which it may stay, whatever the settings say."""
+        found = None if account is None else self._accounts.of(account)
+        longest = self._settings.limits.session_s or math.inf
+        return Caller(name, frozenset(scopes), address, found, self._now + min(longest, left), is_known, self._node.loop)
+
+    def _knows(self, key: Key) -> bool:
+        """Whether it has not been taken away, as far as was looked last."""
+        self._begin_look()
+        return any(known.hash == key.hash for known in self._keyring.keys)
 
     def _is_admin(self, caller: Caller) -> bool:
         if ADMIN in caller.scopes:
@@ -174,13 +205,16 @@ class Access:
 
     async def _look(self) -> None:
         """Now and then, and waited for the first time only."""
-        if self._reading is None and self._now - self._looked >= LOOK:
-            self._looked = self._now
-            self._reading = asyncio.create_task(self._read(), name="keys")
+        self._begin_look()
         if self._kept is None and self._reading is not None:
             await asyncio.wait((self._reading,))
         if self._kept is None:
             raise Refused("unavailable", "the file of keys cannot be read; the node's log says why", 503, retry_after=LOOK)
+
+    def _begin_look(self) -> None:
+        if self._reading is None and self._now - self._looked >= LOOK:
+            self._looked = self._now
+            self._reading = asyncio.create_task(self._read(), name="keys")
 
     async def _read(self) -> None:
         path = keys_path(self._settings)

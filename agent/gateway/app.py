@@ -58,6 +58,7 @@ def make_app(node: Node) -> FastAPI:
     counted = metrics.Metrics()
     counted.watch(node, canary, slots)
     traffic = Traffic(counted.on_exchange)
+    access = Access(node)
     workshop = Workshop(node, slots, counted.on_gap)
 
     @asynccontextmanager
@@ -83,7 +84,7 @@ def make_app(node: Node) -> FastAPI:
     app.add_exception_handler(Gone, _on_gone)
     app.add_exception_handler(Exception, _on_failure)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend what it says
-    app.add_middleware(Gate, access=Access(node), refuse=_on_refused)
+    app.add_middleware(Gate, access=access, refuse=_on_refused)
     origins = settings.security.cors_origins
     if origins:
         app.add_middleware(

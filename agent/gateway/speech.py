@@ -88,6 +88,8 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
     if not offers:
         reasons = "; ".join(f"{one.name}: {one.reason or one.state}" for one in node.studio.status) or "none is configured"
         raise Refused("no_engine", f"no engine can speak here: {reasons}", 503, retry_after=RELOAD)
+    if node.allow(wanted.text) is None:
+        raise _filtered()
     wanted, fallback = _with_engine(node, wanted, unknown_engine)
     role = _cast(node, wanted)
     language = role.language or node.settings.node.languages[0]
@@ -223,10 +225,16 @@ def _dropped(event: Dropped) -> Refused:
     match event.why:
         case "overflow":
             return Refused("text_too_long", "text: more than the node keeps (script.characters)", 422, field="text")
+        case "filtered":
+            return _filtered()
         case "shutdown":
             return Refused("draining", "the node has ended", 503, retry_after=RELOAD)
         case why:
             return Refused("synthesis_failed", f"Synthesis error: no engine could say {clip(event.text)!r} ({why})", 500)
+
+
+def _filtered() -> Refused:
+    return Refused("content_filtered", "text: this node does not say all of it (security.content_filter)", 422, field="text")
 
 
 def _failed(event: Failure) -> Refused:

@@ -3,7 +3,10 @@
 import asyncio
 import base64
 import logging
+import math
 import os
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from livekit import api
@@ -199,6 +202,34 @@ async def test_requests_and_sound_are_limited_and_told_when_to_come_again(tmp_pa
             await here.access.socket(connection(authorization="Bearer k"))
         assert refused.value.status == 429
         assert (await here.access.admit(connection(authorization="Bearer k"))).name, "requests of it are not sessions"
+
+
+async def test_a_session_ends_with_its_time_its_token_and_its_key(tmp_path):
+    livekit = {"api_key": "key", "api_secret": SECRET}
+    async with Gatehouse(tmp_path, **EVERYWHERE, livekit=livekit, limits={"session_s": 100}) as here:
+        key, loop = keyring.add(here.file, "a", [SPEAK]), asyncio.get_running_loop()
+        caller = await here.access.socket(connection(FAR, authorization=f"Bearer {key}"))
+        caller.check()
+        assert 99 < caller.until - loop.time() <= 100
+        made = api.AccessToken("key", SECRET).with_identity("up").with_ttl(timedelta(seconds=20)).to_jwt()
+        assert 15 < (await here.access.socket(connection(FAR, authorization=f"Bearer {made}"))).until - loop.time() <= 20
+        with pytest.raises(Refused, match=r"limits\.session_s"):
+            replace(caller, until=loop.time() - 1).check()
+        keyring.remove(here.file, "a")
+        here.access._looked -= 10
+        caller.check()
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused, match="not known here any more"):
+            caller.check()
+    async with Gatehouse(tmp_path, limits={"session_s": 0}) as here:
+        stranger = await here.access.socket(connection())
+        assert stranger.until == math.inf
+        keyring.add(here.file, "b", [SPEAK])
+        here.access._looked -= 10
+        await here.status()
+        await asyncio.sleep(0.1)
+        with pytest.raises(Refused):
+            stranger.check()
 
 
 async def test_whoever_tries_keys_out_is_soon_told_to_wait(tmp_path):

@@ -8,6 +8,9 @@ from agent.config import Settings
 from agent.gateway.app import make_app
 from agent.gateway.gate import CHANGES, OPEN, SPEECH, scope_of
 from agent.gateway.keyring import ADMIN, SPEAK
+from agent.gateway.operation import admin_routes
+from agent.gateway.serving import Doors
+from agent.node import Node
 
 KEY, CHANGER = {"Authorization": "Bearer a-key"}, {"Authorization": "Bearer an-admin-key"}
 
@@ -28,7 +31,7 @@ def settings(tmp_path):
     return Settings.model_validate(sections)
 
 
-def test_each_route_is_open_or_wants_a_key(node):
+async def test_each_route_is_open_or_wants_a_key(node):
     """A route that nobody thought of wants a key; these are the ones that were thought of."""
     assert [scope_of("GET", path) for path in sorted(OPEN)] == [None] * len(OPEN)
     assert [scope_of(*change) for change in sorted(CHANGES)] == [ADMIN] * len(CHANGES)
@@ -38,6 +41,8 @@ def test_each_route_is_open_or_wants_a_key(node):
     assert scope_of("POST", "/") == scope_of("POST", "/health") == SPEAK and scope_of("OPTIONS", "/whep") is None
     routes = [route for route in make_app(node).routes if isinstance(route, APIRoute)]
     spoken = {route.path for route in routes if "POST" in route.methods and ("synthesi" in route.path or "speech" in route.path)}
+    changing = [route for route in admin_routes(node).routes if isinstance(route, APIRoute)]
+    assert changing and all(scope_of(method, route.path) == ADMIN for route in changing for method in route.methods)
     assert spoken <= SPEECH | {"/synthesize/async"}, "a route for speech that is not counted"
 
 
@@ -76,3 +81,24 @@ async def test_no_foreign_page_may_read_unless_it_is_named(client: aiohttp.Clien
     assert answer.status == 200 and answer.headers["Access-Control-Allow-Origin"] == "https://page.example"
     answer = await client.post("/synthesize", json={}, headers=ours)
     assert answer.status == 401 and answer.headers["Access-Control-Allow-Origin"] == "https://page.example", "it may read why"
+
+
+async def test_speech_that_may_not_be_said_is_refused_or_masked(tmp_path):
+    lengths = []
+    for mode, status in (("reject", 422), ("mask", 200), ("off", 200)):
+        security = {"content_filter": mode, "content_words": "darn"}
+        sections = {"selection": {"fallback_chain": ["tone"]}, "server": {"ports": [0]}, "security": security, "cache": {"dir": "none"}}
+        async with Node(Settings.model_validate(sections)) as node:
+            await node.ready()
+            async with Doors(make_app(node), node.settings.server, node.settings.ws) as doors:
+                async with aiohttp.ClientSession(doors.addresses[0]) as client:
+                    answer = await client.post("/synthesize", json={"text": "Oh darn it."})
+                    assert answer.status == status
+                    if status == 422:
+                        assert (await answer.json())["code"] == "content_filtered"
+                        answer = await client.post("/v1/audio/speech", json={"model": "tts-1", "voice": "alloy", "input": "Oh darn it."})
+                        assert (answer.status, (await answer.json())["error"]["code"]) == (400, "content_filtered")
+                    else:
+                        lengths.append(len(await answer.read()))
+    masked, whole = lengths
+    assert masked < whole
