@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from agent.commands import bench, doctor, join, models, run, say, voices
+from agent.commands import bench, doctor, join, keys, models, run, say, voices
 
 EPILOG = """
 Settings come from the command line, from VOICEBOOTH_SECTION__KEY and LIVEKIT_URL, LIVEKIT_API_KEY, LIVEKIT_API_SECRET,
@@ -32,6 +32,7 @@ app.command()(join.join)
 app.command()(say.say)
 app.command()(voices.voices)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.command()(doctor.doctor)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(bench.bench)
 

@@ -13,7 +13,15 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent.gateway.settings import LimitSettings, SecuritySettings, ServerSettings, StreamSettings, WsSettings
+from agent.gateway.settings import (
+    AudioSettings,
+    CanarySettings,
+    LimitSettings,
+    SecuritySettings,
+    ServerSettings,
+    StreamSettings,
+    WsSettings,
+)
 from engines.catalog import default_folder
 from engines.edge import EdgeSettings
 from engines.kokoro import KokoroSettings
@@ -173,9 +181,11 @@ class Settings(Section):
     node: NodeSettings = NodeSettings()
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
+    audio: AudioSettings = AudioSettings()
     stream: StreamSettings = StreamSettings()
     ws: WsSettings = WsSettings()
-    security: SecuritySettings = SecuritySettings()
+    security: Annotated[SecuritySettings, BeforeValidator(_expand)] = SecuritySettings()
+    canary: CanarySettings = CanarySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)
     chain: ChainSettings = ChainSettings()
     models: ModelSettings = Field(default_factory=ModelSettings)
@@ -290,6 +300,11 @@ def before_livekit_agents() -> None:
 def child_environment(**changes: str) -> dict[str, str]:
     """The environment for a program that the node starts."""
     return {**os.environ, **changes}
+
+
+def settings_folder() -> Path:
+    """This user's folder for what the node is told once (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "voicebooth"
 
 
 def cache_folder() -> Path:

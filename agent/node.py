@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import itertools
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,12 +17,14 @@ from types import TracebackType
 from typing import Any, Self, cast, get_args
 
 from agent.config import Settings, SettingsError, cache_folder, own_section
+from agent.content import FilterUnavailable, make_filter
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
 from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
+from pipeline.events import Event
 from pipeline.lanes import Lanes
 from pipeline.normalize import normalize
 from pipeline.protocol import TEXT_CHARACTERS, Config, Text
@@ -121,8 +124,17 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        security = settings.security
+        try:
+            self.allow = make_filter(security.content_filter, security.content_words, security.content_hook)
+            """Gives what may be said here of a text; None when it may not be said."""
+        except FilterUnavailable as error:
+            raise SettingsError(str(error)) from error
         self.report = Report()
+        self.is_draining = False
+        """It is about to end, and no new text should be brought."""
         self._stages: dict[str, Stage] = {}
+        self._doors: dict[str, str] = {}  # of those stages that are sessions
         self._numbers = itertools.count()
 
     async def __aenter__(self) -> Self:
@@ -176,15 +188,23 @@ class Node:
         return stage
 
     @asynccontextmanager
-    async def session(self, outlet: Outlet) -> AsyncIterator[Stage]:
-        """A stage of its own for one client, closed with it; its tracks open with the first text for each, none before."""
+    async def session(self, outlet: Outlet, *, door: str = "own", report: Report | None = None) -> AsyncIterator[Stage]:
+        """A stage of its own for one client, closed with it; its tracks open with the first text for each, none before.
+
+        ``door``: the family under which it is counted. ``report``: where its figures go, when not to the node's.
+        """
         name = f"session-{next(self._numbers)}"
-        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report)
+        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report or self.report)
         self._stages[name] = stage
+        self._doors[name] = door
         try:
             yield stage
         finally:
             await self.close_stage(name)
+
+    def sessions(self) -> Counter[str]:
+        """How many places take text now, by door."""
+        return Counter(self._doors.get(name, "room") for name in self._stages)
 
     def find_stage(self, name: str) -> Stage | None:
         return self._stages.get(name)
@@ -192,6 +212,7 @@ class Node:
     async def close_stage(self, name: str) -> None:
         """Silence there; what was not heard is reported."""
         stage = self._stages.pop(name, None)
+        self._doors.pop(name, None)
         if stage is not None:
             await stage.aclose()
 
@@ -202,7 +223,7 @@ class Node:
 
     async def drain(self) -> None:
         """Refuse new text; return when everything accepted has been heard, or when the setting's time is over."""
-
+        self.is_draining = True
         tasks = [asyncio.create_task(stage.drain()) for stage in self._stages.values()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self.settings.node.drain_wait)
@@ -216,15 +237,24 @@ class Node:
         await self.studio.aclose()
 
     async def say(
-        self, text: str, *, language: str | None = None, voice: str | None = None, engine: str | None = None, speed: float | None = None
+        self,
+        text: str,
+        *,
+        language: str | None = None,
+        voice: str | None = None,
+        engine: str | None = None,
+        speed: float | None = None,
+        use_cache: bool | None = None,
+        report: Report | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> AsyncGenerator[Samples, None]:
         """Say text to whoever iterates, as fast as it is made: int16 samples at ``node.studio.rate``.
 
-        Goes the way of every text, through a stage of its own. Raises :exc:`EngineError` when something was not said.
+        Goes the way of every text, through a session. Raises :exc:`EngineError` when something was not said.
         """
-        outlet = Recorder()
-        async with self.session(outlet) as stage:
-            stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed))
+        outlet = Recorder(on_event)
+        async with self.session(outlet, report=report) as stage:
+            stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed, use_cache=use_cache))
             for start in range(0, len(text), TEXT_CHARACTERS):
                 part = text[start : start + TEXT_CHARACTERS]
                 stage.on_message(SELF, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
@@ -241,6 +271,7 @@ class Node:
             script=settings.script,
             ingest=settings.ingest,
             segmenter=settings.segmenter,
+            allow=self.allow,
         )
 
 

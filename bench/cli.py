@@ -121,6 +121,12 @@ def quality(
     _measure([partial(_quality, quick, tuple(voice or ()))], keep=_kept(keep, quick), check=check)
 
 
+@app.command()
+def doors(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1) -> None:
+    """Over HTTP: first audio byte over the engine's own, replies from the cache, memory after ten thousand requests."""
+    _measure([partial(_doors, quick, seed)], keep=_kept(keep, quick), check=check)
+
+
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
     """`engine`, `latency`, `pauses`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
@@ -173,6 +179,12 @@ def _engine(quick: bool, seed: int, iterations: int | None) -> results.Result:
 
     plan = dataclasses.replace(engine.QUICK if quick else engine.Plan(), seed=seed)
     return engine.run(dataclasses.replace(plan, repeats=iterations or plan.repeats))
+
+
+def _doors(quick: bool, seed: int) -> results.Result:
+    from bench import doors
+
+    return asyncio.run(doors.run(dataclasses.replace(doors.QUICK if quick else doors.Plan(), seed=seed)))
 
 
 def _chain(quick: bool, seed: int, url: str) -> results.Result:

@@ -60,7 +60,7 @@ class Process:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._handle = psutil.Process(self._process.pid)  # type: ignore[no-untyped-call]  # it has no types of its own
+        self._handle = psutil.Process(self._process.pid)  # it has no types of its own
 
     @property
     def pid(self) -> int:
@@ -69,7 +69,7 @@ class Process:
     def usage(self) -> Usage:
         """Raises :exc:`ProcessEnded`."""
         self.check()
-        family = [self._handle, *self._handle.children(recursive=True)]  # type: ignore[no-untyped-call]
+        family = [self._handle, *self._handle.children(recursive=True)]
         times = [process.cpu_times() for process in family]
         resident = sum(process.memory_info().rss for process in family)
         return Usage(time.monotonic(), sum(t.user + t.system for t in times), resident / 1e6)
@@ -157,6 +157,7 @@ def _settings(url: str, engine: str) -> dict[str, str]:
         "LIVEKIT_API_KEY": DevServer.api_key,
         "LIVEKIT_API_SECRET": DevServer.api_secret,
         "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": engine,
+        "VOICEBOOTH_SERVER__PORTS": "0",  # nobody asks, and another node may have the usual one
         "VOICEBOOTH_CACHE__ENABLED": "false",  # what is measured is how sentences are made
         "VOICEBOOTH_SERVER__PORTS": "none",  # for rooms alone: another node may have the port
     }

@@ -128,7 +128,7 @@ class EdgeEngine(Engine):
         """
         voice = self._choose(request)
         if not words(request.text):
-            raise SynthesisFailed(f"engine edge finds no word in {request.text[:40]!r}")
+            raise SynthesisFailed(f"engine edge finds no word in {len(request.text)} characters")
         if (left := self._rests_until - time.monotonic()) > 0:
             raise RateLimited(f"engine edge has been asked to wait for {left:.0f} s more", retry_after=left)
         communicate = _import("edge_tts").Communicate(

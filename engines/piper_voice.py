@@ -86,13 +86,13 @@ class LoadedVoice:
         try:
             yield from self._speak(text, request, self._speakers.get(speaker, self._config.default_speaker_id), pace)
         except self._errors as problem:
-            raise SynthesisFailed(f"voice {self.id} could not say {text[:40]!r}: {problem}") from problem
+            raise SynthesisFailed(f"voice {self.id} could not say {len(text)} characters: {problem}") from problem
 
     def _speak(self, text: str, request: Request, speaker: int, pace: Pace) -> Generator[Chunk, None, None]:
         sentences = self._phonemize(text)
         pieces = [piece for sentence in sentences for piece in _pieces(sentence)]
         if not pieces:
-            raise SynthesisFailed(f"voice {self.id} finds nothing to say in {text[:40]!r}")
+            raise SynthesisFailed(f"voice {self.id} finds nothing to say in {len(text)} characters")
         noise = _Noise(request, self._config, text)
         if self._whole is not None:
             yield from self._speak_whole(text, pieces, noise, speaker)

@@ -127,7 +127,7 @@ class RemoteEngine(Engine):
         """
         voice = self._choose(request)
         if not words(request.text):
-            raise SynthesisFailed(f"engine remote finds no word in {request.text[:40]!r}")
+            raise SynthesisFailed(f"engine remote finds no word in {len(request.text)} characters")
         body = {
             "text": request.text,
             "voice_id": voice.id,

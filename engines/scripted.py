@@ -189,7 +189,7 @@ class Scripted(Engine):
     def _say(self, text: str, fault: Fault | None) -> Generator[Chunk, None, None]:
         spans = words(text)
         if not spans:
-            raise SynthesisFailed(f"engine {self.name} finds no word in {text[:40]!r}")
+            raise SynthesisFailed(f"engine {self.name} finds no word in {len(text)} characters")
         length = int(self.script.word * SAMPLE_RATE)
         marks = tuple(Mark(start, end, index * length, exact=True) for index, (start, end) in enumerate(spans))
         if self.script.front or self.script.front_character:
@@ -204,7 +204,7 @@ class Scripted(Engine):
                 if isinstance(fault, Die):
                     if index:
                         yield Chunk(sound[: length // 2])
-                    raise fault.error or SynthesisFailed(f"engine {self.name} died at {text[start:end]!r}")
+                    raise fault.error or SynthesisFailed(f"engine {self.name} died at its word {index}")
                 sound = _spoil(sound, fault)
             yield Chunk(sound, () if index else marks) if sound is not None else cast(Any, None)
 

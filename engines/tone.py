@@ -64,7 +64,7 @@ class ToneEngine(Engine):
         voice = self._choose(request)
         words = [match for match in _WORD.finditer(request.text) if any(map(str.isalnum, match.group()))]
         if not words:
-            raise SynthesisFailed(f"engine tone finds no word in {request.text[:40]!r}")
+            raise SynthesisFailed(f"engine tone finds no word in {len(request.text)} characters")
         position = 0
         waiting: list[Samples] = []
         marks: list[Mark] = []

@@ -15,13 +15,17 @@ log = logging.getLogger(__name__)
 
 FILE = "speech.sqlite"
 SCHEMA = 1  # another number: what an older version wrote is forgotten
-BUSY = 0.5  # seconds for another process to finish its writing; longer, and it counts as a failure
+BUSY = 0.5  # seconds for another process to finish its writing; longer, and nothing is written
 JOURNAL = 4 << 20  # bytes that the journal may keep of the disk between writes
 TABLE = "CREATE TABLE blob (key BLOB PRIMARY KEY, size INTEGER NOT NULL, stored REAL NOT NULL, used REAL NOT NULL, content BLOB NOT NULL)"
 
 
 class ArchiveFailed(EngineError):
     """The disk does not do what it is asked for; ``str()`` says why."""
+
+
+class ArchiveBusy(ArchiveFailed):
+    """Another process is writing, and takes its time."""
 
 
 class Archive:
@@ -122,4 +126,5 @@ def _border(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise ArchiveFailed(f"{path}: {error}") from error
+        is_busy = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+        raise (ArchiveBusy if is_busy else ArchiveFailed)(f"{path}: {error}") from error

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field
 
 from engines.base import EngineError
-from pipeline.archive import Archive
+from pipeline.archive import Archive, ArchiveBusy
 from pipeline.flight import Flight
 from pipeline.lanes import Lanes
 from pipeline.recording import Recording
@@ -230,6 +230,8 @@ class Cache:
                 await self._on_disk(lambda: archive.tidy(gone=gone, used=used), due=LATEST)
             else:
                 await self._on_disk(lambda: archive.write(key, recording.encode(), stored=now, gone=gone, used=used), due=LATEST)
+        except ArchiveBusy:
+            self._disk.drop(key)
         except EngineError as error:
             self._lose_disk(error)
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from engines.base import EngineError
-from pipeline.framer import EDGE
 from pipeline.loudness import amplify
 from pipeline.recording import Recording
 from pipeline.take import Sounded, Take
@@ -50,19 +49,17 @@ class Flight:
         self._news.set()
         self._news = asyncio.Event()
 
-    def recording(self, rate: int, *, gain: float = 1.0) -> Recording:
-        """All of it, the silence at its end cut to the edge that belongs to it; ``gain``: a factor that it did not have."""
+    def recording(self, *, gain: float = 1.0) -> Recording:
+        """All of it; ``gain``: a factor that it did not have."""
         samples = amplify(np.concatenate([sounded.samples for sounded in self._sounds]), gain)
-        surplus = max(0.0, self.take.trailing - EDGE)
-        samples = samples[: len(samples) - round(surplus * rate)].copy()
         samples.flags.writeable = False  # all who repeat it share it
         words, audible, position = [], 0, 0
         for sounded in self._sounds:
-            words += [replace(word, offset=min(len(samples), position + word.offset)) for word in sounded.words]
+            words += [replace(word, offset=position + word.offset) for word in sounded.words]
             if sounded.audible is not None:
                 audible = position + sounded.audible
             position += len(sounded.samples)
-        return Recording(samples, tuple(words), audible, min(self.take.trailing, EDGE))
+        return Recording(samples, tuple(words), audible, self.take.trailing)
 
     # Who follows it
 

@@ -134,6 +134,11 @@ class _Group:
         return self._most_spares - self.hanging
 
     @property
+    def queued(self) -> int:
+        """Steps that wait for one of them."""
+        return len(self._waiting)
+
+    @property
     def is_idle(self) -> bool:
         """True when a lane has nothing to do."""
         return bool(self._idle) and not self._waiting
@@ -269,6 +274,11 @@ class Lanes:
     def live(self) -> int:
         """Sentences that are being made: with more than one, each step keeps another one waiting."""
         return len(self._live)
+
+    @property
+    def queued(self) -> int:
+        """Steps that wait for a lane."""
+        return self._compute.queued + self._network.queued
 
     @property
     def count(self) -> int:

@@ -285,6 +285,7 @@ class Performance:
         yield self._announce(candidate, is_there=True, is_cached=isinstance(made, Recording))
         if isinstance(made, Recording):
             cache.hits += 1
+            made = made.ending_within(self._own.pause(), self._means.rate)
             for piece in made.pieces(self._means.rate):
                 yield piece
                 await self._timing.room()
@@ -479,7 +480,7 @@ class Performance:
             return
         (key, rest, has_begun), flight = found
         if not rest and not has_begun and gain is not None:
-            cache.keep(key, flight.recording(self._means.rate, gain=gain if take.order.is_measured else 1.0))
+            cache.keep(key, flight.recording(gain=gain if take.order.is_measured else 1.0))
         self._close(take)
 
     def _fail(self, take: Take, error: EngineError) -> list[Event]:

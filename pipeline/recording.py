@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engines.base import Samples
+from pipeline.framer import EDGE
 from pipeline.take import Sounded, Word
 
 PIECE = 1.0  # seconds of a recording that are handed out at a time: a look-ahead holds several
@@ -26,6 +27,15 @@ class Recording:
     """Offset of the first audible sample."""
     trailing: float
     """Seconds of silence at its end."""
+
+    def ending_within(self, pause: float, rate: int) -> Recording:
+        """The same with no more silence at its end than a framer lets out before that pause."""
+        surplus = self.trailing - max(pause, EDGE)
+        if surplus <= 0:
+            return self
+        samples = self.samples[: len(self.samples) - round(surplus * rate)]
+        words = tuple(replace(word, offset=min(len(samples), word.offset)) for word in self.words)
+        return Recording(samples, words, self.audible, self.trailing - surplus)
 
     def pieces(self, rate: int) -> Iterator[Sounded]:
         """All of it in order; they share its memory."""

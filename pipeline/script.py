@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.events import Dropped, DropReason, Event, SpeechFinished
@@ -114,8 +114,10 @@ class Script:
         segmenter: SegmenterSettings | None = None,
         *,
         prefix: str = "s",
+        allow: Callable[[str], str | None] = str,
     ) -> None:
-        """``prefix`` begins every sentence's id."""
+        """``prefix`` begins every sentence's id. ``allow`` gives what may be said of a sentence; None: nothing."""
+        self._allow = allow
         self._limits = limits
         self._segmenter = segmenter or SegmenterSettings()
         self._prefix = prefix
@@ -219,7 +221,7 @@ class Script:
             id=line.id,
             sender=utterance.sender,
             utterance=utterance.name,
-            text=line.text,
+            text=line.text if line.allowed is None else line.allowed,
             wish=line.wish,
             completed=line.completed,
             expires=line.expires,
@@ -427,8 +429,10 @@ class Script:
             elif utterance.skip:
                 utterance.skip -= 1
                 outcomes += self._drop(line, "superseded")
+            elif (allowed := self._allow(found.text)) is None:
+                outcomes += self._drop(line, "filtered")
             else:
-                line.is_waiting = True
+                line.is_waiting, line.allowed = True, allowed
                 utterance.waiting.append(line)
                 if line.expires is not None:
                     self._set_alarm(line, line.expires)

@@ -46,6 +46,8 @@ class StageSettings:
     script: ScriptLimits = field(default_factory=ScriptLimits)
     ingest: IngestLimits = field(default_factory=IngestLimits)
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
+    allow: Callable[[str], str | None] = str
+    """Gives what may be said of a sentence; None: nothing of it."""
 
 
 class Outlet(Protocol):
@@ -329,7 +331,8 @@ class Stage:
         key = self._same_language(key)
         speaker = self._speakers.get(key)
         if speaker is None and len(self._speakers) < self._settings.tracks:
-            script = Script(self._settings.script, self._settings.segmenter, prefix=f"{self.name}:{len(self._speakers)}.")
+            prefix = f"{self.name}:{len(self._speakers)}."
+            script = Script(self._settings.script, self._settings.segmenter, prefix=prefix, allow=self._settings.allow)
             speaker = Speaker(key, script, self._studio, self._report, self, self._settings.speaker)
             self._speakers[key] = speaker
             self._running.append(asyncio.create_task(self._perform(speaker), name=f"speaker {self.name} {key.name}"))

@@ -62,6 +62,8 @@ class Line:
     ending: Ending
     parts: list[Part]
     id: str = ""
+    allowed: str | None = None
+    """What may be said of it, as long as it is; None before anybody was asked."""
     is_waiting: bool = False
     is_started: bool = False
     alarm: float | None = None

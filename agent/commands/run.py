@@ -135,13 +135,16 @@ async def _open_doors(node: Node, stack: AsyncExitStack) -> None:
 
     try:
         await _import("agent.gateway.app", node)
+        from agent.gateway.access import check_start
         from agent.gateway.app import make_app
+        from agent.gateway.keyring import KeyringError
         from agent.gateway.serving import DoorFailed, Doors
     except ModuleNotFoundError as error:
         raise options.Refusal(f"the HTTP door needs {error.name}: pip install 'voicebooth[gateway]', or set server.ports=none") from None
     try:
+        await node.studio.lanes.run(partial(check_start, node.settings), due=0.0, disk=True)
         doors = await stack.enter_async_context(Doors(make_app(node), node.settings.server, node.settings.ws))
-    except DoorFailed as error:
+    except (DoorFailed, KeyringError) as error:
         raise options.Refusal(str(error)) from None
     for address in doors.addresses:
         tell("open", address)

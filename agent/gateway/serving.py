@@ -14,6 +14,7 @@ from typing import Self
 import uvicorn
 from fastapi import FastAPI
 
+from agent.gateway.connection import Connection
 from agent.gateway.settings import ServerSettings, WsSettings
 
 BACKLOG = 512  # connections that wait to be taken: a burst of clients that all come at once
@@ -44,13 +45,13 @@ class Doors:
         self._settings = settings
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=Connection,
             ws="websockets-sansio",
             ws_max_size=ws.message_bytes,
             ws_ping_interval=ws.keepalive_s,
             ws_ping_timeout=ws.stall_s,
             ws_per_message_deflate=False,  # sound does not get smaller, and each connection would keep 300 KB for trying
-            lifespan="off",
+            lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from agent.content import Mode
+
+
+def _net(value: str) -> str:
+    """An address or a network, ``10.0.0.0/8``."""
+    ipaddress.ip_network(value)  # a ValueError, which names it
+    return value
+
+
+PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+"""This machine, and nets that no router passes on."""
+Net = Annotated[str, AfterValidator(_net)]
+Rate = Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
+Format = Literal["wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -38,8 +54,45 @@ class LimitSettings:
     """Seconds within which a request has to have arrived, its body included."""
     concurrent_requests: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Requests for speech that are answered at once."""
+    requests_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 60
+    """Requests for speech that one caller may make in a minute over HTTP; 0 for any number. Programs on this machine that need no key may
+    make any number."""
+    concurrent_per_caller: Annotated[int, Field(ge=0, le=10_000)] = 16
+    """Requests for speech of one caller that are answered at once, likewise."""
+    audio_seconds_per_minute: Annotated[int, Field(ge=0, le=1_000_000)] = 120
+    """Seconds of speech that one caller's sessions may have in a minute, likewise."""
+    session_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
+    """Seconds that one session may last; 0 for any time."""
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioSettings:
+    """What sound is like where a request does not say it."""
+
+    sample_rate: Rate = 24_000
+    """Hertz."""
+    format: Format = "wav"
+    """What it is encoded as; the OpenAI routes have their own, mp3."""
+    normalize: bool = True
+    """Whether whole replies are brought to ``loudness``. Streams are as loud as the node's voices are: -21 dBFS."""
+    loudness: Annotated[float, Field(ge=10, le=40)] = 18.0
+    """How far below full scale a whole reply is, in LU: 18 is -18 LUFS (EBU R 128)."""
+    trim_silence: bool = True
+    """Whether whole replies lose the silence at their ends."""
+    compression: bool = False
+    """Whether quiet parts are made louder."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanarySettings:
+    """The sentence by which the node knows that it can speak."""
+
+    text: Annotated[str, Field(max_length=500)] = ""
+    """What it says to itself. Empty: a short sentence in its first language."""
+    interval_s: Annotated[float, Field(ge=5, le=3_600)] = 30.0
+    """Seconds between two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +101,8 @@ class StreamSettings:
 
     chunk_bytes: Annotated[int, Field(ge=256, le=65_536)] = 4_096
     """Bytes in one piece, at the most."""
+    stall_s: Annotated[float, Field(ge=1, le=3_600)] = 30.0
+    """Seconds for which a client may leave unread what it was sent, before the connection is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +131,21 @@ class SecuritySettings:
 
     open: bool = False
     """Whether everybody may come in from everywhere without a key."""
-    cors_origins: tuple[str, ...] = field(default=())
-    """Origins whose pages may call this node from a browser; ``*`` for all."""
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys that let their callers speak, beside those that ``voicebooth keys`` keeps. As soon as there is a key, everybody needs one."""
+    admin_keys: tuple[str, ...] = field(default=(), repr=False)
+    """Keys that let their callers change the node, too."""
+    keys_file: Path | None = None
+    """The file of ``voicebooth keys``. Empty: ``keys.json`` in this user's folder of settings."""
+    admin_from: tuple[Net, ...] = PRIVATE
+    """Networks from which the node may be changed without a key, as long as there is no admin key."""
+    trusted_proxies: tuple[Net, ...] = ()
+    """Networks of proxies whose ``X-Forwarded-For`` is believed."""
+    cors_origins: tuple[str, ...] = ()
+    """Origins whose pages may call this node from a browser, ``https://example.org``; ``*`` for all."""
+    content_filter: Mode = "off"
+    """``mask``: words that may not be said leave a pause. ``reject``: sentences that hold one are not said, and HTTP answers 422."""
+    content_words: tuple[str, ...] = ()
+    """Words and phrases that may not be said, in any case."""
+    content_hook: str = ""
+    """A filter of one's own, by its name in the entry point group ``voicebooth.filters``."""

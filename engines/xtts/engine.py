@@ -277,12 +277,12 @@ class _Loaded:
                 samples = _pcm(sound, voice.id)
                 position += len(samples)
                 if position - begun > longest * RATE:
-                    raise SynthesisFailed(f"voice {voice.id} came to no end after {longest:.0f} s of {text[start:end][:40]!r}")
+                    raise SynthesisFailed(f"voice {voice.id} came to no end after {longest:.0f} s for {end - start} characters")
                 yield Chunk(samples, guess.marks(position))
             yield Chunk(NO_SAMPLES, guess.marks(position, last=True))
             tempo.on_spoken(end - start, (position - begun) / RATE * request.speed)
         if not said:
-            raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {text[:40]!r}")
+            raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {len(text)} characters")
 
     def _tempo(self, slug: str, language: str) -> Tempo:
         if len(self._tempi) >= MOST_TEMPI:
@@ -300,7 +300,7 @@ class _Loaded:
     def _begin(self, text: str, language: str, latents: Latents, request: Request) -> Sentence:
         tokens = self._network.tokens(text, language)
         if tokens is None:
-            raise SynthesisFailed(f"XTTS cannot take {text[:40]!r} at once, and it cannot be cut")
+            raise SynthesisFailed(f"XTTS cannot take {len(text)} characters at once, and it cannot be cut")
         seed = _option(request, "seed", zlib.crc32(f"{self._settings.seed} {language} {text}".encode(errors="replace")))
         temperature = _option(request, "temperature", self._settings.temperature)
         return self._network.sentence(

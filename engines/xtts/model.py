@@ -159,7 +159,7 @@ class Network:
 
     def tokens(self, text: str, language: str) -> list[int] | None:
         """What the model reads; None when that is more than it takes. Raises :exc:`SynthesisFailed`."""
-        with Border(lambda why: SynthesisFailed(f"XTTS cannot read {text[:40]!r}: {why}")), self._lock:
+        with Border(lambda why: SynthesisFailed(f"XTTS cannot read {len(text)} characters: {why}")), self._lock:
             found = [int(token) for token in self._model.tokenizer.encode(text.strip().lower(), lang=language)]
         return found if len(found) < self._model.args.gpt_max_text_tokens else None
 

@@ -304,3 +304,19 @@ def test_say_tells_that_nobody_answers(livekit_server: DevServer, monkeypatch: p
     monkeypatch.setattr("agent.commands.say_room.READY_WAIT", 0.5)
     said = voicebooth("say", "--url", livekit_server.url, "--room", "cli-empty", "Hello.")
     assert (said.exit_code, "no node answers in room cli-empty" in said.stderr) == (1, True)
+
+
+def test_keys_are_made_shown_once_listed_and_taken_away(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    where = ("--set", f"security.keys_file={file}")
+    made = voicebooth("keys", "add", "translator", *where)
+    key = made.stdout.strip()
+    assert made.exit_code == 0 and key.startswith("vb_") and key not in made.stderr and str(file) in made.stderr
+    assert voicebooth("keys", "add", "operator", "--admin", *where).exit_code == 0
+    listed = voicebooth("keys", "list", *where).stdout
+    assert "translator" in listed and "speak, admin" in listed and key not in listed
+    again = voicebooth("keys", "add", "translator", *where)
+    assert again.exit_code == 1 and "already" in again.stderr and not again.stdout
+    assert voicebooth("keys", "remove", "translator", *where).exit_code == 0
+    assert voicebooth("keys", "remove", "translator", *where).exit_code == 1
+    assert "translator" not in voicebooth("keys", "list", *where).stdout

@@ -6,14 +6,18 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable
+import subprocess
+import sys
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from livekit import rtc
 
-from agent.config import Settings
+from agent.config import Settings, child_environment
 from agent.devserver import DevServer, find_server
 from agent.inbound import TEXT_TOPIC
 from agent.node import Node
@@ -24,6 +28,8 @@ from engines.base import Pace, Request
 from engines.tone import ToneEngine
 
 _numbers = itertools.count()
+RUN = [sys.executable, "-m", "agent.cli", "run"]
+ALONE = {"LIVEKIT_URL": "", "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone", "VOICEBOOTH_CACHE__DIR": "none"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -173,3 +179,45 @@ async def own_house(settings: Settings) -> AsyncIterator[House]:
             yield House(server, node, stack)
     finally:
         await server.stop()
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A node in a process of its own."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.address + path, timeout=5) as answer:
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def run_alone() -> Iterator[Alone]:
+    """Once it can speak."""
+    environment = child_environment(**ALONE, VOICEBOOTH_SERVER__PORTS="0", VOICEBOOTH_LOG__LEVEL="WARNING")
+    with subprocess.Popen(RUN, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout
+        address = ""
+        for line in process.stdout:
+            if line.startswith("open"):
+                address = line.split()[1]
+            if line.startswith("alone"):
+                break
+        yield Alone(process, address)
+        process.kill()
+
+
+@pytest.fixture
+def alone() -> Iterator[Alone]:
+    """A node without rooms, that a test may end."""
+    with run_alone() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def shared() -> Iterator[Alone]:
+    """One for all tests that leave it as it is."""
+    with run_alone() as node:
+        yield node

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pipeline.archive import FILE, Archive, ArchiveFailed
+from pipeline.archive import FILE, Archive, ArchiveBusy, ArchiveFailed
 
 WRITER = """
 import hashlib, itertools, sys
@@ -118,6 +118,24 @@ def test_two_processes_may_share_a_folder(archive, tmp_path):
     write(other, b"b", b"two")
     assert archive.read(b"b") == b"two" and other.read(b"a") == b"one"
     other.close()
+
+
+def test_while_another_process_takes_its_time_nothing_is_written_and_all_is_read(archive, monkeypatch, tmp_path):
+    write(archive, b"a", b"one")
+    archive.close()
+    monkeypatch.setattr("pipeline.archive.BUSY", 0.01)
+    mine = Archive(tmp_path)
+    mine.open()
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(ArchiveBusy):
+        write(mine, b"b")
+    assert mine.read(b"a") == b"one"
+    other.execute("COMMIT")
+    other.close()
+    write(mine, b"b")
+    assert mine.read(b"b") == b"sound"
+    mine.close()
 
 
 def test_it_may_be_used_from_another_thread_than_the_one_that_opened_it(archive):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engines.scripted import Dice, Die, Hang, Late, Scripted
 from engines.tone import ToneEngine
-from pipeline.archive import Archive, ArchiveFailed
+from pipeline.archive import Archive, ArchiveBusy, ArchiveFailed
 from pipeline.cache import Cache, CacheSettings, Key, no_stats
 from pipeline.chain import Chain, ChainSettings
 from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechStarted, Switched
@@ -202,6 +202,31 @@ def test_a_disk_that_fails_is_left_alone_and_memory_goes_on(tmp_path):
         assert await cache.find([key]) == {}
         cache.keep(key, recording())
         assert await cache.find([key]) and cache.stats().size_bytes == cache.stats().memory_bytes
+        await cache.aclose()
+
+    run(go())
+
+
+def test_a_disk_that_is_busy_loses_one_sentence_and_no_more(tmp_path):
+    class Busy(Archive):
+        is_busy = True
+
+        def write(self, key, content, **more):
+            if self.is_busy:
+                raise ArchiveBusy("another process is writing")
+            super().write(key, content, **more)
+
+    async def go():
+        cache = on_disk(tmp_path)(virtual_lanes())
+        archive = cache._archive = Busy(tmp_path)
+        await cache.open()
+        first, second = keys(2)
+        cache.keep(first, recording())
+        await asyncio.sleep(0.1)
+        archive.is_busy = False
+        cache.keep(second, recording())
+        await asyncio.sleep(0.1)
+        assert cache.stats().entries == 1 and set(await cache.find([first, second])) == {first, second}
         await cache.aclose()
 
     run(go())
@@ -544,7 +569,7 @@ async def test_a_hit_starts_within_five_milliseconds_from_memory_and_from_the_di
             took.append(first)
             assert isinstance(events[0], Chosen) and events[0].is_cached and isinstance(events[-1], Ended)
             again = np.concatenate([event.samples for event in events if isinstance(event, Sounded)])
-            assert np.array_equal(again, sounds[text][: len(again)]) and not sounds[text][len(again) :].any()
+            assert np.array_equal(again, sounds[text])
         assert statistics.median(took) < 0.005
         assert cache.stats().memory_bytes == 0 or memory
         await studio.aclose()

@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.framer import EDGE
 from pipeline.recording import PIECE, Recording
 from pipeline.take import Word
 
@@ -18,6 +19,14 @@ def test_its_pieces_are_all_of_it_with_each_word_where_it_begins():
     assert np.array_equal(np.concatenate([piece.samples for piece in pieces]), np.arange(2500))
     assert [[word.offset for word in piece.words] for piece in pieces] == [[0, 900], [0], [500]]
     assert [piece.audible for piece in pieces] == [10, None, None]
+
+
+def test_it_ends_with_no_more_silence_than_the_pause_that_follows():
+    made = Recording(np.array([5] * 100 + [0] * 300, dtype=np.int16), (Word(0, 0, 1), Word(400, 2, 3)), 0, 0.3)
+    shorter = made.ending_within(0.12, RATE)
+    assert len(shorter.samples) == 220 and round(shorter.trailing, 3) == 0.12 and [word.offset for word in shorter.words] == [0, 220]
+    assert made.ending_within(0.3, RATE) is made is made.ending_within(0.7, RATE)
+    assert len(made.ending_within(0.0, RATE).samples) == 100 + round(EDGE * RATE)
 
 
 @given(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 
 import aiohttp
+import av
+import numpy as np
 import pytest
 
 from agent.config import Settings
@@ -12,12 +15,17 @@ from agent.gateway.app import make_app
 from agent.gateway.serving import Doors
 from agent.node import Node
 
+SETTINGS = {
+    "selection": {"fallback_chain": ["tone"]},
+    "node": {"languages": ["en", "fr"]},
+    "server": {"ports": [0]},
+    "cache": {"dir": "none"},
+}
+
 
 @pytest.fixture
 def settings() -> Settings:
-    return Settings.model_validate(
-        {"selection": {"fallback_chain": ["tone"]}, "node": {"languages": ["en", "fr"]}, "server": {"ports": [0]}}
-    )
+    return Settings.model_validate(SETTINGS)
 
 
 @pytest.fixture
@@ -37,3 +45,13 @@ async def address(node: Node) -> AsyncIterator[str]:
 async def client(address: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(address, timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
+
+
+def decoded(data: bytes) -> tuple[int, np.ndarray]:
+    """Rate and samples of a file of any format."""
+    with av.open(io.BytesIO(data)) as container:
+        frames = list(container.decode(audio=0))
+    rate = frames[0].sample_rate
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+    parts = [part.to_ndarray()[0] for frame in (*frames, None) for part in resampler.resample(frame)]
+    return rate, np.concatenate(parts)

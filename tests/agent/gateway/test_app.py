@@ -13,4 +13,18 @@ async def test_a_path_that_is_not_there_is_told_in_the_shape_of_its_family(clien
 async def test_a_method_that_is_not_taken_names_those_that_are(client: aiohttp.ClientSession) -> None:
     async with client.delete("/health") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+    async with client.put("/synthesize") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
         assert (await answer.json())["code"] == "method_not_allowed"
+
+
+async def test_a_fault_of_ours_is_told_without_its_insides(client, node, monkeypatch):
+    def broken(*wanted: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(type(node.studio), "offers", property(broken))
+    async with client.get("/voices") as answer:
+        body = await answer.json()
+        assert (answer.status, body["code"], "secret" in str(body)) == (500, "internal", False)
+    async with client.get("/v1/models") as answer:
+        assert (answer.status, (await answer.json())["error"]["type"]) == (500, "server_error")

@@ -1,6 +1,69 @@
-import aiohttp
+"""Three questions: does it live, can it speak, how is it."""
+
+import asyncio
+
+from agent.gateway.canary import Canary
+from agent.gateway.health import REMEMBERED, Pulse, level_of, reasons_against
+from agent.gateway.slots import Slots
 
 
-async def test_it_says_how_it_is(client: aiohttp.ClientSession) -> None:
+async def until_ready(client):
+    async with asyncio.timeout(5):
+        while True:
+            async with client.get("/ready") as answer:
+                if answer.status == 200:
+                    return await answer.json()
+            await asyncio.sleep(0.02)
+
+
+async def test_ready_comes_with_the_canary_s_sentence(client):
+    async with client.get("/ready") as answer:
+        body = await answer.json()
+        assert answer.status == 200 or body["reasons"][0].startswith("canary: it has not spoken yet")
+    assert await until_ready(client) == {"ready": True, "reasons": []}
     async with client.get("/health") as answer:
-        assert (answer.status, (await answer.json())["healthy"]) == (200, True)
+        body = await answer.json()
+    assert (body["status"], body["healthy"], body["model_loaded"], body["level"]) == ("ok", True, True, "full")
+    assert body["engines"] == {"tone": {"state": "ready", "reason": "", "voices": 26}}
+    assert body["memory_usage"]["rss_bytes"] > 1e6
+    async with client.get("/live") as answer:
+        assert (answer.status, (await answer.json())["live"]) == (200, True)
+
+
+async def test_a_node_that_ends_is_not_ready_and_still_lives(client, node):
+    await until_ready(client)
+    await node.drain()
+    async with client.get("/ready") as answer:
+        assert (answer.status, (await answer.json())["reasons"]) == (503, ["draining: this node is about to end"])
+    async with client.post("/synthesize", json={"text": "Hi."}) as answer:
+        assert (answer.status, (await answer.json())["code"], answer.headers["Retry-After"]) == (503, "draining", "2")
+    async with client.get("/live") as answer:
+        assert answer.status == 200
+
+
+async def test_a_canary_that_fell_silent_makes_it_unready(node):
+    canary, slots = Canary(node), Slots(1, 0.0)
+    now = asyncio.get_running_loop().time()
+    assert reasons_against(node, canary, slots, now=now) == ["canary: it has not spoken yet"]
+    await canary.speak()
+    now = asyncio.get_running_loop().time()
+    assert reasons_against(node, canary, slots, now=now) == []
+    assert reasons_against(node, canary, slots, now=now + 120) == ["canary: it has not spoken lately"]
+    async with slots.one():
+        assert reasons_against(node, canary, slots, now=now) == ["at capacity: every slot is taken"]
+
+
+async def test_a_loop_that_was_stuck_is_told_for_a_while():
+    pulse = Pulse()
+    pulse.on_beat(10.0, now=17.0)
+    pulse.on_beat(18.0, now=18.1)
+    assert pulse.lag(19.0) == 7.0
+    assert pulse.lag(18.0 + REMEMBERED) == 0.0
+    pulse.on_beat(60.0, now=60.2)
+    assert 0.1 < pulse.lag(61.0) < 0.3
+
+
+async def test_the_level_says_how_much_can_speak(node):
+    assert level_of(node) == "full"
+    node.studio._offers = {}
+    assert level_of(node) == "captions"

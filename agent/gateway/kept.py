@@ -1,0 +1,45 @@
+"""Whole replies that were made before, encoded: in memory, in front of the sentences that the node keeps."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Generic, Protocol, TypeVar
+
+from pipeline.cache import CacheSettings
+from pipeline.shelf import Shelf
+
+OVERHEAD = 1_024  # bytes beside the sound: facts, keys, objects
+
+
+class Kept(Protocol):
+    @property
+    def data(self) -> bytes: ...
+
+
+T = TypeVar("T", bound=Kept)
+
+
+class Replies(Generic[T]):
+    """As much of them in memory, and for as long, as of sentences. What was asked for least recently makes room. Takes ``now``."""
+
+    def __init__(self, settings: CacheSettings) -> None:
+        most = min(settings.memory_mb, settings.size_mb) if settings.enabled else 0.0
+        self._shelf = Shelf(most_bytes=round(most * 1e6), most_entries=settings.max_entries, ttl=settings.ttl_seconds)
+        self._replies: dict[bytes, T] = {}
+
+    def find(self, key: bytes, now: float) -> T | None:
+        return self._replies[key] if self._shelf.use(key, now) else None
+
+    def keep(self, key: bytes, reply: T, now: float) -> None:
+        self._replies[key] = reply
+        for gone in self._shelf.put(key, len(reply.data) + OVERHEAD, now):
+            self._replies.pop(gone, None)
+
+    def clear(self) -> None:
+        self._shelf.clear()
+        self._replies.clear()
+
+
+def digest(*parts: object) -> bytes:
+    """Of everything that changes a reply; the text itself is not kept."""
+    return hashlib.sha256(repr(parts).encode("utf-8", "backslashreplace")).digest()

@@ -1,0 +1,131 @@
+"""What there is to choose from: voices, languages, models."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query
+
+from agent.gateway import documents
+from agent.gateway.errors import Refused
+from agent.gateway.fields import Tag, clip
+from agent.node import Node
+from engines.base import Voice
+from pipeline.chain import primary
+
+TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+CLONING = frozenset({"xtts"})  # engines that take voices from recordings
+NAMES = {
+    "ar": "Arabic",
+    "cs": "Czech",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "hi": "Hindi",
+    "hu": "Hungarian",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "tr": "Turkish",
+    "uk": "Ukrainian",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
+"""For people; another language is called by its tag."""
+
+
+def routes(node: Node) -> APIRouter:
+    router = APIRouter(tags=["lists"])
+
+    @router.get("/voices", **documents.VOICES)
+    async def voices(
+        language: Annotated[Tag | None, Query(description="`fr` finds `fr-CA`, too.")] = None,
+        engine: Annotated[str | None, Query(max_length=256, description="Only this engine's.")] = None,
+        tier: Annotated[str | None, Query(max_length=16, description="`fast`, `standard` or `premium`.")] = None,
+    ) -> dict[str, Any]:
+        """The voices that can be heard now."""
+        found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or voice.tier == tier)]
+        return {"voices": [_voice(voice) for voice in found if language is None or _speaks(voice, language)]}
+
+    @router.get("/voices/{name}", **documents.VOICES_OF)
+    async def voices_of(name: Annotated[str, Path(description="A language tag.")]) -> dict[str, Any]:
+        """Those that speak a language; none where nobody does."""
+        if not TAG.fullmatch(name):
+            raise Refused("bad_language", f"language: {clip(name)!r} is no language tag", 422, field="language")
+        return {"voices": [_voice(voice) for voice in _voices(node) if _speaks(voice, name)]}
+
+    @router.get("/languages", **documents.LANGUAGES)
+    async def languages() -> dict[str, Any]:
+        """The languages that somebody here speaks."""
+        found: dict[str, list[Voice]] = {}
+        for voice in _voices(node):
+            found.setdefault(primary(voice.language), []).append(voice)
+        return {
+            "languages": [
+                {"code": code, "name": NAMES.get(code, code), "engines": sorted({v.engine for v in spoken}), "voices": len(spoken)}
+                for code, spoken in found.items()
+            ]
+        }
+
+    @router.get("/models", **documents.MODELS)
+    async def models(
+        flat: Annotated[bool, Query(description="The bare list.")] = False,
+        task: Annotated[str | None, Query(max_length=64, description="`text-to-speech` is the only one.")] = None,
+    ) -> Any:
+        """The engines that are configured, and whether each can speak."""
+        wanted = task in (None, "text-to-speech", "tts")
+        found = [_model(node, status.name, status.state) for status in node.studio.status] if wanted else []
+        return found if flat else {"models": found}
+
+    return router
+
+
+def _voices(node: Node) -> list[Voice]:
+    return [voice for offered in node.studio.offers.values() for voice in offered]
+
+
+def _speaks(voice: Voice, language: str) -> bool:
+    spoken, wanted = voice.language.lower(), language.lower().replace("_", "-")
+    return spoken == wanted or spoken.startswith(wanted + "-")
+
+
+def _voice(voice: Voice) -> dict[str, Any]:
+    return {
+        "voice_id": voice.id,
+        "id": voice.id,
+        "name": voice.name or voice.id,
+        "language": voice.language,
+        "gender": voice.gender,
+        "description": voice.description,
+        "supported_engines": [voice.engine],
+        "quality_tier": voice.tier,
+        "clone_capable": voice.engine in CLONING,
+        "sample_rate": voice.sample_rate,
+    }
+
+
+def _model(node: Node, name: str, state: str) -> dict[str, Any]:
+    is_loaded = name in node.studio.offers
+    return {
+        "name": name,
+        "task": "text-to-speech",
+        "loaded": is_loaded,
+        "status": {"ready": "loaded", "loading": "loading"}.get(state, "failed"),
+        "provider": "local",
+        "source": "local",
+        "model_id": node.studio.offers[name][0].id if is_loaded else "",
+        "size_mb": None,
+        "version": "",
+    }

@@ -1,0 +1,156 @@
+"""From a plan to bytes: a whole file, or a stream whose first bytes leave with the first sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.gateway import effects
+from agent.gateway.encoding import open_encoder, possible_rate
+from agent.gateway.errors import Refused
+from agent.gateway.kept import Replies, digest
+from agent.gateway.settings import AudioSettings
+from agent.gateway.slots import Slots
+from agent.gateway.speech import Facts, Plan, Speech
+from agent.gateway.wanted import Wanted
+from agent.node import Node
+from engines.base import NO_SAMPLES
+from pipeline.chain import primary
+from pipeline.report import CACHE
+
+LONGEST = 300.0  # seconds that a whole reply may take where its caller names none: the most that one may name
+OPTIONS_RATE = 22_050  # hertz that whoever sends a block `options` without a rate expects
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What sound is sent as."""
+
+    format: str
+    rate: int
+    """Hertz of what goes out."""
+
+    @classmethod
+    def of(cls, wanted: Wanted, format: str, settings: AudioSettings) -> Medium:
+        """``format``: empty for that of the settings."""
+        rate = wanted.sample_rate or (OPTIONS_RATE if wanted.has_options else settings.sample_rate)
+        format = format or settings.format
+        return cls(format, possible_rate(format, rate))
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """What is done to a whole reply at the end."""
+
+    trim: bool
+    loudness: float | None
+    """LUFS; None as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A whole reply."""
+
+    data: bytes
+    medium: Medium
+    seconds: float
+    """Of sound."""
+    took: float
+    """Seconds from the request to here."""
+    applied: tuple[str, ...]
+    """What was done to the sound and for it."""
+    facts: Facts
+
+
+class Workshop:
+    """Makes what both families of routes send; all of them share its slots."""
+
+    def __init__(self, node: Node, slots: Slots, on_gap: Callable[[float], None]) -> None:
+        """``on_gap``: told the seconds between two pieces of a stream."""
+        self.node = node
+        self.slots = slots
+        self.replies: Replies[Product] = Replies(node.settings.cache)
+        self._on_gap = on_gap
+        self._settings = node.settings
+
+    async def whole(self, wanted: Wanted, plan: Plan, medium: Medium, *, wait: float | None = None) -> Product:
+        """``wait``: seconds for a slot, in place of the usual. Raises :exc:`Refused`."""
+        audio, limit = self._settings.audio, wanted.timeout or LONGEST
+        finish = Finish(
+            audio.trim_silence if wanted.trim is None else wanted.trim,
+            -audio.loudness if (audio.normalize if wanted.normalize is None else wanted.normalize) else None,
+        )
+        key = digest(plan.text, plan.config, plan.effects, medium, finish, sorted(self.node.studio.offers))
+        if wanted.use_cache and (again := self._again(key, plan)) is not None:
+            return again
+        try:
+            async with asyncio.timeout(limit):
+                product = await self._make(plan, medium, finish, wait)
+        except TimeoutError:
+            raise Refused("timeout", f"the reply was not ready within {limit:g} s", 504) from None
+        if wanted.use_cache and not product.facts.fallback:
+            self.replies.keep(key, product, self.node.loop.time())
+        return product
+
+    def _again(self, key: bytes, plan: Plan) -> Product | None:
+        """What was answered before, if it is kept; counted as sentences from the cache are."""
+        begun = self.node.loop.time()
+        kept = self.replies.find(key, begun)
+        if kept is None:
+            return None
+        facts = replace(kept.facts, cached=kept.facts.sentences, ttft=0.0, warnings=list(plan.warnings))
+        report, cache = self.node.report, self.node.studio.cache
+        report.on_started(CACHE, ttft=0.0, lag=0.0, budget=self.node.settings.chain.budget)
+        report.on_made(CACHE, primary(facts.language), work=0.0, seconds=kept.seconds)
+        if cache is not None:
+            cache.hits += facts.sentences
+        applied = kept.applied if facts.is_cached and "cache" in kept.applied else ("cache", *kept.applied)
+        return replace(kept, took=self.node.loop.time() - begun, facts=facts, applied=applied)
+
+    async def _make(self, plan: Plan, medium: Medium, finish: Finish, wait: float | None) -> Product:
+        speech, rate = Speech(self.node, plan), self.node.studio.rate
+        chain = effects.Chain(plan.effects.filters(rate), rate)
+        parts = [NO_SAMPLES]
+        async with self.slots.one(wait=wait), aclosing(speech.sound()) as sound:
+            async for samples in sound:
+                parts.append(chain.feed(samples))  # noqa: PERF401 - each is heard as it comes
+        parts.append(chain.finish())
+        samples = await effects.finish(np.concatenate(parts), rate, trim=finish.trim, loudness=finish.loudness)
+        encoder = open_encoder(medium.format, rate, medium.rate, is_open=False)
+        for start in range(0, len(samples), rate):
+            encoder.feed(samples[start : start + rate])
+            await asyncio.sleep(0)
+        done = {
+            "cache": speech.facts.is_cached,
+            "enhancement": plan.effects.enhance,
+            "compression": plan.effects.compress,
+            "trimming": finish.trim,
+            "loudness": finish.loudness is not None,
+        }
+        applied = tuple(name for name, is_done in done.items() if is_done)
+        return Product(encoder.finish(), medium, len(samples) / rate, speech.seconds, applied, speech.facts)
+
+    async def stream(self, speech: Speech, plan: Plan, medium: Medium) -> AsyncGenerator[bytes, None]:
+        """Pieces of at most ``stream.chunk_bytes``. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused`."""
+        rate = self.node.studio.rate
+        async with self.slots.one(), aclosing(speech.sound()) as sound:
+            chain = effects.Chain(plan.effects.filters(rate), rate)
+            encoder = open_encoder(medium.format, rate, medium.rate)
+            before = None
+            async for samples in sound:
+                now = speech.seconds
+                if before is not None:
+                    self._on_gap(now - before)
+                before = now
+                for piece in self._pieces(encoder.feed(chain.feed(samples))):
+                    yield piece
+            for piece in self._pieces(encoder.feed(chain.finish()) + encoder.finish()):
+                yield piece
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        size = self._settings.stream.chunk_bytes
+        yield from (data[start : start + size] for start in range(0, len(data), size))

@@ -1,0 +1,243 @@
+"""One text on its way through a session: what was asked for becomes a plan, the plan becomes sound, and its facts are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field, replace
+
+from agent.casting import Role, UnknownVoice, cast
+from agent.gateway.effects import Effects
+from agent.gateway.errors import Refused
+from agent.gateway.fields import clip
+from agent.gateway.wanted import ENGINE_SPEEDS, Wanted
+from agent.node import Node
+from agent.recorder import Recorder
+from engines.base import Samples, Voice
+from pipeline.chain import find_voice, primary
+from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Switched
+from pipeline.protocol import TEXT_CHARACTERS, Config, Text
+
+CALLER = "caller"  # the one sender of a session for one request
+RELOAD = 2.0  # seconds after which whoever came before an engine was ready may come again
+NAMED = 20  # voices and languages that an answer lists
+SYNONYMS = {"edge-tts": "edge", "default": "", "auto": ""}
+ABSENT: Mapping[str, str] = {
+    "kokoro": r"kokoro.*",
+    "xtts": r"xtts.*|tts_models/multilingual/multi-dataset/xtts.*",
+    "speecht5": r"(microsoft/)?speecht5(_tts)?",
+    "bark": r"(suno/)?bark(-small)?",
+    "tacotron2": r"tacotron-?2.*",
+    "valle-x": r"(plachtaa/)?vall-?e-?x",
+    "fastspeech2": r"fastspeech-?2.*",
+    "parler": r"(parler-tts/)?parler.*",
+    "coqui": r"coqui.*|vits|tts_models/en/vctk/vits",
+    "edge": r"edge(-tts)?",
+    "piper": r"piper.*",
+}
+"""Engines that are known and may not be here; whoever asks for one is spoken to by somebody else, and told."""
+MUTE = re.compile(r"(facebook/)?bart(-(large|base))?|(google/)?(flan-)?t5.*", re.IGNORECASE)
+"""Models that make no sound at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is said to the stage, and what is done to what comes back."""
+
+    text: str
+    config: Config
+    priority: int = 1
+    effects: Effects = field(default_factory=Effects)
+    language: str = ""
+    fallback: tuple[tuple[str, str], ...] = ()
+    """Engines that were asked for and are not here, each with the reason."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Facts:
+    """What has become of it; complete when the sound has ended."""
+
+    language: str = ""
+    engine: str = ""
+    voice: str = ""
+    sentences: int = 0
+    cached: int = 0
+    ttft: float | None = None
+    """Seconds from the request to its first audible sample."""
+    fallback: list[tuple[str, str]] = field(default_factory=list)
+    """Engines that could not go on, in order, each with the reason."""
+    warnings: list[str] = field(default_factory=list)
+    samples: int = 0
+
+    @property
+    def is_cached(self) -> bool:
+        return 0 < self.sentences == self.cached
+
+    @property
+    def model(self) -> str:
+        return self.voice
+
+
+def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
+    """``unknown_engine``: the status for a name that nobody knows. Raises :exc:`Refused`."""
+    offers = node.studio.offers
+    if node.is_draining:
+        raise Refused("draining", "this node is about to end and takes no more text", 503, retry_after=RELOAD)
+    if not offers:
+        reasons = "; ".join(f"{one.name}: {one.reason or one.state}" for one in node.studio.status) or "none is configured"
+        raise Refused("no_engine", f"no engine can speak here: {reasons}", 503, retry_after=RELOAD)
+    if node.allow(wanted.text) is None:
+        raise _filtered()
+    wanted, fallback = _with_engine(node, wanted, unknown_engine)
+    role = _cast(node, wanted)
+    language = role.language or node.settings.node.languages[0]
+    if not node.studio.speaks(language):
+        known = ", ".join(node.studio.languages())
+        raise Refused("unsupported_language", f"language: nobody here speaks {language}; there are: {known}", 422, field="language")
+    if wanted.is_strict and wanted.engine and not _speaks(node, wanted.engine, language):
+        raise Refused("unsupported_language", f"language: engine {wanted.engine} does not speak {language}", 422, field="language")
+    speed = wanted.speed * role.pace
+    slowest, fastest = ENGINE_SPEEDS
+    spoken = min(fastest, max(slowest, speed))
+    config = Config(
+        language=language,
+        voice=role.voice or None,
+        engine=wanted.engine or None,
+        strict_engine=wanted.is_strict or None,
+        strategy=wanted.strategy,
+        budget_ms=None if role.budget is None else round(role.budget * 1000),
+        speed=spoken,
+        use_cache=wanted.use_cache,
+    )
+    effects = Effects(speed / spoken, wanted.pitch, wanted.energy, bool(wanted.compress), wanted.enhance)
+    warnings = [*wanted.warnings]
+    if wanted.voice and role.voice and (found := find_voice(role.voice, _voices(node))) and primary(found.language) != primary(language):
+        warnings.append(f"voice_id: {found.id} does not speak {language}; the nearest voice does")
+    return Plan(wanted.text, config, wanted.priority, effects, language, tuple(fallback), tuple(warnings))
+
+
+def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list[tuple[str, str]]]:
+    """The engine that was asked for, as the chain calls it; and if it is not here, why."""
+    asked = SYNONYMS.get(wanted.engine.lower(), wanted.engine)
+    offers = node.studio.offers
+    if not asked or asked in offers:
+        return replace(wanted, engine=asked), []
+    voice = find_voice(asked, _voices(node))
+    if voice is not None:
+        return replace(wanted, engine=voice.engine, voice=wanted.voice or voice.id), []
+    if MUTE.fullmatch(asked):
+        raise Refused("not_a_voice_model", f"engine: {clip(asked)} writes text and makes no sound", 422, field="engine")
+    statuses = {status.name: status for status in node.studio.status}
+    name = asked if asked in statuses else _known(asked)
+    if name in offers:
+        return replace(wanted, engine=name), []
+    if not name:
+        there = ", ".join(offers)
+        raise Refused("unknown_engine", f"engine: nobody knows {clip(asked)!r}; there are: {there}", unknown, field="engine")
+    reason = statuses[name].reason or statuses[name].state if name in statuses else "not installed here"
+    if wanted.is_strict:
+        raise Refused("engine_unavailable", f"engine: {name} cannot speak here: {reason}", 404, field="engine")
+    return replace(wanted, engine=""), [(name, reason)]
+
+
+def _known(asked: str) -> str:
+    return next((name for name, shape in ABSENT.items() if re.fullmatch(shape, asked, re.IGNORECASE)), "")
+
+
+def _cast(node: Node, wanted: Wanted) -> Role:
+    default = node.settings.node.languages[0]
+    try:
+        return cast(
+            node.studio.offers,
+            voice=wanted.voice,
+            language=wanted.language,
+            description=wanted.description,
+            engine=wanted.engine,
+            default=default,
+        )
+    except UnknownVoice:
+        known = ", ".join(voice.id for voice in _voices(node)[:NAMED])
+        words = f"voice_id: nobody knows {clip(wanted.voice)!r}; there are: {known}"
+        raise Refused("unknown_voice", words, 422, field="voice_id") from None
+
+
+def _voices(node: Node) -> list[Voice]:
+    return [voice for voices in node.studio.offers.values() for voice in voices]
+
+
+def _speaks(node: Node, engine: str, language: str) -> bool:
+    return any(primary(voice.language) == primary(language) for voice in node.studio.offers.get(engine, ()))
+
+
+class Speech:
+    """The sound of one plan, as fast as it is made and no faster than it is taken."""
+
+    def __init__(self, node: Node, plan: Plan) -> None:
+        self._node = node
+        self._plan = plan
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._loop.time()
+        self._problems: list[Refused] = []
+        self.facts = Facts(plan.language, fallback=list(plan.fallback), warnings=list(plan.warnings))
+
+    @property
+    def seconds(self) -> float:
+        """Since it was asked for."""
+        return self._loop.time() - self._begun
+
+    async def sound(self) -> AsyncGenerator[Samples, None]:
+        """Pieces of at most 0.1 s. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused` when something was not said."""
+        outlet = Recorder(self._on_event)
+        plan = self._plan
+        async with self._node.session(outlet, door="http") as stage:
+            stage.on_message(CALLER, plan.config)
+            for start in range(0, len(plan.text), TEXT_CHARACTERS):
+                part = plan.text[start : start + TEXT_CHARACTERS]
+                is_last = start + len(part) >= len(plan.text)
+                stage.on_message(CALLER, Text(text=part, utterance="text", final=is_last, priority=plan.priority))
+            async for samples in outlet.samples(lambda: stage.is_idle):
+                self.facts.samples += len(samples)
+                yield samples
+        if self._problems:
+            raise self._problems[0]
+        if not self.facts.samples:
+            raise Refused("nothing_to_say", "text: there is nothing in it that can be said", 422, field="text")
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case SentenceChosen():
+                self.facts.sentences += 1
+                self.facts.cached += event.cached
+                self.facts.engine, self.facts.voice = event.engine, event.voice
+            case SpeechStarted() if self.facts.ttft is None:
+                self.facts.ttft = self.seconds
+            case Switched():
+                self.facts.fallback.append((event.old, event.why))
+            case Dropped() if event.why != "nothing_to_say":
+                self._problems.append(_dropped(event))
+            case Failure():
+                self._problems.append(_failed(event))
+
+
+def _dropped(event: Dropped) -> Refused:
+    match event.why:
+        case "overflow":
+            return Refused("text_too_long", "text: more than the node keeps (script.characters)", 422, field="text")
+        case "filtered":
+            return _filtered()
+        case "shutdown":
+            return Refused("draining", "the node has ended", 503, retry_after=RELOAD)
+        case why:
+            return Refused("synthesis_failed", f"Synthesis error: no engine could say {clip(event.text)!r} ({why})", 500)
+
+
+def _filtered() -> Refused:
+    return Refused("content_filtered", "text: this node does not say all of it (security.content_filter)", 422, field="text")
+
+
+def _failed(event: Failure) -> Refused:
+    status = {"unknown_language": 422, "unknown_voice": 422, "unknown_engine": 422, "draining": 503}.get(event.code, 500)
+    message = event.message if status != 500 else f"Synthesis error: {event.message}"
+    return Refused(event.code, message, status, retry_after=RELOAD if status == 503 else None)

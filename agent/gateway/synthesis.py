@@ -1,0 +1,218 @@
+"""``/synthesize`` and its family: four services' contracts behind one rule."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from agent.gateway import documents
+from agent.gateway.clone import reference_of
+from agent.gateway.errors import Refused
+from agent.gateway.fields import Batch, ReplyFormat, SpeechBody, parse_object
+from agent.gateway.production import Medium, Product, Workshop
+from agent.gateway.replies import AudioStream, describe, envelope, mime, unless_gone
+from agent.gateway.shape import Reply, decide, decide_format, parse_accept
+from agent.gateway.speech import Facts, Plan, Speech, make_plan
+from agent.gateway.wanted import Wanted, read
+
+AHEAD = 2  # items of a batch that are made while an earlier one is sent: as many as the lanes of a small machine
+TORCH_WAIT = 30.0  # seconds that `/tts/generate` takes where nobody says
+ALWAYS_JSON = Reply("json", "route", "")
+
+ResponseFormat = Annotated[ReplyFormat | None, Query(description="As in the body.")]
+Enhance = Annotated[bool | None, Query(description="As in the body.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that has been understood."""
+
+    wanted: Wanted
+    plan: Plan
+    reply: Reply
+    medium: Medium
+    request_id: str
+
+
+def routes(workshop: Workshop) -> APIRouter:
+    router = APIRouter(tags=["speech"])
+    node, settings = workshop.node, workshop.node.settings
+    desk = Desk(workshop)
+
+    @router.post("/synthesize", **documents.SYNTHESIZE)
+    async def synthesize(request: Request, response_format: ResponseFormat = None, enhance_audio: Enhance = None) -> Response:
+        """Say a text: the sound's bytes or a JSON envelope, whichever the request asks for.
+
+        The first of these that decides wins: `response_format`, `Accept`, a field that only services which answer with bytes take
+        (`options`, `voice_description`), a field that only services which answer with JSON take (`voice_id`, `engine`, `speed`, ...),
+        the setting `server.default_shape`. `X-Shape` says which it was.
+        """
+        body = await _read(request, response_format=response_format, enhance_audio=enhance_audio)
+        asked = await desk.ask(request, body)
+        return await desk.answer(request, asked)
+
+    @router.post("/synthesize/stream", **documents.STREAM)
+    async def synthesize_stream(request: Request, enhance_audio: Enhance = None) -> Response:
+        """Say a text, the sound sent while it is made. A failure after the first byte cuts the connection before its last chunk."""
+        return await desk.stream(request, await _read(request, enhance_audio=enhance_audio))
+
+    @router.post("/synthesize-stream", **documents.STREAM)
+    async def synthesize_stream_too(request: Request, enhance_audio: Enhance = None) -> Response:
+        """The same as `/synthesize/stream`."""
+        return await desk.stream(request, await _read(request, enhance_audio=enhance_audio))
+
+    @router.post("/batch_synthesize", **documents.BATCH)
+    async def batch_synthesize(request: Request) -> Response:
+        """Say several texts, in order; each is an envelope or an error. The answer is written while they are made."""
+        batch = Batch.check(await _object(request))
+        bodies = batch.bodies(settings.limits.batch_items)
+        return AudioStream(b'{"results": [', desk.batch(request, bodies, batch.is_parallel), "application/json", {})
+
+    @router.post("/tts/synthesize", **documents.ENVELOPE)
+    async def tts_synthesize(request: Request) -> Response:
+        """Say a text by a model's name; always the JSON envelope."""
+        body = _with_model(await _read(request))
+        return await desk.answer(request, await desk.ask(request, body, reply=ALWAYS_JSON, unknown_engine=404))
+
+    @router.post("/tts/generate", **documents.ENVELOPE)
+    async def tts_generate(request: Request) -> Response:
+        """The same, with a time in which it has to be ready: `timeout`, by default 30 s."""
+        body = _with_model(await _read(request))
+        if body.timeout is None:
+            body = body.model_copy(update={"timeout": TORCH_WAIT})
+        return await desk.answer(request, await desk.ask(request, body, reply=ALWAYS_JSON, unknown_engine=404))
+
+    @router.get("/tts/health", **documents.MODEL_HEALTH)
+    async def tts_health() -> dict[str, Any]:
+        """Whether a model can speak, and which."""
+        return {"status": "healthy" if node.studio.offers else "unhealthy", "available_models": list(node.studio.offers)}
+
+    return router
+
+
+class Desk:
+    """Understands requests, and answers them."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._node = workshop.node
+        self._settings = workshop.node.settings
+
+    async def ask(self, request: Request, body: SpeechBody, *, reply: Reply | None = None, unknown_engine: int = 422) -> Asked:
+        """``reply``: where the route has only one shape. Raises :exc:`Refused`."""
+        limits, server = self._settings.limits, self._settings.server
+        wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
+        if reply is None:
+            accept = parse_accept(request.headers.get("accept"))
+            reply = decide(
+                body.model_fields_set,
+                named=wanted.format,
+                response_format=body.response_format or "",
+                accept=accept,
+                default=server.default_shape,
+            )
+        medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
+        wanted = await reference_of(self._node, wanted)
+        return Asked(wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine), reply, medium, request.state.request_id)
+
+    async def answer(self, request: Request, asked: Asked) -> Response:
+        """Whole, in the shape that was decided."""
+        work = self._workshop.whole(asked.wanted, asked.plan, asked.medium)
+        product = await unless_gone(request.receive, work)
+        if asked.reply.shape == "json":
+            return JSONResponse(self._envelope(product, asked), headers=self._headers(product.facts, asked, product.took))
+        return Response(product.data, media_type=mime(asked.medium), headers=self._headers(product.facts, asked, product.took))
+
+    async def stream(self, request: Request, body: SpeechBody) -> Response:
+        """While it is made."""
+        if body.response_format == "json":
+            words = "response_format: a stream holds sound alone; /synthesize has a JSON envelope"
+            raise Refused("stream_is_bytes", words, 422, field="response_format")
+        limits = self._settings.limits
+        wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
+        format = decide_format(wanted.format, parse_accept(request.headers.get("accept")))
+        medium = Medium.of(wanted, format, self._settings.audio)
+        wanted = await reference_of(self._node, wanted)
+        plan = make_plan(self._node, wanted)
+        speech = Speech(self._node, plan)
+        asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
+        pieces = self._workshop.stream(speech, plan, medium)
+        first = await unless_gone(request.receive, begin(pieces, wanted.timeout))
+        return AudioStream(first, pieces, mime(medium), self._headers(speech.facts, asked, speech.facts.ttft or speech.seconds))
+
+    async def batch(self, request: Request, bodies: list[dict[str, Any]], is_parallel: bool) -> AsyncGenerator[bytes, None]:
+        """JSON, an item at a time: no more than a few are kept at once."""
+        ahead = AHEAD if is_parallel else 1
+        tasks: list[asyncio.Task[dict[str, Any]]] = []
+        failed = 0
+        try:
+            for index in range(len(bodies)):
+                while len(tasks) < ahead and index + len(tasks) < len(bodies):
+                    tasks.append(asyncio.create_task(self._item(request, bodies[index + len(tasks)])))
+                result = await tasks.pop(0)
+                failed += not result["success"]
+                yield (b", " if index else b"") + json.dumps(result).encode()
+            yield b'], "total": %d, "failed": %d}' % (len(bodies), failed)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _item(self, request: Request, found: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            asked = await self.ask(request, SpeechBody.check(found), reply=ALWAYS_JSON)
+            wait = asked.wanted.timeout or self._settings.limits.body_wait_s
+            product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
+        except Refused as refused:
+            return {**refused.body(request.state.request_id), "status": refused.status}
+        return self._envelope(product, asked)
+
+    def _envelope(self, product: Product, asked: Asked) -> dict[str, Any]:
+        return envelope(product, asked.wanted, rule=asked.reply.rule, request_id=asked.request_id)
+
+    def _headers(self, facts: Facts, asked: Asked, took: float) -> dict[str, str]:
+        shape = f"{asked.reply.shape}; by={asked.reply.rule}"
+        return describe(facts, asked.medium, took=took, cache=cache_word(self._workshop, asked.wanted, facts), shape=shape)
+
+
+async def begin(pieces: AsyncGenerator[bytes, None], timeout: float | None) -> bytes:
+    """The first bytes of a stream. Raises :exc:`Refused`; then the stream is closed."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await anext(pieces)
+    except TimeoutError:
+        raise Refused("timeout", f"there was no sound within {timeout:g} s", 504) from None
+
+
+def cache_word(workshop: Workshop, wanted: Wanted, facts: Facts) -> str:
+    if not wanted.use_cache:
+        return "off"
+    return "hit" if facts.is_cached else "miss"
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    return parse_object(await request.body())
+
+
+async def _read(request: Request, **query: Any) -> SpeechBody:
+    """The body, and what the query adds to it. Raises :exc:`Refused`."""
+    found = await _object(request)
+    for name, value in query.items():
+        if value is None:
+            continue
+        if found.get(name) not in (None, value):
+            raise Refused("conflicting_fields", f"{name}: the query and the body say different things", 422, field=name)
+        found[name] = value
+    return SpeechBody.check(found)
+
+
+def _with_model(body: SpeechBody) -> SpeechBody:
+    if body.model_name is None:
+        raise Refused("field_required", "model_name: is required here; `default` is one", 422, field="model_name")
+    return body

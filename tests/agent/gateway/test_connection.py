@@ -1,0 +1,140 @@
+"""Peers that say nothing, drip, or never end: with real sockets, and patience made short."""
+
+import asyncio
+import time
+
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from agent.gateway import connection
+from agent.gateway.bounds import Bounds
+from agent.gateway.errors import Refused
+from agent.gateway.serving import Doors
+from agent.gateway.settings import LimitSettings, ServerSettings, StreamSettings, WsSettings
+from agent.gateway.traffic import Traffic
+
+
+@pytest.fixture
+async def door(monkeypatch):
+    monkeypatch.setattr(connection, "HEAD_WAIT", 0.3)
+    monkeypatch.setattr(connection, "REST_WAIT", 0.3)
+    app = FastAPI()
+
+    @app.post("/read")
+    async def read(request: Request):
+        return len(await request.body())
+
+    @app.post("/ignore")
+    async def ignore():
+        return "no"
+
+    @app.get("/flood")
+    async def flood():
+        async def sound():
+            while True:
+                yield b"x" * 65_536
+
+        return StreamingResponse(sound())
+
+    app.add_exception_handler(Refused, lambda request, error: JSONResponse(error.code, error.status))
+    app.add_middleware(
+        Bounds, limits=LimitSettings(body_bytes=1 << 20, body_wait_s=0.5), stream=StreamSettings(stall_s=1.0), tally=Traffic()
+    )
+    async with Doors(app, ServerSettings(ports=(0,)), WsSettings()) as doors:
+        yield int(doors.addresses[0].rpartition(":")[2])
+
+
+async def until_closed(port, *pieces, pause=0.0, limit=3.0):
+    """What comes back, and after how many seconds the connection was closed."""
+    begun = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    received = asyncio.create_task(reader.read())
+    try:
+        async with asyncio.timeout(limit):
+            for piece in pieces:
+                if received.done():
+                    break
+                writer.write(piece)
+                await asyncio.sleep(pause)
+            return await received, time.perf_counter() - begun
+    except ConnectionResetError:
+        return b"", time.perf_counter() - begun
+    finally:
+        received.cancel()
+        writer.close()
+
+
+async def test_who_says_nothing_is_not_waited_for(door):
+    data, seconds = await until_closed(door)
+    assert data.startswith(b"HTTP/1.1 408 ")
+    assert 0.2 < seconds < 1.5
+
+
+async def test_a_head_that_drips_is_not_waited_for(door):
+    data, seconds = await until_closed(door, b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 100, pause=0.05)
+    assert data.startswith(b"HTTP/1.1 408 ")
+    assert seconds < 1.5
+
+
+async def test_line_ends_for_ever_are_no_request(door):
+    _, seconds = await until_closed(door, *[b"\r\n"] * 100, pause=0.05)
+    assert seconds < 1.5
+
+
+async def test_a_head_without_end_is_cut(door):
+    data, _ = await until_closed(door, b"GET / HTTP/1.1\r\n", *[b"X-A: " + b"b" * 4_000 + b"\r\n"] * 40)
+    assert data == b"" or data.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_body_that_drips_gets_an_answer(door):
+    head = b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    data, seconds = await until_closed(door, head, *[b"x"] * 100, pause=0.05)
+    assert data.startswith(b"HTTP/1.1 408 ") and b"too_slow" in data
+    assert seconds < 2.5
+
+
+async def test_two_gigabytes_are_refused_before_they_come_and_not_kept(door):
+    head = b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 2147483648\r\n\r\n"
+    data, seconds = await until_closed(door, head, *[b"x" * 65_536] * 40, pause=0.001)
+    assert data.startswith(b"HTTP/1.1 413 ") and b"body_too_large" in data
+    assert seconds < 2.5
+
+
+async def test_a_body_that_nobody_reads_is_bounded_in_time(door):
+    head = b"POST /ignore HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data, seconds = await until_closed(door, head, *[b"1\r\nx\r\n"] * 100, pause=0.05)
+    assert data.startswith(b"HTTP/1.1 200 ")
+    assert seconds < 2.5
+
+
+async def test_a_connection_is_used_again_after_each_kind_of_answer(door):
+    reader, writer = await asyncio.open_connection("127.0.0.1", door)
+    for _ in range(3):
+        writer.write(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert await reader.readexactly(1) == b"3"
+    writer.write(b"POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    assert await reader.readexactly(4) == b'"no"'
+    await asyncio.sleep(0.5)  # idle, and that is not silence before a request
+    writer.write(b"POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\na")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+
+
+async def test_garbage_is_400(door):
+    data, _ = await until_closed(door, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n")
+    assert data.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_who_does_not_read_an_answer_is_cut_off(door):
+    reader, writer = await asyncio.open_connection("127.0.0.1", door, limit=1024)
+    writer.write(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")
+    await asyncio.sleep(2.0)
+    with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+        async with asyncio.timeout(5):
+            while True:
+                await reader.readexactly(65_536)
+    writer.close()

@@ -1,0 +1,31 @@
+async def get(client, path, **params):
+    async with client.get(path, params=params) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_voices_by_language_and_engine(client):
+    _, body = await get(client, "/voices")
+    assert len(body["voices"]) == 26
+    assert {"voice_id", "id", "name", "language", "gender", "description", "supported_engines", "quality_tier"} <= set(body["voices"][0])
+    _, body = await get(client, "/voices", language="fr", engine="tone")
+    assert [voice["id"] for voice in body["voices"]] == ["tone-fr", "tone-fr-low"]
+    assert (await get(client, "/voices", engine="parrot")) == (200, {"voices": []})
+    assert (await get(client, "/voices/fr"))[1] == body
+    assert (await get(client, "/voices/xx")) == (200, {"voices": []})
+    status, body = await get(client, "/voices/..%2Fetc")
+    assert status in (404, 422)
+    status, body = await get(client, "/voices/12")
+    assert (status, body["code"]) == (422, "bad_language")
+
+
+async def test_languages_are_those_that_somebody_speaks(client):
+    _, body = await get(client, "/languages")
+    assert {"code": "fr", "name": "French", "engines": ["tone"], "voices": 2} in body["languages"]
+
+
+async def test_models_are_the_engines(client):
+    _, body = await get(client, "/models")
+    (model,) = body["models"]
+    assert (model["name"], model["task"], model["loaded"], model["status"]) == ("tone", "text-to-speech", True, "loaded")
+    assert (await get(client, "/models", flat=1))[1] == [model]
+    assert (await get(client, "/models", task="text-generation"))[1] == {"models": []}

@@ -1,0 +1,63 @@
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.gateway.metrics import reason_of
+from tests.agent.gateway.test_synthesis import ask
+
+NAMES = """tts_synthesis_requests_total tts_requests_total tts_ttft_duration_seconds tts_synthesis_duration_seconds tts_latency_seconds
+tts_synthesis_errors_total tts_active_sessions tts_audio_quality_score http_requests_total http_request_duration_seconds
+http_request_duration_highr_seconds http_request_size_bytes http_response_size_bytes tts_audio_seconds_total tts_chunk_gap_seconds
+tts_underruns_total tts_fallback_total tts_budget_miss_total tts_queue_depth tts_cache_hits_total tts_cache_misses_total tts_cache_bytes
+tts_rtf tts_engine_up tts_build_info process_resident_memory_bytes""".split()
+
+
+async def read(client):
+    async with client.get("/metrics") as answer:
+        assert answer.headers["content-type"].startswith("text/plain")
+        return await answer.text()
+
+
+def value(text, name, **labels):
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+async def test_every_name_is_there_and_counts(client):
+    await ask(client, "/synthesize/stream", text="One two three. Four five six.")
+    await ask(client, text="One two three. Four five six.")
+    await ask(client, text="")
+    text = await read(client)
+    declared = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    assert not [name for name in NAMES if name not in declared]
+    assert value(text, "tts_synthesis_requests_total", engine="tone", language="en") == 2
+    assert value(text, "tts_requests_total") == 4
+    assert value(text, "tts_ttft_duration_seconds_count", engine="tone") == 2
+    assert value(text, "tts_cache_hits_total") == 2
+    assert value(text, "tts_engine_up", engine="tone") == 1
+    assert value(text, "tts_audio_seconds_total", engine="tone") > 1
+    assert value(text, "http_requests_total", handler="/synthesize", method="POST", status="2xx") == 1
+    assert value(text, "http_requests_total", handler="/synthesize", status="4xx") == 1
+    assert value(text, "http_response_size_bytes_sum", handler="/synthesize/stream") > 10_000
+
+
+async def test_a_caller_s_words_are_no_label(client):
+    for path in ("/voices/parrot", "/nowhere/parrot", "/v1/models/parrot"):
+        await client.get(path)
+    await client.request("PARROT", "/synthesize")
+    await ask(client, text="parrot", voice_id="parrot")
+    assert "parrot" not in (await read(client)).lower()
+
+
+@pytest.mark.parametrize(
+    ("why", "label"),
+    [
+        ("piper would be late", "late"),
+        ("piper is late: no sound after 0.30 s of work", "late"),
+        ("piper rests", "resting"),
+        ("back to the preferred voice", "returned"),
+        ("the lanes are too full for piper", "load"),
+        ("connection reset", "failed"),
+    ],
+)
+def test_reasons_are_few(why, label):
+    assert reason_of(why) == label

@@ -1,0 +1,57 @@
+import pytest
+
+from agent.config import Settings
+from tests.agent.gateway.conftest import SETTINGS
+from tests.agent.gateway.test_synthesis import ask
+
+
+async def test_stats_say_what_was_done(client):
+    await ask(client, text="One two.")
+    await ask(client, text="...")
+    async with client.get("/stats") as answer:
+        body = await answer.json()
+    assert body["requests"] == {"total": 3, "active": 1, "errors": 0}
+    assert body["engines"]["tone"]["sentences"] == 1
+    assert body["engines"]["tone"]["ttfa_ms"]["p95"] > 0
+    assert body["cache"]["total_misses"] == 1
+    assert body["system"]["memory"]["rss_bytes"] > 1e6
+
+
+async def test_the_cache_can_be_read_and_emptied(client):
+    await ask(client, text="One two.")
+    async with client.get("/cache/stats") as answer:
+        assert (await answer.json())["entries"] == 1
+    async with client.delete("/cache") as answer:
+        assert (answer.status, await answer.read()) == (204, b"")
+    async with client.get("/cache/stats") as answer:
+        assert (await answer.json())["entries"] == 0
+
+
+async def test_memory_is_given_back_and_only_json_asks_for_it(client):
+    async with client.post("/gc", json={}) as answer:
+        assert (answer.status, set(await answer.json())) == (200, {"collected", "rss_before", "rss_after"})
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        async with client.post("/gc", data=b"{}", headers={"Content-Type": kind}) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (415, "unsupported_media_type")
+
+
+class TestSettings:
+    @pytest.fixture
+    def settings(self):
+        return Settings.model_validate({**SETTINGS, "livekit": {"api_secret": "hush"}, "cache": {"enabled": False}})
+
+    async def test_settings_are_shown_without_secrets_and_with_their_origin(self, client):
+        async with client.get("/config") as answer:
+            raw = await answer.text()
+            found = (await answer.json())["settings"]
+        assert "hush" not in raw
+        assert found["livekit.api_secret"] == {"value": "***", "origin": "set"}
+        assert found["node.languages"] == {"value": "en,fr", "origin": "set"}
+        assert found["limits.text_chars"] == {"value": "5000", "origin": "default"}
+
+    async def test_without_a_cache_there_is_nothing_in_it(self, client):
+        async with client.get("/cache/stats") as answer:
+            body = await answer.json()
+        assert (body["enabled"], body["entries"]) == (False, 0)
+        async with client.delete("/cache") as answer:
+            assert answer.status == 204

@@ -1,0 +1,74 @@
+import dataclasses
+
+import pytest
+
+from agent.config import Settings
+from agent.gateway.errors import Refused
+from agent.gateway.speech import Speech, make_plan
+from agent.gateway.wanted import Wanted
+from agent.node import Node
+from engines.base import EngineUnavailable
+from tests.agent.gateway.conftest import SETTINGS
+
+
+def plan(node, **wanted):
+    return make_plan(node, Wanted("Hello.", **wanted))
+
+
+async def test_a_wish_becomes_what_the_protocol_can_say(node):
+    made = plan(node, voice="tone-fr", speed=4.0, strategy="speed_first", use_cache=False, priority=3)
+    assert (made.config.language, made.config.voice, made.config.speed, made.effects.tempo) == ("fr", "tone-fr", 2.0, 2.0)
+    assert (made.config.strategy, made.config.use_cache, made.priority) == ("speed_first", False, 3)
+    assert plan(node).config.language == "en"
+    assert plan(node, voice="en-us-female-premium").config.budget_ms == 400
+
+
+async def test_engines_by_all_their_names(node):
+    assert plan(node, engine="default").config.engine is None
+    assert plan(node, engine="tone").config.engine == "tone"
+    assert plan(node, engine="tone-de").config.voice == "tone-de"
+    assert plan(node, engine="suno/bark").fallback == (("bark", "not installed here"),)
+    for name, status, code in [("parrot", 422, "unknown_engine"), ("t5-small", 422, "not_a_voice_model")]:
+        with pytest.raises(Refused) as caught:
+            plan(node, engine=name)
+        assert (caught.value.status, caught.value.code) == (status, code)
+    with pytest.raises(Refused) as caught:
+        plan(node, engine="tone", is_strict=True, language="tlh")
+    assert caught.value.code == "unsupported_language"
+
+
+async def test_a_voice_of_another_language_is_a_warning(node):
+    made = plan(node, voice="tone-fr", language="de")
+    assert made.config.language == "de"
+    assert made.warnings == ("voice_id: tone-fr does not speak de; the nearest voice does",)
+
+
+async def test_before_an_engine_is_ready_nobody_is_promised_anything():
+    async with Node(Settings.model_validate({**SETTINGS, "selection": {"fallback_chain": ["parrot"]}})) as node:
+        with pytest.raises(EngineUnavailable):
+            await node.ready()
+        with pytest.raises(Refused) as caught:
+            plan(node)
+        assert (caught.value.status, caught.value.code, caught.value.retry_after) == (503, "no_engine", 2.0)
+
+
+async def test_a_sentence_that_nobody_can_say_is_an_error_of_ours(node):
+    async def nothing(*args, **named):
+        raise EngineUnavailable("gone")
+        yield
+
+    node.studio.speak = nothing
+    speech = Speech(node, plan(node))
+    with pytest.raises(Refused, match=r"Synthesis error: .*'Hello.'") as caught:
+        _ = [samples async for samples in speech.sound()]
+    assert (caught.value.status, caught.value.code) == (500, "synthesis_failed")
+
+
+async def test_facts_are_complete_when_the_sound_has_ended(node):
+    for is_cached in (False, True):
+        speech = Speech(node, dataclasses.replace(plan(node), text="One two. Three."))
+        samples = sum([len(part) async for part in speech.sound()])
+        facts = speech.facts
+        assert (facts.engine, facts.voice, facts.sentences, facts.is_cached) == ("tone", "tone-en", 2, is_cached)
+        assert facts.samples == samples
+        assert 0 < facts.ttft < 1

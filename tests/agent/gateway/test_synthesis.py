@@ -1,0 +1,265 @@
+"""The family of ``/synthesize``, asked by a real client through a real door."""
+
+import asyncio
+import base64
+import itertools
+import wave
+from io import BytesIO
+
+import aiohttp
+import numpy as np
+import pytest
+
+from bench.hearing import tones
+from engines.base import Pace, Request
+from engines.tone import ToneEngine
+from tests.agent.gateway.conftest import decoded
+
+TEXT = "One two three. Four five."
+
+
+def pitches(samples, rate=24_000):
+    return [tone.pitch for tone in tones(samples, rate)]
+
+
+def score(text, language="en"):
+    engine = ToneEngine()
+    engine.load()
+    return pitches(np.concatenate([chunk.samples for chunk in engine.synthesize(Request(text, language=language), Pace(0.02))]))
+
+
+def says(samples, text, rate=24_000):
+    heard, expected = pitches(samples, rate), score(text)
+    return len(heard) == len(expected) and np.allclose(heard, expected, rtol=0.02)
+
+
+async def ask(client, path="/synthesize", *, headers=None, params=None, **body):
+    async with client.post(path, json=body, headers=headers, params=params) as answer:
+        kind = answer.headers.get("content-type", "")
+        return answer, await (answer.json() if kind == "application/json" else answer.read())
+
+
+async def test_a_text_alone_is_wav_and_says_who_spoke(client):
+    answer, data = await ask(client, text=TEXT)
+    assert (answer.status, answer.headers["content-type"]) == (200, "audio/wav")
+    with wave.open(BytesIO(data)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+        samples = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+    assert says(samples, TEXT)
+    told = {name: answer.headers[name] for name in ("X-Sample-Rate", "X-Language", "X-Voice", "X-Engine", "X-Model", "X-Shape")}
+    assert told == {
+        "X-Sample-Rate": "24000",
+        "X-Language": "en",
+        "X-Voice": "tone-en",
+        "X-Engine": "tone",
+        "X-Model": "tone-en",
+        "X-Shape": "bytes; by=default",
+    }
+    assert float(answer.headers["X-Processing-Time"]) > 0
+
+
+async def test_the_envelope_holds_what_three_services_promise(client):
+    answer, body = await ask(client, text="Hello there.", speed=1.25, format="mp3", sample_rate=16_000)
+    assert answer.headers["X-Shape"] == "json; by=json_fields"
+    assert body["success"] is True
+    assert body["model_used"] == "tone:tone-en"
+    assert (body["format"], body["sample_rate"], body["text_length"]) == ("mp3", 16_000, 12)
+    assert body["duration_seconds"] == body["duration"] > 0.3
+    assert body["cached"] is body["cache_hit"] is False
+    assert body["generation_time_ms"] == pytest.approx(1000 * body["processing_time"], abs=1)
+    rate, samples = decoded(base64.b64decode(body["audio_data"]))
+    assert (rate, len(samples) / rate) == (16_000, pytest.approx(body["duration"], abs=0.15))
+    _, without = await ask(client, text="Hello there.", response_format="json", include_audio=False)
+    assert "audio_data" not in without
+
+
+async def test_what_was_said_before_comes_from_the_cache(client):
+    first, _ = await ask(client, text=TEXT)
+    second, again = await ask(client, text=TEXT)
+    third, _ = await ask(client, text=TEXT, use_cache=False, response_format="wav")
+    assert [answer.headers["X-Cache"] for answer in (first, second, third)] == ["miss", "hit", "off"]
+    assert says(decoded(again)[1], TEXT)
+
+
+async def test_every_format_is_whole_and_streamed(client):
+    kinds = {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg", "opus": "audio/ogg", "flac": "audio/flac", "aac": "audio/aac"}
+    for path, format in itertools.product(("/synthesize", "/synthesize/stream", "/synthesize-stream"), kinds):
+        answer, data = await ask(client, path, text=TEXT, format=format)
+        assert answer.headers["content-type"] == kinds[format]
+        rate, samples = decoded(data)
+        assert says(samples, TEXT, rate)
+
+
+async def test_pcm_is_samples_and_nothing_else(client):
+    answer, data = await ask(client, "/synthesize/stream", text=TEXT, format="pcm", sample_rate=16_000)
+    assert (answer.headers["content-type"], answer.headers["X-Sample-Rate"]) == ("audio/pcm", "16000")
+    assert says(np.frombuffer(data, dtype="<i2"), TEXT, 16_000)
+
+
+async def test_a_stream_begins_before_it_ends_and_has_no_length(client):
+    async with client.post("/synthesize/stream", json={"text": "One two three. " * 40, "use_cache": False}) as answer:
+        assert "content-length" not in answer.headers
+        first = await answer.content.readexactly(44)
+        assert first[:4] + first[8:12] == b"RIFFWAVE"
+        rest = await answer.read()
+    assert len(rest) > 24_000 * 2 * 20
+
+
+async def test_the_language_is_the_one_that_is_asked_for(client):
+    answer, _ = await ask(client, text="Bonjour.", options={"language": "fr"})
+    assert (answer.headers["X-Language"], answer.headers["X-Voice"], answer.headers["X-Sample-Rate"]) == ("fr", "tone-fr", "22050")
+    answer, _ = await ask(client, text="Hallo.", voice_id="tone-de-low", response_format="wav")
+    assert (answer.headers["X-Language"], answer.headers["X-Voice"]) == ("de", "tone-de-low")
+
+
+async def test_an_id_that_stands_for_a_kind_of_voice_is_cast(client):
+    answer, _ = await ask(client, text="Hi.", voice_id="de-de-male-standard", response_format="wav")
+    assert (answer.headers["X-Language"], answer.headers["X-Voice"]) == ("de-DE", "tone-de-low")
+    answer, _ = await ask(client, text="Hi.", voice_description="a deep male voice, French")
+    assert (answer.headers["X-Language"], answer.headers["X-Voice"]) == ("fr", "tone-fr-low")
+
+
+async def test_an_engine_that_is_not_here_gives_way_and_that_is_told(client):
+    answer, body = await ask(client, text="Hi.", engine="speecht5")
+    assert answer.headers["X-Fallback"] == "speecht5"
+    assert body["fallback"] == [{"engine": "speecht5", "reason": "not installed here"}]
+    answer, body = await ask(client, text="Hi.", engine="speecht5", strict_engine=True)
+    assert (answer.status, body["code"]) == (404, "engine_unavailable")
+
+
+async def test_unknown_fields_are_warnings(client):
+    _, body = await ask(client, text="Hi.", engine="tone", colour="blue", options={"mood": 1}, emotion="happy", response_format="json")
+    assert [warning.partition(":")[0] for warning in body["warnings"]] == ["emotion", "colour", "options.mood"]
+
+
+REFUSED = [  # body, status, code, field
+    ({}, 422, "text_required", "text"),
+    ({"engine": "tone"}, 422, "text_required", "text"),
+    ({"text": "   "}, 422, "text_required", "text"),
+    ({"text": 7}, 422, "wrong_type", "text"),
+    ({"text": "a" * 5_001}, 422, "text_too_long", "text"),
+    ({"text": "a\x00b"}, 422, "bad_text", "text"),
+    ({"text": "... !"}, 422, "nothing_to_say", "text"),
+    ({"text": "<speak>Hi</speak>"}, 501, "not_supported", "text"),
+    ({"text": "a", "ssml": True}, 501, "not_supported", "ssml"),
+    ({"text": "a", "segments": [{}]}, 501, "not_supported", "segments"),
+    ({"text": "a", "language": "xx"}, 422, "unsupported_language", "language"),
+    ({"text": "a", "language": "../etc"}, 422, "bad_format", "language"),
+    ({"text": "a", "voice_id": "../../etc/passwd"}, 422, "unknown_voice", "voice_id"),
+    ({"text": "a", "engine": "parrot"}, 422, "unknown_engine", "engine"),
+    ({"text": "a", "engine": "facebook/bart-large"}, 422, "not_a_voice_model", "engine"),
+    ({"text": "a", "format": "avi"}, 422, "unsupported_value", "format"),
+    ({"text": "a", "sample_rate": 11_025}, 422, "unsupported_value", "sample_rate"),
+    ({"text": "a", "speed": 2.1}, 422, "out_of_bounds", "speed"),
+    ({"text": "a", "options": {"pitch": 0.1}}, 422, "out_of_bounds", "options.pitch"),
+    ({"text": "a", "speed": "fast"}, 422, "wrong_type", "speed"),
+    ({"text": "a", "voice_id": "tone-en", "speaker_id": "tone-fr"}, 422, "conflicting_fields", "voice_id"),
+    ({"text": "a", "input": "b"}, 422, "conflicting_fields", "text"),
+    ({"text": "a", "format": "mp3", "response_format": "wav"}, 422, "conflicting_fields", "format"),
+    ({"text": "a", "voice_description": "x" * 501}, 422, "too_long", "voice_description"),
+    ({"text": "a", "voice_clone_reference": "&&&&"}, 422, "bad_base64", "voice_clone_reference"),
+    ({"text": "a", "voice_clone_reference": "AAAA"}, 422, "bad_audio", "voice_clone_reference"),
+    ({"text": "a", "timeout": 0}, 422, "out_of_bounds", "timeout"),
+]
+
+
+@pytest.mark.parametrize("path", ["/synthesize", "/synthesize/stream"])
+async def test_bad_input_gets_a_typed_error_that_names_the_field(client, path):
+    for body, status, code, field in REFUSED:
+        answer, told = await ask(client, path, **body)
+        assert (answer.status, told["code"], told["success"]) == (status, code, False), body
+        assert told["request_id"] == answer.headers["X-Request-ID"]
+        if status == 422:
+            assert told["detail"][0]["field"] == field, body
+
+
+async def test_what_is_no_json_object_is_told_so(client):
+    for raw in (b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"text": NaN}', b"[" * 10_000):
+        async with client.post("/synthesize", data=raw) as answer:
+            assert (answer.status, (await answer.json())["code"]) == (422, "bad_json"), raw[:20]
+
+
+async def test_json_under_a_form_s_content_type_is_read(client):
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with client.post("/synthesize", data=b'{"text": "Hi."}', headers=headers) as answer:
+        assert answer.status == 200
+
+
+async def test_the_query_may_say_the_shape(client):
+    answer, _ = await ask(client, text="Hi.", params={"response_format": "json"})
+    assert answer.headers["X-Shape"] == "json; by=response_format"
+    answer, body = await ask(client, text="Hi.", response_format="mp3", params={"response_format": "json"})
+    assert (answer.status, body["code"]) == (422, "conflicting_fields")
+    answer, body = await ask(client, text="Hi.", params={"response_format": "avi"})
+    assert (answer.status, body["detail"][0]["field"]) == (422, "response_format")
+
+
+async def test_accept_decides_and_may_not_be_met(client):
+    answer, _ = await ask(client, text="Hi.", headers={"Accept": "application/json"})
+    assert answer.headers["X-Shape"] == "json; by=accept"
+    answer, _ = await ask(client, text="Hi.", speed=1.1, headers={"Accept": "audio/flac"})
+    assert answer.headers["content-type"] == "audio/flac"
+    answer, body = await ask(client, text="Hi.", format="mp3", headers={"Accept": "audio/flac"})
+    assert (answer.status, body["code"]) == (406, "not_acceptable")
+
+
+async def test_a_stream_has_no_envelope(client):
+    answer, body = await ask(client, "/synthesize/stream", text="Hi.", response_format="json")
+    assert (answer.status, body["code"]) == (422, "stream_is_bytes")
+
+
+async def test_a_batch_keeps_the_order_and_goes_on_after_an_error(client):
+    answer, body = await ask(client, "/batch_synthesize", texts=["One.", "", "Two three."], options={"format": "mp3"})
+    assert (answer.status, body["total"], body["failed"]) == (200, 3, 1)
+    assert [result["success"] for result in body["results"]] == [True, False, True]
+    assert body["results"][1]["code"] == "text_required"
+    assert [result.get("format") for result in body["results"]] == ["mp3", None, "mp3"]
+    items = [{"text": "One.", "format": "wav"}, {"text": "Deux.", "language": "fr"}]
+    _, body = await ask(client, "/batch_synthesize", items=items, options={"format": "mp3"}, parallel_processing=False)
+    assert [(result["format"], result["language"]) for result in body["results"]] == [("wav", "en"), ("mp3", "fr")]
+
+
+async def test_a_batch_that_cannot_be(client):
+    for body, status, code in [
+        ({}, 422, "field_required"),
+        ({"texts": []}, 422, "too_few"),
+        ({"texts": ["a"] * 65}, 413, "batch_too_large"),
+        ({"texts": "a"}, 422, "wrong_type"),
+        ({"texts": ["a"], "items": [{}]}, 422, "field_required"),
+    ]:
+        answer, told = await ask(client, "/batch_synthesize", **body)
+        assert (answer.status, told["code"]) == (status, code), body
+
+
+async def test_torch_s_routes_need_a_model_and_answer_json(client):
+    answer, body = await ask(client, "/tts/synthesize", text="Hi.")
+    assert (answer.status, body["detail"][0]["field"]) == (422, "model_name")
+    answer, body = await ask(client, "/tts/synthesize", text="Hi.", model_name="parrot")
+    assert (answer.status, body["code"]) == (404, "unknown_engine")
+    config = {"voice": "tone-en-low", "speed": 1.2, "output_format": "flac"}
+    answer, body = await ask(client, "/tts/generate", text="Hi.", model_name="tone", tts_config=config)
+    assert (answer.status, body["voice_id"], body["format"]) == (200, "tone-en-low", "flac")
+
+
+async def test_a_reply_that_is_not_ready_in_time_is_504(client):
+    answer, body = await ask(client, text="One two three. " * 300, timeout=0.01, response_format="wav", use_cache=False)
+    assert (answer.status, body["code"]) == (504, "timeout")
+
+
+async def test_who_hangs_up_frees_his_session(client, node):
+    with pytest.raises(asyncio.TimeoutError):
+        await client.post(
+            "/synthesize", json={"text": "One two three. " * 300, "use_cache": False}, timeout=aiohttp.ClientTimeout(total=0.1)
+        )
+    async with asyncio.timeout(2):
+        while node.sessions():  # noqa: ASYNC110 - the node tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_who_hangs_up_on_a_stream_frees_his_session(client, node):
+    async with client.post("/synthesize/stream", json={"text": "One two three. " * 300, "use_cache": False}) as answer:
+        await answer.content.readexactly(44)
+        assert node.sessions()["http"] == 1
+    async with asyncio.timeout(2):
+        while node.sessions():  # noqa: ASYNC110 - the node tells nobody
+            await asyncio.sleep(0.01)
