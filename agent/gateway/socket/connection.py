@@ -61,7 +61,7 @@ class Connection:
         self._has_session = asyncio.Event()
         self._word: Refused | None = None
         self._unasked = 0  # bytes sent since the client's end was last asked
-        self._asked = 0
+        self._sent = self._asked = 0  # messages of the session's journal, up to which this connection has sent, and asked
         wire.ends = self
         wire.bound(settings.send_queue_bytes)
 
@@ -141,21 +141,23 @@ class Connection:
         await self._has_session.wait()
         while True:
             session = self.session
-            assert session is not None
+            if session is None:  # it goes on in another connection
+                await self._ended.wait()
+                return
             session.wake.clear()
             letter = session.outbox.take()
             if letter is not None:
                 await self._send(session, letter)
             elif session.closing is not None:
                 await self._close(session.closing)
-            elif (session.journal is not None and session.journal.is_full) or not await session.pull():
-                self._ask(session)
+            elif session.is_ahead or not await session.pull():
+                self._ask()
                 await session.wake.wait()
 
     async def _send(self, session: Session, letter: Letter) -> None:
+        number = letter.number
         if letter.is_counted and session.journal is not None:
-            session.journal.add(letter.payload)
-        self._unasked += len(letter.payload)
+            number = session.journal.add(letter.payload)
         half = self._settings.stall_s / 2
         if not await self._hand_over(letter, half):
             word = session.dialect.error(Refused(*WORDS[REFUSED]), is_last=False)
@@ -163,8 +165,11 @@ class Connection:
             if not await self._hand_over(letter, half):
                 self.end(REFUSED, Refused(*WORDS[REFUSED]))
                 await self._ended.wait()
+        self._unasked += len(letter.payload)
+        if number is not None:
+            self._sent = number + 1
         if self._unasked > CONFIRM_BYTES:
-            self._ask(session)
+            self._ask()
 
     async def _hand_over(self, letter: Letter, patience: float) -> bool:
         """False when the client has not read enough for that: it can be tried again."""
@@ -188,10 +193,10 @@ class Connection:
             await self.socket.close(close.code, reason)
         await self._ended.wait()
 
-    def _ask(self, session: Session) -> None:
+    def _ask(self) -> None:
         """Where a session may go on in another connection, know what has arrived in this one."""
-        if session.journal is not None and session.journal.next != self._asked:
-            self._asked, self._unasked = session.journal.next, 0
+        if self._sent != self._asked:
+            self._asked, self._unasked = self._sent, 0
             self._wire.ping(b"%d" % self._asked)
 
     # Ending

@@ -46,7 +46,7 @@ class Native(Dialect):
         self._announced: tuple[TrackKey, str] | None = None  # whose frames these are, as far as the client knows
         self._utterances: dict[str, str] = {}  # by sentence, of those that are made and not yet sent
         self._sequence = 0
-        self.is_resumed = False
+        self._resumed_from: int | None = None
 
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         return {"type": "error", "code": refused.code, "message": refused.message, "retryable": refused.status in (429, 503)}
@@ -91,7 +91,8 @@ class Native(Dialect):
         match event:
             case Ready():
                 audio = self._format.model_dump()
-                return [Send({**message, "audio": audio, "resumed": self.is_resumed}, is_counted=False)]
+                resumed = {"resumed": self._resumed_from is not None, "from": self._resumed_from or 0}
+                return [Send({**message, "audio": audio, **resumed}, is_counted=False)]
             case Pong():
                 return [Send(message, is_counted=False)]
             case SentenceChosen():
@@ -142,7 +143,7 @@ class Native(Dialect):
             self._tracks[key] = _Track(Encoder(self._terms.rate, self._format.sample_rate, cast(Encoding, self._format.encoding)))
         return self._tracks[key]
 
-    def on_resumed(self) -> None:
-        """The client is back: it is told anew whose frames follow."""
-        self.is_resumed = True
+    def on_resumed(self, first: int) -> None:
+        """The client is back, and gets the messages from that number on. It is told anew whose frames follow."""
+        self._resumed_from = first
         self._announced = None

@@ -15,6 +15,8 @@ class Letter:
     payload: Payload
     is_counted: bool
     """Whether it belongs to the session, not to one connection alone."""
+    number: int | None = None
+    """In the journal, of one that is sent again."""
 
 
 class Outbox:
@@ -84,9 +86,11 @@ class Journal:
     def is_full(self) -> bool:
         return self._size > self._limit
 
-    def add(self, payload: Payload) -> None:
+    def add(self, payload: Payload) -> int:
+        """Its number."""
         self._kept.append(payload)
         self._size += len(payload)
+        return self.next - 1
 
     def confirm(self, number: int) -> None:
         """All before that number have been received."""
@@ -94,7 +98,7 @@ class Journal:
             self._size -= len(self._kept.popleft())
             self.first += 1
 
-    def since(self, received: int) -> Iterable[Payload]:
+    def since(self, received: int) -> Iterable[tuple[int, Payload]]:
         """What a client that has so many of them still lacks."""
         self.confirm(received)
-        return tuple(self._kept)
+        return tuple(enumerate(self._kept, self.first))

@@ -75,6 +75,11 @@ class Session:
         stage = self._place.stage if self._place is not None else None
         return len(self.outbox) > 0 or (stage is not None and not stage.is_idle)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether so much is on its way that the client's end has to say first what has arrived."""
+        return self.journal is not None and self.journal.is_full
+
     def run(self, orders: list[Order]) -> Session:
         """Carry them out. The session that goes on: another one when an earlier one is taken up again."""
         for index, order in enumerate(orders):
@@ -92,15 +97,16 @@ class Session:
     def go_on(self, orders: list[Order], received: int) -> None:
         """In a new connection: the answer first, then what the client lacks of what was sent, then what never was."""
         assert self.journal is not None and isinstance(self.dialect, Native)
+        self._hear()
         unsent = []
         while (letter := self.outbox.take()) is not None:
             unsent.append(letter)
         missed = self.journal.since(received)
-        self.dialect.on_resumed()
+        self.dialect.on_resumed(self.journal.first)
         self.closing = None
         self.run(orders)
-        for payload in missed:
-            self.outbox.put(Letter(payload, is_counted=False))
+        for number, payload in missed:
+            self.outbox.put(Letter(payload, is_counted=False, number=number))
         for letter in unsent:
             if letter.is_counted:
                 self.outbox.put(letter)
