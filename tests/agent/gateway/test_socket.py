@@ -48,46 +48,40 @@ async def say(client, dialect, text):
 DIALECTS = ("oneshot", "incremental", "speak", "native")
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-async def test_every_word_is_heard_once_in_every_dialect(address, dialect):
-    async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
-        await say(client, dialect, TEXT)
-        assert hears(client, PITCHES)
-        client.messages.clear()
-        await say(client, dialect, "Again.")
-        assert hears(client, score("Again."))
+async def test_every_word_is_heard_once_in_every_dialect(address):
+    for dialect in DIALECTS:
+        async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+            await say(client, dialect, TEXT)
+            assert hears(client, PITCHES), dialect
+            client.messages.clear()
+            await say(client, dialect, "Again.")
+            assert hears(client, score("Again.")), dialect
 
 
-@pytest.mark.parametrize(
-    ("first", "answer"),
-    [
+async def test_the_first_message_tells_the_dialect(address):
+    for first, answer in (
         ({"text": "Hello."}, "audio_chunk"),
         ({"text": "Hello.", "voice_description": "a low voice"}, "audio_chunk"),
         ({}, "sample_rate"),
         ({"type": "config", "sample_rate": 16000}, "sample_rate"),
         ({"type": "Speak", "text": "Hello."}, "model_uuid"),
         ({"type": "Flush"}, "model_uuid"),
-    ],
-)
-async def test_the_first_message_tells_the_dialect(address, first, answer):
-    async with talking(address) as client:
-        await client.send(**first)
-        assert answer in await client.next()
+    ):
+        async with talking(address) as client:
+            await client.send(**first)
+            assert answer in await client.next()
 
 
-@pytest.mark.parametrize(
-    ("offered", "selected"),
-    [
+async def test_the_subprotocol_is_answered_and_never_the_key(address):
+    for offered, selected in (
         (["voicebooth.native", "token", "secret"], "voicebooth.native"),
         (["token", "secret"], "token"),
         (["bearer", "secret"], "bearer"),
         (["voicebooth.elvish", "voicebooth.speak"], "voicebooth.speak"),
         ([], None),
-    ],
-)
-async def test_the_subprotocol_is_answered_and_never_the_key(address, offered, selected):
-    async with talking(address, subprotocols=offered or None) as client:
-        assert client.ws.subprotocol == selected
+    ):
+        async with talking(address, subprotocols=offered or None) as client:
+            assert client.ws.subprotocol == selected
 
 
 async def test_deepgram_s_path_speaks_at_once_and_in_the_telephone_s_law(address):
@@ -299,16 +293,53 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("dialect", SHAPES)
-@pytest.mark.parametrize(
-    ("data", "is_text", "code"),
-    [(b"\x00\x01", False, 1003), (b'{"text": "\xff"}', True, 1007), (b'{"text": "' + b"a" * 20_000 + b'"}', True, 1009)],
-)
-async def test_what_ends_a_connection_is_told_before_in_the_dialect_s_own_shape(hasty, dialect, data, is_text, code):
+async def test_what_ends_a_connection_is_told_before_in_the_dialect_s_own_shape(hasty, dialect):
     query = f"?dialect={dialect}" if dialect else ""
-    async with talking(hasty.addresses[0], f"/ws/synthesize{query}") as client:
-        await client.ws.send(data, text=is_text)
-        assert await client.end() == code
-        assert SHAPES[dialect](client.messages[-1])
+    for data, is_text, code in (
+        (b"\x00\x01", False, 1003),
+        (b'{"text": "\xff"}', True, 1007),
+        (b'{"text": "' + b"a" * 20_000 + b'"}', True, 1009),
+    ):
+        async with talking(hasty.addresses[0], f"/ws/synthesize{query}") as client:
+            await client.ws.send(data, text=is_text)
+            assert await client.end() == code
+            assert SHAPES[dialect](client.messages[-1])
+
+
+GARBAGE = ["[]", "null", "3", '"text"', "{", "text", "", "[" * 9_000, '{"a": NaN}']
+MESSAGES = [
+    {"type": "shout"},
+    {"type": 5, "text": "a"},
+    {"type": {"type": "Speak"}},
+    {"type": "text", "text": ["a"]},
+    {"type": "text", "text": "a\x00b"},
+    {"type": "text", "text": "a" * 5001},
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_garbage_gets_an_answer_and_the_session_goes_on(hasty, dialect):
+    address = hasty.addresses[0]
+    path = f"/ws/synthesize?dialect={dialect}"
+    async with talking(address, path) as client:
+        if dialect == "incremental":
+            await client.send()
+        for message in MESSAGES:
+            await client.send(**message)
+            word = await client.until(**{"type": "Warning" if dialect == "speak" else "error"})
+            assert word["code"]
+        if dialect == "native":
+            for raw in GARBAGE:
+                await client.ws.send(raw)
+                assert (await client.until(type="error"))["code"] in ("bad_json", "unknown_type")
+        client.messages.clear()
+        await say(client, dialect, "Still here.")
+        assert hears(client, score("Still here."))
+    for raw in GARBAGE if dialect != "native" else ():
+        async with talking(address, path) as client:
+            await client.ws.send(raw)
+            assert await client.end() == 1007
+            assert SHAPES[dialect](client.messages[-1])
 
 
 async def test_a_dialect_that_nobody_speaks_is_refused(address):
