@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 from typing import Any, Protocol, cast
 
@@ -14,6 +15,8 @@ from agent.gateway.socket.orders import BROKEN, LEAVING
 
 SCOPE = "voicebooth.wire"  # where the application finds it, among the scope's extensions
 KERNEL_BYTES = 128 << 10  # of sound that the kernel holds for a client: 2.7 s at 48 KB/s; left alone it takes megabytes
+LOG = logging.getLogger("voicebooth.websocket")
+LOG.setLevel(logging.WARNING)  # uvicorn tells each connection with its query, in which there may be a key
 CUT = 2.0  # seconds that a client has to read the last word; then the connection is gone
 
 
@@ -40,6 +43,11 @@ class Wire(WebSocketsSansIOProtocol):
        ``last_word``.
     3. :meth:`cut` ends a connection whose client does not read, at once and with everything that waited for it.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.logger = LOG
+        self.conn.logger = LOG
 
     ends: Ends | None = None
     was_closed = False

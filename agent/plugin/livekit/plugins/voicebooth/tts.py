@@ -159,6 +159,10 @@ class SynthesizeStream(tts.SynthesizeStream):
     """One utterance: text goes out as it comes in."""
 
     _tts: TTS
+    _sent = 0
+    """Texts of this utterance; a node tells by their numbers when all of it has come."""
+    _last: int | None = None
+    """The number of its last one."""
 
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         utterance = utils.shortuuid("utterance_")
@@ -172,10 +176,11 @@ class SynthesizeStream(tts.SynthesizeStream):
         line = await self._tts._line(self._conn_options.timeout)
         self._acquire_time, self._connection_reused = pool.last_acquire_time, pool.last_connection_reused
         output_emitter.start_segment(segment_id=utterance)
+        self._sent, self._last = 0, None
         is_over = False
         sending = asyncio.create_task(self._send(line, utterance, first))
         try:
-            await self._receive(line, output_emitter, sending)
+            await self._receive(line, utterance, output_emitter, sending)
             is_over = True
         except LineClosed as error:
             raise APIConnectionError(str(error)) from error
@@ -198,15 +203,19 @@ class SynthesizeStream(tts.SynthesizeStream):
                 await self._say(line, utterance, item)
             else:
                 await line.send(type="flush", utterance=utterance)
-        await line.send(type="text", text="", utterance=utterance)
-        await line.send(type="end")
+        self._last = self._sent
+        await self._text(line, utterance, "", final=True)
 
     async def _say(self, line: Line, utterance: str, text: str) -> None:
         text = text.translate(CONTROL)
         for start in range(0, len(text), TEXT_CHARACTERS):
-            await line.send(type="text", text=text[start : start + TEXT_CHARACTERS], utterance=utterance, final=False)
+            await self._text(line, utterance, text[start : start + TEXT_CHARACTERS], final=False)
 
-    async def _receive(self, line: Line, emitter: tts.AudioEmitter, sending: asyncio.Task[None]) -> None:
+    async def _text(self, line: Line, utterance: str, text: str, *, final: bool) -> None:
+        number, self._sent = self._sent, self._sent + 1
+        await line.send(type="text", text=text, utterance=utterance, stream=utterance, seq=number, final=final)
+
+    async def _receive(self, line: Line, utterance: str, emitter: tts.AudioEmitter, sending: asyncio.Task[None]) -> None:
         """Returns when all of it has come. Raises :exc:`APIError` or :exc:`LineClosed`."""
         words, heard, lost = Words(), 0.0, ""
         while True:
@@ -226,7 +235,7 @@ class SynthesizeStream(tts.SynthesizeStream):
                     lost = f"not said ({message.get('why')}): {message.get('text')}"
                 case "error":
                     raise _api_error(message)
-                case "complete":
+                case "spoken" if message.get("stream") == utterance and message.get("seq") == self._last:
                     break
         if not heard:
             if lost:
