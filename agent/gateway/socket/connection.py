@@ -15,7 +15,7 @@ from agent.gateway.socket.dialect import undecided_error
 from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Send
 from agent.gateway.socket.outbox import Letter
 from agent.gateway.socket.patience import Patience
-from agent.gateway.socket.session import Session
+from agent.gateway.socket.session import Guest, Session
 from agent.gateway.socket.wire import Wire
 
 CONFIRM_BYTES = 32 << 10  # sent, after which the client's end is asked whether it has it, though more is to come
@@ -47,9 +47,9 @@ class Connection:
     2. Every end but a normal one is preceded by an error in the dialect's own shape.
     """
 
-    def __init__(self, socket: WebSocket, wire: Wire, settings: WsSettings, host: Host, *, caller: str = "") -> None:
+    def __init__(self, socket: WebSocket, wire: Wire, settings: WsSettings, host: Host, guest: Guest) -> None:
         self.socket = socket
-        self.caller = caller
+        self.guest = guest
         self.session: Session | None = None
         self._wire = wire
         self._settings = settings

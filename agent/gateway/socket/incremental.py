@@ -8,7 +8,7 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import INCREMENTAL, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import Encoder
-from agent.gateway.socket.wishes import check_text, make_text, read_wishes
+from agent.gateway.socket.wishes import check_text, make_text, read_manner
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Flush
@@ -60,15 +60,14 @@ class Incremental(Dialect):
     def _configure(self, message: dict[str, Any]) -> list[Order]:
         if self._is_open or self._ends:
             raise Refused("stream_open", "a config comes between streams, and this one is not complete", 409)
-        wishes = read_wishes(message)
-        config = self._terms.settle(wishes)
-        self._encoder = Encoder(self._terms.rate, wishes.sample_rate or self._terms.rate)
+        manner = read_manner(message, self._terms.settle, self._terms.limits.description_chars)
+        self._encoder = Encoder(self._terms.rate, manner.sample_rate or self._terms.rate)
         self._numbers = 0
         self._forget()
         ready = {"type": "ready", "message": f"{self._terms.node} is ready", "sample_rate": self._encoder.rate}
-        if wishes.warnings:
-            ready["warnings"] = list(wishes.warnings)
-        return [Open(), Tell(config), Send(ready)]
+        if manner.warnings:
+            ready["warnings"] = list(manner.warnings)
+        return [Open(), Tell(manner.config), Send(ready)]
 
     @property
     def _utterance(self) -> str:

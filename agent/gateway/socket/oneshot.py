@@ -10,7 +10,7 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import Encoder
-from agent.gateway.socket.wishes import check_text, make_text, read_wishes
+from agent.gateway.socket.wishes import check_text, make_text, read_manner
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from pipeline.protocol import Config, Text
@@ -81,10 +81,12 @@ class OneShot(Dialect):
         is_streamed = message.get("stream", True)
         if not isinstance(is_streamed, bool):
             raise Refused("bad_field", "stream is true or false", 422, field="stream")
-        wishes = read_wishes(message)
-        config = self._terms.settle(wishes)
-        encoder = Encoder(self._terms.rate, wishes.sample_rate or self._terms.rate)
-        return _Request(id, config, make_text(text, utterance="text", stream="text", seq=0), is_streamed, encoder, wishes.warnings)
+        manner = read_manner(message, self._terms.settle, self._terms.limits.description_chars)
+        encoder = Encoder(self._terms.rate, manner.sample_rate or self._terms.rate)
+        said = make_text(text, utterance="text", stream="text", seq=0)
+        request = _Request(id, manner.config, said, is_streamed, encoder, manner.warnings)
+        request.fallback += [{"engine": engine, "reason": why} for engine, why in manner.fallback]
+        return request
 
     def _next(self) -> list[Order]:
         if not self._queue:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib.metadata import version
-from typing import Protocol
 
 from fastapi import APIRouter, WebSocket
 from fastapi.responses import JSONResponse
@@ -21,12 +21,12 @@ from agent.gateway.socket.incremental import Incremental
 from agent.gateway.socket.native import Native
 from agent.gateway.socket.oneshot import OneShot
 from agent.gateway.socket.orders import REFUSED
-from agent.gateway.socket.session import Session
+from agent.gateway.socket.session import Guest, Session
 from agent.gateway.socket.speak import Speak
 from agent.gateway.socket.wire import SCOPE, Wire
-from agent.gateway.socket.wishes import Wishes, read_object, settle
-from agent.node import Node, installed_engines
-from pipeline.protocol import Config
+from agent.gateway.socket.wishes import read_object
+from agent.gateway.speech import make_plan
+from agent.node import Node
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +34,13 @@ FULL_WAIT = 5.0  # seconds after which a client that found the door full may kno
 KINDS: dict[str, type[Dialect]] = {kind.name: kind for kind in (Native, OneShot, Incremental, Speak)}
 
 
-class Guest(Protocol):
-    """Whoever was let in."""
-
-    @property
-    def name(self) -> str: ...
-
-    def spend(self, seconds: float) -> None:
-        """So much sound was made for it."""
-
-
 class Anybody:
     """Whoever comes, where nobody asks."""
 
     name = ""
+
+    def check(self) -> None:
+        """It never has had enough."""
 
     def spend(self, seconds: float) -> None:
         """It costs nothing."""
@@ -68,13 +61,11 @@ class Door:
         self._node = node
         self._admit = admit
         self._settings = node.settings
-        self._connections: dict[Connection, Session | None] = {}
-        self._guests: dict[Connection, Guest] = {}
+        self._connections: set[Connection] = set()
         self._named: dict[str, Session] = {}  # sessions that may be taken up again, connected or not
         self._lost: dict[str, asyncio.TimerHandle] = {}  # those of them whose client is away, until they are given up
         self._closing: set[asyncio.Task[None]] = set()
         self._version = version("voicebooth")
-        self._engines = installed_engines()
 
     @property
     def sessions(self) -> int:
@@ -84,6 +75,8 @@ class Door:
     async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
         """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
         try:
+            if self._node.is_draining:
+                raise Refused("draining", "this node is about to end", 503, retry_after=FULL_WAIT)
             if self.sessions >= self._settings.limits.sessions:
                 raise Refused("at_capacity", f"{self.sessions} sessions are open, and no more may be", 503, retry_after=FULL_WAIT)
             guest = await self._admit(socket)
@@ -96,13 +89,12 @@ class Door:
             await socket.accept(answer(socket.scope["subprotocols"]))
         except (ClientDisconnected, OSError):
             return
-        connection = Connection(socket, wire, self._settings.ws, self, caller=guest.name)
-        self._connections[connection] = None
-        self._guests[connection] = guest
+        connection = Connection(socket, wire, self._settings.ws, self, guest)
+        self._connections.add(connection)
         try:
             await self._run(connection, dialect)
         finally:
-            del self._connections[connection], self._guests[connection]
+            self._connections.discard(connection)
             session = connection.session
             if session is not None and session.name and connection.was_lost and session.closing is None:
                 self._keep(session)
@@ -127,7 +119,7 @@ class Door:
         settings = self._settings
         terms = Terms(
             rate=self._node.studio.rate,
-            settle=self._settle,
+            settle=partial(make_plan, self._node),
             fresh=lambda: secrets.token_hex(16),
             node=settings.node.name,
             version=self._version,
@@ -136,18 +128,13 @@ class Door:
             limits=settings.limits,
             stream=settings.stream,
         )
-        session = Session(
+        return Session(
             self._node,
             KINDS[dialect](terms),
+            connection.guest,
             settings.ws.send_queue_bytes,
-            resume=lambda fresh, name, received: self._resume(connection, fresh, name),
-            spend=self._guests[connection].spend,
+            resume=partial(self._resume, connection),
         )
-        session.caller = connection.caller
-        return session
-
-    def _settle(self, wishes: Wishes) -> Config:
-        return settle(wishes, self._node.studio, self._engines)
 
     # Sessions that go on
 
@@ -155,7 +142,7 @@ class Door:
         found = self._named.get(name)
         if found is fresh:
             return fresh
-        if fresh.name or (found is not None and found.caller != fresh.caller):
+        if fresh.name or (found is not None and found.guest.name != fresh.guest.name):
             found = None
         if found is None:
             if not fresh.name:

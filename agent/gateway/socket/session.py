@@ -5,20 +5,40 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
+from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import Dialect
 from agent.gateway.socket.native import Native
-from agent.gateway.socket.orders import Close, Hush, Open, Order, Refuse, Resume, Send, Tell
+from agent.gateway.socket.orders import REFUSED, Close, Hush, Open, Order, Refuse, Resume, Send, Tell
 from agent.gateway.socket.outbox import Journal, Letter, Outbox
 from agent.node import Node
 from pipeline.events import Event
 from pipeline.playout import PlayoutBuffer
+from pipeline.protocol import AnyMessage, Text
 from pipeline.speaker import Caption, TrackKey
 from pipeline.stage import Stage
 
 CLIENT = "client"  # the one sender of a session's stage
 PIECE = 0.2  # seconds of sound sent at a time: small enough that a cancel finds little on its way
+
+
+class Guest(Protocol):
+    """Whoever was let in."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self) -> None:
+        """Before more is said to it. Raises :exc:`Refused` while it has had enough."""
+
+    def spend(self, seconds: float) -> None:
+        """So much sound was made for it."""
+
+
+class Resumption(Protocol):
+    def __call__(self, session: Session, name: str) -> Session:
+        """The session of that name, or this one under it."""
 
 
 class Place:
@@ -44,10 +64,8 @@ class Place:
 class Session:
     """Carries out what the dialect decides, and tells the dialect what the stage does, each in order. On the node's loop."""
 
-    def __init__(
-        self, node: Node, dialect: Dialect, limit: int, *, resume: Callable[[Session, str, int], Session], spend: Callable[[float], None]
-    ) -> None:
-        """``resume(session, name, received)`` gives the session of that name, or this one under it. ``spend`` counts seconds of sound."""
+    def __init__(self, node: Node, dialect: Dialect, guest: Guest, limit: int, *, resume: Resumption) -> None:
+        """``limit``: bytes that may wait to be sent, or to be confirmed."""
         self.dialect = dialect
         self.outbox = Outbox(limit)
         self.wake = asyncio.Event()
@@ -57,11 +75,10 @@ class Session:
         self.closing: Close | None = None
         """Set when the connection is to end, once everything has been sent."""
         self.name = ""
-        self.caller = ""
+        self.guest = guest
         self._node = node
         self._limit = limit
         self._resume = resume
-        self._spend = spend
         self._loop = asyncio.get_running_loop()
         self._place: Place | None = None
         self._news: deque[Event | Caption] = deque()  # told while something else is being decided; bounded by what a stage tells at once
@@ -84,7 +101,7 @@ class Session:
         """Carry them out. The session that goes on: another one when an earlier one is taken up again."""
         for index, order in enumerate(orders):
             if isinstance(order, Resume):
-                found = self._resume(self, order.session, order.received)
+                found = self._resume(self, order.session)
                 if found is not self:
                     found.go_on(orders[index + 1 :], order.received)
                     return found
@@ -123,7 +140,7 @@ class Session:
             case Open():
                 self._open()
             case Tell() if stage is not None:
-                stage.on_message(CLIENT, order.message)
+                self._tell(stage, order.message)
             case Refuse() if stage is not None:
                 stage.on_refused(CLIENT, order.error)
             case Hush() if self._place is not None:
@@ -131,6 +148,16 @@ class Session:
                     buffer.hush()
             case Close():
                 self.closing = order
+
+    def _tell(self, stage: Stage, message: AnyMessage) -> None:
+        if isinstance(message, Text) and message.text:
+            try:
+                self.guest.check()
+            except Refused as refused:
+                self._put(Send(self.dialect.error(refused, is_last=True)))
+                self.closing = Close(REFUSED, refused.code)
+                return
+        stage.on_message(CLIENT, message)
 
     def _put(self, order: Send) -> None:
         message = order.message
@@ -178,6 +205,7 @@ class Session:
 
     async def pull(self) -> bool:
         """Turn the next piece of sound, or the cues before it, into messages. False when there is neither."""
+        self._hear()  # of a sentence before its sound
         buffers = list(self._place.buffers.items()) if self._place is not None else []
         for index in range(len(buffers)):
             key, buffer = buffers[(self._turn + index) % len(buffers)]
@@ -189,7 +217,7 @@ class Session:
                 await asyncio.sleep(0)  # what the cues lead to is told now
                 self._hear()
             else:
-                self._spend(len(sound.samples) / buffer.sample_rate)
+                self.guest.spend(len(sound.samples) / buffer.sample_rate)
                 self.run(self.dialect.on_sound(key, sound))
             return True
         return False

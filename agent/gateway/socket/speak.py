@@ -9,7 +9,8 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import SPEAK, Dialect, Terms
 from agent.gateway.socket.orders import LEAVING, NORMAL, REFUSED, Close, Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, Encoder
-from agent.gateway.socket.wishes import Wishes, check_rate, check_text, make_text
+from agent.gateway.socket.wishes import ANY_TEXT, check_rate, check_text, make_text
+from agent.gateway.wanted import Wanted
 from pipeline.events import Dropped, Event, Failure, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Config
@@ -59,19 +60,25 @@ class Speak(Dialect):
 
     def _configure(self, encoding: str, rate: str | None, model: str | None) -> None:
         if encoding not in ENCODINGS:
-            raise Refused("bad_field", f"encoding is one of {', '.join(ENCODINGS)}", 422, field="encoding")
+            raise Refused("unsupported_value", f"encoding: one of {', '.join(ENCODINGS)}", 422, field="encoding")
         usual = self._terms.rate if encoding == "linear16" else TELEPHONE
         hertz = usual if rate is None else next((known for known in RATES if str(known) == rate), rate)
         self._encoder = Encoder(self._terms.rate, check_rate(hertz, RATES), encoding)
+        self._config = self._cast(model)
+
+    def _cast(self, model: str | None) -> Config:
+        """A model is a voice, or an engine."""
         try:
-            self._config = self._terms.settle(Wishes(voice=model))
+            return self._terms.settle(Wanted(ANY_TEXT, voice=model or "")).config
         except Refused as refused:
             if refused.code != "unknown_voice":
                 raise
-            try:
-                self._config = self._terms.settle(Wishes(engine=model))
-            except Refused:
-                raise Refused(refused.code, refused.message.replace("voice_id", "model"), 422, field="model") from None
+            voices = refused.message.partition("there are: ")[2]
+        try:
+            return self._terms.settle(Wanted(ANY_TEXT, engine=model or "")).config
+        except Refused as refused:
+            words = f"model: neither a voice nor an engine; there are: {voices}"
+            raise Refused("unknown_voice", words, 422, field="model") from refused
 
     def _take(self, message: dict[str, Any], now: float) -> list[Order]:
         kind = message.get("type")

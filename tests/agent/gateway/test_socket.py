@@ -1,14 +1,19 @@
 import asyncio
 import json
+import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from agent.config import Settings
 from agent.gateway.app import make_app
+from agent.gateway.errors import Refused
 from agent.gateway.serving import Doors
+from agent.gateway.socket.routes import routes
 from agent.node import Node
 from bench.hearing import tones
 from tests.agent.gateway.socket.client import talking
@@ -346,3 +351,65 @@ async def test_a_dialect_that_nobody_speaks_is_refused(address):
     async with talking(address, "/ws/synthesize?dialect=elvish") as client:
         assert await client.end() == 1008
         assert client.messages[-1]["code"] == "bad_field"
+
+
+PAGES = [("README.md", "<!-- websocket: a test runs this -->"), ("docs/websocket.md", "<!-- tested: this runs as it stands")]
+
+
+@pytest.mark.parametrize(("page", "mark"), PAGES)
+async def test_what_the_pages_show_runs_as_it_stands(address, page, mark, tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[3] / page).read_text(encoding="utf-8")
+    code = text.partition(mark)[2].partition("```python\n")[2].partition("```")[0].replace("127.0.0.1:8003", address.partition("//")[2])
+    monkeypatch.chdir(tmp_path)
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(exec, compile(code, page, "exec"), {"__name__": "__main__"})
+    with wave.open(str(tmp_path / "hello.wav")) as file:
+        heard = tones(np.frombuffer(file.readframes(file.getnframes()), dtype="<i2"), 24_000)
+    assert len(heard) in (4, 7) and capsys.readouterr().out
+
+
+class Poor:
+    """A caller who has had enough after a second of sound."""
+
+    name = "poor"
+    heard = 0.0
+
+    def check(self):
+        if self.heard > 1.0:
+            raise Refused("rate_limit", "more than a minute may hold", 429, retry_after=30)
+
+    def spend(self, seconds):
+        self.heard += seconds
+
+
+async def test_who_has_had_enough_is_told_and_sent_away(node):
+    async def admit(socket):
+        return Poor()
+
+    app = FastAPI()
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        for dialect in DIALECTS:
+            async with talking(doors.addresses[0], f"/ws/synthesize?dialect={dialect}") as client:
+                await say(client, dialect, "One two three four five six.")
+                if dialect == "oneshot":
+                    await client.send(text="One more.")
+                elif dialect == "speak":
+                    await client.send(type="Speak", text="One more.")
+                else:
+                    await client.send(type="text", text="One more.")
+                assert await client.end() == 1008
+                assert client.messages[-1]["code"] == "rate_limit" and SHAPES[dialect](client.messages[-1])
+
+
+async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
+    async def admit(socket):
+        raise Refused("unauthorized", "a key is needed", 401)
+
+    app = FastAPI()
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"

@@ -1,13 +1,15 @@
 """Dialects without a socket: orders as a client would see them, and a stage that says what a test wants."""
 
 import itertools
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 
 from agent.gateway.settings import LimitSettings, StreamSettings, WsSettings
 from agent.gateway.socket.dialect import Terms
 from agent.gateway.socket.orders import Close, Open, Send, Tell
-from agent.gateway.socket.wishes import settle
+from agent.gateway.speech import make_plan
 from engines.base import Voice
 from pipeline.chain import primary
 from pipeline.playout import Sound
@@ -19,11 +21,10 @@ TRACK = TrackKey("booth", "en")
 
 
 class Here:
-    """Two voices, and nobody else."""
+    """A studio with two voices."""
 
-    offers = {
-        "tone": (Voice("tone-en", "tone", "en-US", RATE, gender="female"), Voice("tone-fr", "tone", "fr-FR", RATE, gender="male")),
-    }
+    offers = {"tone": (Voice("tone-en", "tone", "en-US", RATE, gender="female"), Voice("tone-fr", "tone", "fr-FR", RATE, gender="male"))}
+    status = ()
 
     def languages(self):
         return ("en", "fr")
@@ -32,11 +33,14 @@ class Here:
         return primary(language) in self.languages()
 
 
-def terms(query=None, *, ws=None, rate=RATE, here=None, **limits):
+NODE = SimpleNamespace(studio=Here(), is_draining=False, settings=SimpleNamespace(node=SimpleNamespace(languages=("en",))))
+
+
+def terms(query=None, *, ws=None, rate=RATE, **limits):
     numbers = itertools.count()
     return Terms(
         rate=rate,
-        settle=lambda wishes: settle(wishes, here or Here(), ("tone", "piper")),
+        settle=partial(make_plan, NODE),
         fresh=lambda: f"id-{next(numbers)}",
         query=query or {},
         ws=ws or WsSettings(),

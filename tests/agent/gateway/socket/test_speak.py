@@ -36,9 +36,9 @@ def test_the_query_fixes_how_it_sounds(query, size):
 @pytest.mark.parametrize(
     ("query", "code"),
     [
-        ({"encoding": "mp3"}, "bad_field"),
-        ({"sample_rate": "22050"}, "bad_field"),
-        ({"sample_rate": "x"}, "bad_field"),
+        ({"encoding": "mp3"}, "unsupported_value"),
+        ({"sample_rate": "22050"}, "unsupported_value"),
+        ({"sample_rate": "x"}, "unsupported_value"),
         ({"model": "nobody"}, "unknown_voice"),
     ],
 )
