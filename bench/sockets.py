@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from bench.passages import LENGTHS, of_length
 from bench.processes import Process, running, voice_model
@@ -98,11 +98,15 @@ class Client:
         return one
 
     async def listen(self) -> None:
-        async for message in self.socket:
-            if isinstance(message, bytes):
-                self.asked[self._speaking].on_sound(np.frombuffer(message, dtype=np.int16), time.monotonic())
-            else:
-                self._on_event(json.loads(message))
+        try:
+            await self.socket.send('{"type": "hello"}')  # else the node takes it for somebody who has nothing to say
+            async for message in self.socket:
+                if isinstance(message, bytes):
+                    self.asked[self._speaking].on_sound(np.frombuffer(message, dtype=np.int16), time.monotonic())
+                else:
+                    self._on_event(json.loads(message))
+        except ConnectionClosedError as error:
+            self.problems.append(str(error))
 
     def _on_event(self, event: dict[str, str]) -> None:
         match event["type"]:
