@@ -193,14 +193,19 @@ class Node:
 
         ``door``: the family under which it is counted. ``report``: where its figures go, when not to the node's.
         """
+        stage = self.open_session(outlet, door=door, report=report)
+        try:
+            yield stage
+        finally:
+            await self.close_stage(stage.name)
+
+    def open_session(self, outlet: Outlet, *, door: str = "own", report: Report | None = None) -> Stage:
+        """The same, for a client whose end comes later; :meth:`close_stage` is owed."""
         name = f"session-{next(self._numbers)}"
         stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report or self.report)
         self._stages[name] = stage
         self._doors[name] = door
-        try:
-            yield stage
-        finally:
-            await self.close_stage(name)
+        return stage
 
     def sessions(self) -> Counter[str]:
         """How many places take text now, by door."""

@@ -127,6 +127,12 @@ def doors(quick: Quick = False, check: Check = False, keep: Keep = None, seed: S
     _measure([partial(_doors, quick, seed)], keep=_kept(keep, quick), check=check)
 
 
+@app.command()
+def sockets(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1) -> None:
+    """What the WebSocket door adds to an engine's own first sound; a hundred sessions at once, client and node on the same cores."""
+    _measure([partial(_sockets, quick, seed)], keep=_kept(keep, quick), check=check)
+
+
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
     """`engine`, `latency`, `pauses`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
@@ -219,6 +225,12 @@ def _rooms(quick: bool, seed: int, url: str, number: int | None, duty: float | N
     plan = dataclasses.replace(rooms.QUICK if quick else rooms.Plan(), seed=seed, engine=engine)
     plan = dataclasses.replace(plan, rooms=number or plan.rooms, duty=duty or plan.duty, seconds=seconds or plan.seconds)
     return asyncio.run(rooms.run(plan, url))
+
+
+def _sockets(quick: bool, seed: int) -> results.Result:
+    from bench import sockets
+
+    return asyncio.run(sockets.run(dataclasses.replace(sockets.QUICK if quick else sockets.Plan(), seed=seed)))
 
 
 def _kept(keep: bool | None, quick: bool) -> bool:

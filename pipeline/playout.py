@@ -70,6 +70,7 @@ class PlayoutBuffer:
         self._speaking = ""  # the sentence whose sound is being read
         self._frozen = False
         self._dry_since: float | None = None
+        self._heard_until = 0.0
         self.underruns = 0
         """How often a sentence that had begun ran dry."""
 
@@ -77,6 +78,11 @@ class PlayoutBuffer:
     def in_hand(self) -> float:
         """Seconds of sound that are made and not yet read."""
         return self._in_hand_samples / self.sample_rate
+
+    def lasts(self, now: float) -> float:
+        """Seconds until the listener runs dry: what is in hand, and what was given away faster than it can be heard."""
+        given = 0.0 if self.is_live else max(0.0, self._heard_until - now)
+        return self.in_hand + given
 
     @property
     def is_empty(self) -> bool:
@@ -111,11 +117,44 @@ class PlayoutBuffer:
             parts, cues = self._take(count)
             read = sum(map(len, parts))
             self._note_dryness(read, count, now)
+            self._give(read, now)
         for cue in cues:
             self._on_cue(cue, now)
         if not parts:
             return None
         return np.concatenate([*parts, np.zeros(count - read, dtype=np.int16)]) if read < count or len(parts) > 1 else parts[0]
+
+    def take(self, count: int, now: float) -> Sound | None:
+        """For a door that sends sound as data: at most ``count`` samples, of one sentence and of nothing between two cues.
+
+        Cues pass alone, and then this gives None: what follows from them can be told before the sound behind them is taken. The end
+        of what was taken back is not given: whoever gets data silences it himself. Nothing that was taken can be brought back.
+        """
+        with self._lock:
+            if self._frozen:
+                return None
+            self._tail = NO_SAMPLES
+            cues, sound = [], None
+            while self._items and isinstance(self._items[0], Cue):
+                cues.append(self._items[0])
+                self._pass(self._items[0])
+                self._items.popleft()
+            if self._items and not cues:
+                sound = self._next_sound(count)
+                self._played.clear()
+                self._kept_samples = 0
+                self._give(len(sound.samples), now)
+        for cue in cues:
+            self._on_cue(cue, now)
+        return sound
+
+    def hush(self) -> None:
+        """Whoever gets data has thrown away what he had not heard yet."""
+        self._heard_until = 0.0
+
+    def _give(self, count: int, now: float) -> None:
+        if count and not self.is_live:
+            self._heard_until = max(self._heard_until, now) + count / self.sample_rate
 
     def _take(self, count: int) -> tuple[list[Samples], list[Cue]]:
         parts, cues = [], []
@@ -124,19 +163,27 @@ class PlayoutBuffer:
             self._tail = self._tail[count:]
             count -= len(parts[0])
         while self._items and (count or isinstance(self._items[0], Cue)):
-            item = self._items.popleft()
+            item = self._items[0]
             if isinstance(item, Cue):
                 cues.append(item)
                 self._pass(item)
+                self._items.popleft()
                 continue
-            if len(item.samples) > count:
-                self._items.appendleft(Sound(item.sentence, item.samples[count:]))
-                item = Sound(item.sentence, item.samples[:count])
-            parts.append(item.samples)
-            count -= len(item.samples)
-            self._in_hand_samples -= len(item.samples)
-            self._keep(item)
+            sound = self._next_sound(count)
+            parts.append(sound.samples)
+            count -= len(sound.samples)
         return parts, cues
+
+    def _next_sound(self, count: int) -> Sound:
+        """At most ``count`` samples of what comes first, which is sound."""
+        item = self._items.popleft()
+        assert isinstance(item, Sound)
+        if len(item.samples) > count:
+            self._items.appendleft(Sound(item.sentence, item.samples[count:]))
+            item = Sound(item.sentence, item.samples[:count])
+        self._in_hand_samples -= len(item.samples)
+        self._keep(item)
+        return item
 
     def _pass(self, cue: Cue) -> None:
         if cue.kind in ("start", "end"):
@@ -177,6 +224,7 @@ class PlayoutBuffer:
             self._tail = self._fade(self._speaking)
             self._played.clear()
             self._kept_samples, self._speaking, self._dry_since = 0, "", None
+            self._heard_until = 0.0  # what was given away is silenced, too
         self._items = deque(item for item in self._items if not is_taken(item.sentence))
         self._in_hand_samples = sum(len(item.samples) for item in self._items if isinstance(item, Sound))
         return cut

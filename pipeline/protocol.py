@@ -45,6 +45,10 @@ class Hello(Message):
 
     type: Literal["hello"] = "hello"
     protocol: int = VERSION
+    session: Name | None = None
+    """On a WebSocket: made anew by the client for what shall go on after a lost connection; a secret between the two."""
+    received: Annotated[int, Field(ge=0, lt=SEQ_LIMIT)] = 0
+    """Messages of that session that it has, but for ``ready`` and ``pong``."""
 
 
 class AudioFormat(Message):

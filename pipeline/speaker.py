@@ -409,17 +409,18 @@ class _Timing:
         self._first = turn.sentence.completed + speaker._studio.budget(turn.sentence.wish)
 
     def due(self) -> float:
-        return max(self._first, self._loop.time() + self._speaker.buffer.in_hand)
+        now = self._loop.time()
+        return max(self._first, now + self._speaker.buffer.lasts(now))
 
     @property
     def track(self) -> Track:
         return self._speaker._track
 
     def in_hand(self) -> float:
-        return self._speaker.buffer.in_hand
+        return self._speaker.buffer.lasts(self._loop.time())
 
     def window(self, cost: float) -> float:
-        in_hand, live = self._speaker.buffer.in_hand, self._speaker._studio.lanes.live
+        in_hand, live = self.in_hand(), self._speaker._studio.lanes.live
         if live <= 1:
             return min(in_hand, LARGEST_WINDOW)
         if not self._turn.samples and not in_hand:

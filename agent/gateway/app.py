@@ -29,6 +29,7 @@ from agent.gateway.openai import SpeechRequest
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
 from agent.gateway.slots import Slots
+from agent.gateway.socket import routes as sockets
 from agent.gateway.traffic import Traffic
 from agent.node import Node
 
@@ -75,6 +76,7 @@ def make_app(node: Node) -> FastAPI:
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
+    app.include_router(sockets.routes(node))
     app.include_router(operation.routes(node, pulse, slots, traffic))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
     app.include_router(later.routes())

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from agent.gateway.connection import Connection
 from agent.gateway.settings import ServerSettings, WsSettings
+from agent.gateway.socket.wire import Wire
 
 BACKLOG = 512  # connections that wait to be taken: a burst of clients that all come at once
 LAST_ANSWERS = 1.0  # seconds for answers that are on their way when the door closes: Ctrl-C promises an end within 2
@@ -46,10 +47,10 @@ class Doors:
         config = uvicorn.Config(
             app,
             http=Connection,
-            ws="websockets-sansio",
+            ws=Wire,
             ws_max_size=ws.message_bytes,
             ws_ping_interval=ws.keepalive_s,
-            ws_ping_timeout=ws.stall_s,
+            ws_ping_timeout=ws.stall_s + ws.keepalive_s,  # who does not read answers no ping either, and is to be told which it was
             ws_per_message_deflate=False,  # sound does not get smaller, and each connection would keep 300 KB for trying
             lifespan="on",
             log_config=None,

@@ -65,6 +65,8 @@ class LimitSettings:
     """Seconds that one session may last; 0 for any time."""
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
+    sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
+    """WebSocket sessions at once, those included whose client may still come back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class WsSettings:
     """Bytes that wait for a client to read them; more are not made."""
     message_bytes: Annotated[int, Field(ge=1_024, le=1 << 28)] = 4 << 20
     """Bytes of a message."""
+    resume_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
+    """Seconds for which a session whose connection was lost waits for its client."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,3 +197,43 @@ def test_cut_back_takes_the_cues_of_what_is_gone_and_leaves_other_sentences(list
     buffer.write("c", sound(1, 10))
     assert buffer.cut_back("c", 99) == 10
     assert buffer.in_hand == 10 / RATE
+
+
+def test_sound_as_data_comes_sentence_by_sentence_and_cues_before_what_follows_them(listener):
+    buffer = listener.buffer
+    buffer.is_live = False
+    listener.say("a", sound(1, 30))
+    listener.say("b", sound(2, 10))
+    taken = []
+    while not buffer.is_empty:
+        piece = buffer.take(20, 0.0)
+        taken.append((piece.sentence, len(piece.samples)) if piece else list(listener.cues))
+    starts = [("start", "a"), ("end", "a"), ("start", "b"), ("end", "b")]
+    assert taken == [starts[:1], ("a", 20), ("a", 10), starts[:3], ("b", 10), starts]
+    assert buffer.take(20, 0.0) is None
+
+
+def test_what_was_given_away_faster_than_it_is_heard_is_still_in_hand(listener):
+    buffer = listener.buffer
+    buffer.write("a", sound(1, 1500))
+    assert buffer.lasts(10.0) == pytest.approx(1.5)
+    buffer.is_live = False
+    buffer.take(1000, 10.0)
+    assert (buffer.in_hand, buffer.lasts(10.0), buffer.lasts(10.4)) == pytest.approx((0.5, 1.5, 1.1))
+    buffer.take(500, 10.4)
+    assert buffer.lasts(11.0) == pytest.approx(0.5)
+    assert buffer.lasts(12.0) == 0.0
+    buffer.write("b", sound(1, 1000))
+    buffer.take(1000, 20.0)
+    buffer.hush()
+    assert buffer.lasts(20.0) == 0.0
+
+
+def test_what_is_taken_back_while_it_is_given_away_leaves_nothing(listener):
+    buffer = listener.buffer
+    buffer.is_live = False
+    listener.say("a", sound(1, 100))
+    assert buffer.take(50, 0.0) is None
+    buffer.take(50, 0.0)
+    assert buffer.retract({"a"}).seconds == pytest.approx(0.05)
+    assert buffer.take(50, 0.0) is None and buffer.is_empty and buffer.lasts(0.0) == 0.0

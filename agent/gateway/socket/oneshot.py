@@ -1,0 +1,163 @@
+"""The one-shot dialect: a message is an utterance, answered by chunks of sound and one last word."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from agent.gateway.errors import Refused
+from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
+from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
+from agent.gateway.socket.sound import Encoder
+from agent.gateway.socket.wishes import check_text, make_text, read_manner
+from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
+from pipeline.playout import Sound
+from pipeline.protocol import Config, Text
+from pipeline.speaker import TrackKey
+
+REQUEST_ID_CHARACTERS = 128
+TYPES = (None, "text", "synthesize")  # of a message that says text
+
+
+@dataclass(slots=True)
+class _Request:
+    """One utterance, from its message to its last word."""
+
+    id: str
+    config: Config
+    text: Text
+    is_streamed: bool
+    encoder: Encoder
+    warnings: tuple[str, ...]
+    sent: int = 0
+    sequence: int = 0
+    kept: bytearray = field(default_factory=bytearray)
+    """The whole sound of one that is not streamed."""
+    model: str = ""
+    ttft: float | None = None
+    fallback: list[dict[str, str]] = field(default_factory=list)
+    problem: Refused | None = None
+
+
+class OneShot(Dialect):
+    """Utterances are answered in the order in which they came; each gets exactly one message with ``is_final``."""
+
+    name: ClassVar[str] = ONESHOT
+    keepalive: ClassVar[dict[str, Any] | None] = {"type": "keepalive"}
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__(terms)
+        self._queue: deque[_Request] = deque()
+        self._current: _Request | None = None
+
+    def error(self, refused: Refused, *, is_last: bool, request: str | None = None) -> dict[str, Any]:
+        found = {"type": "error", "message": refused.message, "code": refused.code, "field": refused.field, "is_final": True}
+        return {name: value for name, value in {**found, "request_id": request}.items() if value is not None}
+
+    def _take(self, message: dict[str, Any], now: float) -> list[Order]:
+        kind = message.get("type")
+        if kind == "keepalive":
+            return []
+        if kind == "cancel":
+            return self._cancel()
+        id = message.get("request_id")
+        id = id if isinstance(id, str) and 0 < len(id) <= REQUEST_ID_CHARACTERS and id.isprintable() else self._terms.fresh()
+        try:
+            if kind not in TYPES:
+                raise Refused("unknown_message", f"type: there is no message of type {str(kind)[:40]!r}", 422, field="type")
+            if len(self._queue) >= self._terms.ws.max_queued:
+                most = self._terms.ws.max_queued
+                raise Refused("queue_full", f"{most} utterances wait already: wait for an is_final", 429, retry_after=1.0)
+            self._queue.append(self._read(message, id))
+        except Refused as refused:
+            return [Send(self.error(refused, is_last=False, request=id))]
+        return self._next() if self._current is None else []
+
+    def _read(self, message: dict[str, Any], id: str) -> _Request:
+        text = check_text(message, self._terms.text_characters)
+        if not text.strip():
+            raise Refused("text_required", "text is blank", 422, field="text")
+        is_streamed = message.get("stream", True)
+        if not isinstance(is_streamed, bool):
+            raise Refused("bad_field", "stream is true or false", 422, field="stream")
+        manner = read_manner(message, self._terms.settle, self._terms.limits.description_chars)
+        encoder = Encoder(self._terms.rate, manner.sample_rate or self._terms.rate)
+        said = make_text(text, utterance="text", stream="text", seq=0)
+        request = _Request(id, manner.config, said, is_streamed, encoder, manner.warnings)
+        request.fallback += [{"engine": engine, "reason": why} for engine, why in manner.fallback]
+        return request
+
+    def _next(self) -> list[Order]:
+        if not self._queue:
+            self._current = None
+            return []
+        self._current = self._queue.popleft()
+        return [Open(), Tell(self._current.config), Tell(self._current.text)]
+
+    def _cancel(self) -> list[Order]:
+        self._queue.clear()
+        self._current = None
+        return [Open(), Hush(), Send({"type": "cancelled"})]
+
+    def on_event(self, event: Event, now: float) -> list[Order]:
+        request = self._current
+        if request is None:
+            return []
+        match event:
+            case SentenceChosen():
+                request.model = request.model or f"{event.engine}:{event.voice}"
+            case SpeechStarted():
+                request.ttft = event.ttft if request.ttft is None else request.ttft
+            case Switched():
+                request.fallback.append({"engine": event.old, "reason": event.why})
+            case Dropped(why="nothing_to_say"):
+                pass
+            case Dropped():
+                request.problem = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)
+            case Failure():
+                request.problem = Refused(event.code, event.message, 503 if event.retryable else 500)
+                return self._finish(request)
+            case Spoken():
+                return self._finish(request)
+        return []
+
+    def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
+        return self._chunks(self._current, self._current.encoder.feed(sound.samples)) if self._current is not None else []
+
+    def _chunks(self, request: _Request, pcm: bytes) -> list[Order]:
+        request.sent += len(pcm)
+        if not request.is_streamed:
+            request.kept += pcm
+            return []
+        most = self._terms.stream.chunk_bytes & ~1  # whole samples
+        orders: list[Order] = []
+        for start in range(0, len(pcm), most):
+            chunk = {"audio_chunk": to_base64(pcm[start : start + most]), "sample_rate": request.encoder.rate, "sequence": request.sequence}
+            orders.append(Send({**chunk, "is_final": False}))
+            request.sequence += 1
+        return orders
+
+    def _finish(self, request: _Request) -> list[Order]:
+        orders = self._chunks(request, request.encoder.flush())
+        if request.problem is None and not request.sent:
+            request.problem = Refused("nothing_to_say", "text holds nothing that could be said", 422, field="text")
+        if request.problem is not None:
+            orders.append(Send(self.error(request.problem, is_last=False, request=request.id)))
+        else:
+            orders.append(Send(self._last_word(request)))
+        return [*orders, *(self._next() or [Open()])]
+
+    def _last_word(self, request: _Request) -> dict[str, Any]:
+        word: dict[str, Any] = {
+            "audio_chunk": to_base64(bytes(request.kept)),
+            "sample_rate": request.encoder.rate,
+            "sequence": request.sequence,
+            "is_final": True,
+            "duration_seconds": round(request.encoder.seconds(request.sent), 3),
+            "model_used": request.model,
+            "ttfa_ms": None if request.ttft is None else round(request.ttft * 1000),
+            "fallback": request.fallback,
+            "request_id": request.id,
+        }
+        return {**word, "warnings": list(request.warnings)} if request.warnings else word

@@ -1,0 +1,194 @@
+"""The WebSocket door: `/ws/synthesize` and `/v1/speak`, who is let in, and the sessions that may be taken up again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import APIRouter, WebSocket
+from fastapi.responses import JSONResponse
+from uvicorn.protocols.utils import ClientDisconnected
+
+from agent.gateway.errors import Refused
+from agent.gateway.socket import dialect as dialects
+from agent.gateway.socket.connection import Connection
+from agent.gateway.socket.dialect import Dialect, Terms, answer, named, spoken_in
+from agent.gateway.socket.incremental import Incremental
+from agent.gateway.socket.native import Native
+from agent.gateway.socket.oneshot import OneShot
+from agent.gateway.socket.orders import REFUSED
+from agent.gateway.socket.session import Guest, Session
+from agent.gateway.socket.speak import Speak
+from agent.gateway.socket.wire import SCOPE, Wire
+from agent.gateway.socket.wishes import read_object
+from agent.gateway.speech import make_plan
+from agent.node import Node
+
+log = logging.getLogger(__name__)
+
+FULL_WAIT = 5.0  # seconds after which a client that found the door full may knock again
+KINDS: dict[str, type[Dialect]] = {kind.name: kind for kind in (Native, OneShot, Incremental, Speak)}
+
+
+class Anybody:
+    """Whoever comes, where nobody asks."""
+
+    name = ""
+
+    def check(self) -> None:
+        """It never has had enough."""
+
+    def spend(self, seconds: float) -> None:
+        """It costs nothing."""
+
+
+Admit = Callable[[WebSocket], Awaitable[Guest]]
+"""Lets in or raises :exc:`Refused` with the HTTP status of the refused upgrade."""
+
+
+async def admit_anybody(socket: WebSocket) -> Guest:
+    return Anybody()
+
+
+class Door:
+    """All WebSocket sessions of a node. On its loop."""
+
+    def __init__(self, node: Node, admit: Admit = admit_anybody) -> None:
+        self._node = node
+        self._admit = admit
+        self._settings = node.settings
+        self._connections: set[Connection] = set()
+        self._named: dict[str, Session] = {}  # sessions that may be taken up again, connected or not
+        self._lost: dict[str, asyncio.TimerHandle] = {}  # those of them whose client is away, until they are given up
+        self._closing: set[asyncio.Task[None]] = set()
+        self._version = version("voicebooth")
+
+    @property
+    def sessions(self) -> int:
+        """How many there are, those included whose client may still come back."""
+        return len(self._connections) + len(self._lost)
+
+    async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
+        """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
+        try:
+            if self._node.is_draining:
+                raise Refused("draining", "this node is about to end", 503, retry_after=FULL_WAIT)
+            if self.sessions >= self._settings.limits.sessions:
+                raise Refused("at_capacity", f"{self.sessions} sessions are open, and no more may be", 503, retry_after=FULL_WAIT)
+            guest = await self._admit(socket)
+        except Refused as refused:
+            await socket.send_denial_response(JSONResponse(refused.body(secrets.token_hex(16)), refused.status, headers=refused.headers))
+            return
+        wire = socket.scope["extensions"][SCOPE]
+        assert isinstance(wire, Wire)
+        try:
+            await socket.accept(answer(socket.scope["subprotocols"]))
+        except (ClientDisconnected, OSError):
+            return
+        connection = Connection(socket, wire, self._settings.ws, self, guest)
+        self._connections.add(connection)
+        try:
+            await self._run(connection, dialect)
+        finally:
+            self._connections.discard(connection)
+            session = connection.session
+            if session is not None and session.name and connection.was_lost and session.closing is None:
+                self._keep(session)
+            elif session is not None:
+                self._forget(session)
+
+    async def _run(self, connection: Connection, dialect: str | None) -> None:
+        socket = connection.socket
+        try:
+            chosen = dialect or named(socket.scope["subprotocols"], socket.query_params)
+        except Refused as refused:
+            connection.end(REFUSED, refused)
+            return
+        await connection.run(chosen)
+
+    # For connections
+
+    def choose(self, connection: Connection, first: str) -> str:
+        return spoken_in(read_object(first))
+
+    def begin(self, connection: Connection, dialect: str) -> Session:
+        settings = self._settings
+        terms = Terms(
+            rate=self._node.studio.rate,
+            settle=partial(make_plan, self._node),
+            fresh=lambda: secrets.token_hex(16),
+            node=settings.node.name,
+            version=self._version,
+            query=dict(connection.socket.query_params),
+            ws=settings.ws,
+            limits=settings.limits,
+            stream=settings.stream,
+        )
+        return Session(
+            self._node,
+            KINDS[dialect](terms),
+            connection.guest,
+            settings.ws.send_queue_bytes,
+            resume=partial(self._resume, connection),
+        )
+
+    # Sessions that go on
+
+    def _resume(self, connection: Connection, fresh: Session, name: str) -> Session:
+        found = self._named.get(name)
+        if found is fresh:
+            return fresh
+        if fresh.name or (found is not None and found.guest.name != fresh.guest.name):
+            found = None
+        if found is None:
+            if not fresh.name:
+                self._named[name] = fresh
+                fresh.open_journal(name)
+            return fresh
+        lost = self._lost.pop(name, None)
+        if lost is not None:
+            lost.cancel()
+        for other in self._connections:
+            if other.session is found and other is not connection:
+                other.session = None
+                other.end(REFUSED, Refused("taken_over", "this session goes on in another connection", 409))
+        self._close(fresh)
+        return found
+
+    def _keep(self, session: Session) -> None:
+        """Its client may come back."""
+        wait = self._settings.ws.resume_s
+        self._lost[session.name] = asyncio.get_running_loop().call_later(wait, self._give_up, session)
+
+    def _give_up(self, session: Session) -> None:
+        self._lost.pop(session.name, None)
+        self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        if self._named.get(session.name) is session:
+            del self._named[session.name]
+        self._close(session)
+
+    def _close(self, session: Session) -> None:
+        task = asyncio.create_task(session.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def routes(node: Node, admit: Admit = admit_anybody) -> APIRouter:
+    door = Door(node, admit)
+    router = APIRouter()
+
+    @router.websocket("/ws/synthesize")
+    async def synthesize(socket: WebSocket) -> None:
+        await door.serve(socket)
+
+    @router.websocket("/v1/speak")
+    async def speak(socket: WebSocket) -> None:
+        await door.serve(socket, dialects.SPEAK)
+
+    return router

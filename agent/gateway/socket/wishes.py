@@ -1,0 +1,88 @@
+"""What a client's message asks for beside its text: read by the schema of all contracts, and settled by who is here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.gateway.clone import decode
+from agent.gateway.effects import Effects
+from agent.gateway.errors import Refused
+from agent.gateway.fields import SpeechBody, not_supported, parse_object
+from agent.gateway.speech import Plan
+from agent.gateway.wanted import Wanted, read
+from pipeline.protocol import Config, ProtocolError, Text, parse
+
+OPTIONS_RATE = 22_050  # hertz, for those who send a block `options` without a rate
+OWN = ("type", "text", "input", "request_id", "stream")  # of a message, beside what it asks for
+ANY_TEXT = "a"  # the schema wants one; a session's text is judged as it comes
+MARKUP = "<speak"
+
+Settle = Callable[[Wanted], Plan]
+"""Names who will speak, or raises :exc:`Refused` with the field that cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a session speaks."""
+
+    config: Config
+    sample_rate: int | None = None
+    """Hertz; None: as the node has it."""
+    fallback: tuple[tuple[str, str], ...] = ()
+    """Engines that were asked for and are not here, each with the reason."""
+    warnings: tuple[str, ...] = ()
+    """What was asked for and has no effect, in words."""
+
+
+def read_object(raw: str) -> dict[str, Any]:
+    """A client's message. Raises :exc:`Refused`."""
+    return parse_object(raw.encode("utf-8", "surrogatepass"))
+
+
+def read_manner(message: Mapping[str, Any], settle: Settle, description: int) -> Manner:
+    """``description``: characters that one may have. Raises :exc:`Refused`, naming the field."""
+    fields = {name: value for name, value in message.items() if name not in OWN}
+    wanted = read(SpeechBody.check({**fields, "text": ANY_TEXT}), characters=len(ANY_TEXT), description=description)
+    warnings = []
+    if wanted.reference:
+        decode(wanted.reference)
+        if not wanted.may_fall_back:
+            raise Refused("clone_unavailable", "no voice is taken from recordings over WebSocket", 503, field="voice_clone_reference")
+        warnings.append("voice_clone_reference: no voice is taken from recordings over WebSocket; another one speaks")
+    plan = settle(wanted)
+    if plan.effects != Effects():
+        warnings.append("pitch, energy, compression, enhancement: without effect over WebSocket")
+    rate = wanted.sample_rate or (OPTIONS_RATE if wanted.has_options else None)
+    return Manner(plan.config, rate, plan.fallback, (*plan.warnings, *warnings))
+
+
+def check_rate(value: object, rates: Iterable[int]) -> int:
+    known = tuple(rates)
+    if isinstance(value, bool) or not isinstance(value, int) or value not in known:
+        raise Refused("unsupported_value", f"sample_rate: one of {', '.join(map(str, known))}", 422, field="sample_rate")
+    return value
+
+
+def check_text(message: Mapping[str, Any], most: int) -> str:
+    """The field ``text``, which may be a part of something: at most so many characters, and no markup. Raises :exc:`Refused`."""
+    text = message.get("text")
+    if not isinstance(text, str):
+        raise Refused("text_required", "text: a string is needed", 422, field="text")
+    if len(text) > most:
+        raise Refused("text_too_long", f"text: at most {most} characters, these are {len(text)}", 422, field="text")
+    if text.lstrip()[: len(MARKUP)].lower() == MARKUP:
+        raise not_supported("SSML is not understood yet: send plain text", field="text")
+    return text
+
+
+def make_text(text: str, **fields: Any) -> Text:
+    """A message for the stage, held to the protocol's own rules. Raises :exc:`Refused`."""
+    try:
+        made = parse(json.dumps({"type": "text", "text": text, **fields}).encode())
+    except ProtocolError as error:
+        raise Refused("bad_text" if error.event.code == "bad_json" else error.event.code, error.event.message, 422, field="text") from error
+    assert isinstance(made, Text)
+    return made

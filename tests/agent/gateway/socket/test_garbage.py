@@ -1,0 +1,112 @@
+"""Whatever a client sends, each dialect answers in its own shape and goes on, or says why it ends."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.gateway.socket.incremental import Incremental
+from agent.gateway.socket.native import Native
+from agent.gateway.socket.oneshot import OneShot
+from agent.gateway.socket.orders import Refuse, Send, Tell
+from agent.gateway.socket.speak import Speak
+from pipeline.events import Complete, Dropped, Failure, SentenceChosen, SentenceFinished, SpeechStarted, Spoken, Switched
+from pipeline.speaker import Caption
+from tests.agent.gateway.socket.scene import TRACK, closed, sent, sound, terms
+
+WORDS = ["Hello.", "", " ", "<speak>", "a" * 5001, "\x00", "\ud800", "default", "tone-en", "en", "xx", "native", "1", "text"]
+TYPES = [
+    "Speak",
+    "Flush",
+    "Clear",
+    "Close",
+    "KeepAlive",
+    "config",
+    "cancel",
+    "flush",
+    "end_of_stream",
+    "keepalive",
+    "text",
+    "hello",
+    "end",
+    "ping",
+]
+NAMES = [
+    *("type", "text", "voice_id", "voice", "speaker_id", "language", "engine", "speed", "pitch", "sample_rate", "stream", "request_id"),
+    *("options", "voice_clone_reference", "strict_engine", "audio", "seq", "utterance", "final", "session", "received", "revision"),
+]
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(WORDS) | st.text(max_size=20)
+values = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=3), max_leaves=6
+)
+objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
+typed = st.builds(lambda kind, rest: {**rest, "type": kind}, st.sampled_from(TYPES), objects)
+raw = (
+    st.one_of(typed, objects, values).map(json.dumps)
+    | st.text(max_size=30)
+    | st.sampled_from(["[" * 100_000, "1" * 5000, '{"a":NaN}', "\ufeff{}"])
+)
+events = st.sampled_from(
+    [
+        SentenceChosen("s1", "text", "Hello.", "tone", "tone-en", False),
+        SpeechStarted("s1", "text", 0.1, 0.1, "tone"),
+        SentenceFinished("s1", "text"),
+        Switched("s1", "piper", "tone", "slow"),
+        Spoken("text", 0),
+        Spoken("text", 5),
+        Dropped("text", "Hello.", "failed"),
+        Dropped("text", "", "nothing_to_say"),
+        Failure("unknown_language", "language: nobody"),
+        Complete(),
+    ]
+)
+steps = st.lists(raw | events | st.just(sound()) | st.just(Caption(TRACK, "s1", "Hello", False)), max_size=12)
+
+
+def is_error(message, dialect):
+    if not isinstance(message, dict):
+        return False
+    if dialect is Speak:
+        return message["type"] in ("Error", "Warning") and bool(message["description"]) and bool(message["code"])
+    mark = {OneShot: "is_final", Incremental: "recoverable", Native: "retryable"}[dialect]
+    return message.get("type") == "error" and bool(message["message"]) and bool(message["code"]) and mark in message
+
+
+@pytest.mark.parametrize("kind", [OneShot, Incremental, Speak, Native])
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_nothing_that_comes_breaks_a_dialect(kind, steps):
+    dialect = kind(terms())
+    dialect.on_open(0.0)
+    for now, step in enumerate(steps):
+        if isinstance(step, str):
+            orders = dialect.on_text(step, float(now))
+        elif isinstance(step, Caption):
+            orders = dialect.on_caption(step)
+        elif hasattr(step, "samples"):
+            orders = dialect.on_sound(TRACK, step)
+        else:
+            orders = dialect.on_event(step, float(now))
+        for message in sent(orders):
+            if isinstance(message, dict):
+                json.dumps(message).encode()
+        if closed(orders) and closed(orders) != [1000]:
+            ends = [order for order in orders if isinstance(order, Send)]
+            assert is_error(ends[-1].message, kind)
+            return
+
+
+@pytest.mark.parametrize("kind", [OneShot, Incremental, Speak, Native])
+@settings(max_examples=100, deadline=None)
+@given(objects.filter(lambda message: message.get("type") not in TYPES))
+def test_a_message_of_no_known_type_is_never_met_with_silence(kind, message):
+    dialect = kind(terms())
+    dialect.on_open(0.0)
+    orders = dialect.on_text(json.dumps(message), 0.0)
+    assert [order for order in orders if isinstance(order, Send | Tell | Refuse)]
+
+
+def test_an_error_is_known_by_its_dialect():
+    assert is_error({"type": "Error", "description": "d", "code": "c"}, Speak)
+    assert not is_error({"type": "error", "message": "m", "code": "c"}, OneShot)

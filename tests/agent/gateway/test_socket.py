@@ -1,0 +1,415 @@
+import asyncio
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from agent.config import Settings
+from agent.gateway.app import make_app
+from agent.gateway.errors import Refused
+from agent.gateway.serving import Doors
+from agent.gateway.socket.routes import routes
+from agent.node import Node
+from bench.hearing import tones
+from tests.agent.gateway.socket.client import talking
+from tests.e2e.conftest import score
+
+TEXT = "Good morning, everybody. It is nine"
+PITCHES = [*score("Good morning, everybody."), *score("It is nine")]
+
+
+def hears(client, pitches, rate=24_000):
+    heard = client.pitches(rate)
+    return len(heard) == len(pitches) and np.allclose(heard, pitches, rtol=0.02)
+
+
+async def say(client, dialect, text):
+    """In a dialect's own words; returns when all of it has come."""
+    match dialect:
+        case "oneshot":
+            await client.send(text=text)
+            return await client.until(is_final=True)
+        case "incremental":
+            await client.send()
+            await client.until(type="ready")
+            for start in range(0, len(text), 7):
+                await client.send(text=text[start : start + 7])
+            await client.send(type="end_of_stream")
+            return await client.until(type="complete")
+        case "speak":
+            await client.send(type="Speak", text=text)
+            await client.send(type="Flush")
+            return await client.until(type="Flushed")
+        case "native":
+            await client.send(type="text", text=text, utterance="u")
+            return await client.until(type="speech_finished", utterance="u")
+
+
+DIALECTS = ("oneshot", "incremental", "speak", "native")
+
+
+async def test_every_word_is_heard_once_in_every_dialect(address):
+    for dialect in DIALECTS:
+        async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+            await say(client, dialect, TEXT)
+            assert hears(client, PITCHES), dialect
+            client.messages.clear()
+            await say(client, dialect, "Again.")
+            assert hears(client, score("Again.")), dialect
+
+
+async def test_the_first_message_tells_the_dialect(address):
+    for first, answer in (
+        ({"text": "Hello."}, "audio_chunk"),
+        ({"text": "Hello.", "voice_description": "a low voice"}, "audio_chunk"),
+        ({}, "sample_rate"),
+        ({"type": "config", "sample_rate": 16000}, "sample_rate"),
+        ({"type": "Speak", "text": "Hello."}, "model_uuid"),
+        ({"type": "Flush"}, "model_uuid"),
+    ):
+        async with talking(address) as client:
+            await client.send(**first)
+            assert answer in await client.next()
+
+
+async def test_the_subprotocol_is_answered_and_never_the_key(address):
+    for offered, selected in (
+        (["voicebooth.native", "token", "secret"], "voicebooth.native"),
+        (["token", "secret"], "token"),
+        (["bearer", "secret"], "bearer"),
+        (["voicebooth.elvish", "voicebooth.speak"], "voicebooth.speak"),
+        ([], None),
+    ):
+        async with talking(address, subprotocols=offered or None) as client:
+            assert client.ws.subprotocol == selected
+
+
+async def test_deepgram_s_path_speaks_at_once_and_in_the_telephone_s_law(address):
+    async with talking(address, "/v1/speak?encoding=mulaw") as client:
+        assert (await client.next())["type"] == "Metadata"
+        await say(client, "speak", "Hello there.")
+        whole = len(score("Hello there.")) and len(client.pcm)
+        assert whole == pytest.approx(8000 * 0.9, rel=0.3)
+        await client.send(type="Close")
+        assert await client.end() == 1000
+
+
+async def test_sound_comes_at_the_rate_that_was_asked_for(address):
+    async with talking(address) as client:
+        await client.send(text=TEXT, sample_rate=8000)
+        last = await client.until(is_final=True)
+        assert hears(client, PITCHES, 8000)
+        assert last["duration_seconds"] == pytest.approx(len(client.pcm) / 16_000, abs=0.001)
+
+
+async def test_a_cancel_is_silence_and_the_next_text_is_heard(address):
+    async with talking(address, "/ws/synthesize?dialect=native") as client:
+        await client.send(type="text", text="One two three. " * 300, utterance="long")
+        await client.until(type="speech_started")
+        await client.send(type="cancel")
+        await client.until(type="speech_finished", interrupted=True)
+        client.messages.clear()
+        await say(client, "native", "Afterwards.")
+        assert hears(client, score("Afterwards."))
+
+
+async def test_no_frame_of_what_was_cleared_follows_the_answer(address):
+    async with talking(address, "/v1/speak") as client:
+        await client.send(type="Speak", text="One two three. " * 100)
+        await client.send(type="Flush")
+        while not isinstance(await client.next(), bytes):
+            pass
+        await client.send(type="Clear")
+        await client.until(type="Cleared", sequence_id=1)
+        client.messages.clear()
+        await say(client, "speak", "Afterwards.")
+        assert hears(client, score("Afterwards."))
+
+
+async def test_words_are_told_where_they_begin_in_the_sound(address):
+    async with talking(address, "/ws/synthesize?dialect=native") as client:
+        await say(client, "native", "Good morning everybody.")
+        words = [message for message in client.objects if message["type"] == "caption"]
+        assert [word["text"] for word in words] == ["Good", " morning", " everybody."]
+        assert [word["position_ms"] for word in words] == [0, 280, 740]  # 60 ms a character at most 600, and 40 between words
+
+
+# Connections that end
+
+
+async def test_a_session_goes_on_in_the_next_connection_and_nothing_is_lost_or_said_twice(address):
+    path, text = "/ws/synthesize?dialect=native", "One two three four five six. " * 40
+    async with talking(address, path) as whole:
+        await say(whole, "native", text)
+    pcm, received, is_over = b"", 0, False
+    for attempt in range(50):
+        async with talking(address, path) as client:
+            await client.send(type="hello", session="a-secret-of-mine", received=received)
+            ready = await client.next()
+            assert (ready["type"], ready["resumed"]) == ("ready", attempt > 0)
+            if not attempt:
+                await client.send(type="text", text=text, utterance="u", stream="s", seq=0)
+            else:
+                assert ready["last"]["s"]["held"] == 0
+            assert ready["from"] == received
+            while (message := await client.next()) is not None:
+                received += 1
+                is_over = isinstance(message, dict) and message["type"] == "speech_finished"
+                if is_over:
+                    break
+                if not received % 37:
+                    client.ws.transport.abort()  # whatever was on its way is lost; what has arrived is read to its end
+            pcm += client.pcm
+            if is_over:
+                break
+    assert attempt > 3
+    assert len(pcm) == pytest.approx(len(whole.pcm), abs=2_000)
+    again = [tone.pitch for tone in tones(np.frombuffer(pcm, dtype="<i2"), 24_000)]
+    assert len(again) == 240 and np.allclose(again, whole.pitches(), rtol=0.02)
+
+
+async def test_a_session_whose_client_stays_away_is_given_up():
+    settings = Settings.model_validate({"selection": {"fallback_chain": ["tone"]}, "server": {"ports": [0]}, "ws": {"resume_s": 0.1}})
+    async with Node(settings) as node, Doors(make_app(node), settings.server, settings.ws) as doors:
+        await node.ready()
+        async with talking(doors.addresses[0], "/ws/synthesize?dialect=native") as client:
+            await client.send(type="hello", session="mine")
+            await client.send(type="text", text="One two three. " * 300)
+            await client.until(type="speech_started")
+            client.ws.transport.abort()
+        async with asyncio.timeout(5):
+            while node._stages:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+
+
+async def test_a_session_belongs_to_the_connection_that_took_it_up_last(address):
+    path = "/ws/synthesize?dialect=native"
+    async with talking(address, path) as first, talking(address, path) as second:
+        for client in (first, second):
+            await client.send(type="hello", session="mine")
+            await client.until(type="ready")
+        assert await first.end() == 1008
+        assert first.messages[-1]["code"] == "taken_over"
+        await say(second, "native", "Still here.")
+        assert hears(second, score("Still here."))
+
+
+async def test_a_disconnect_ends_everything_that_was_asked(address, node):
+    for dialect in DIALECTS:
+        async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+            match dialect:
+                case "incremental":
+                    await client.send()
+                    await client.send(text="One two three. " * 300)
+                case "speak":
+                    await client.send(type="Speak", text="One two three. " * 100)
+                case _:
+                    await client.send(type="text", text="One two three. " * 300)
+            await client.next()
+            client.ws.transport.abort()
+    async with asyncio.timeout(5):
+        while node._stages:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def hasty():
+    """A door that has little patience and little room."""
+    settings = Settings.model_validate(
+        {
+            "selection": {"fallback_chain": ["tone"]},
+            "server": {"ports": [0]},
+            "ws": {
+                "first_message_s": 1,
+                "idle_s": 2,
+                "keepalive_s": 1,
+                "stall_s": 1,
+                "send_queue_bytes": 65_536,
+                "message_bytes": 10_000,
+            },
+            "limits": {"sessions": 2},
+        }
+    )
+    async with Node(settings) as node:
+        await node.ready()
+        async with Doors(make_app(node), settings.server, settings.ws) as doors:
+            yield doors
+
+
+async def test_who_says_nothing_at_all_is_told_and_sent_away(hasty):
+    async with talking(hasty.addresses[0]) as silent, talking(hasty.addresses[0], "/ws/synthesize?dialect=incremental") as idle:
+        await idle.send()
+        assert await silent.end() == 1008
+        assert silent.messages[-1]["code"] == "no_first_message"
+        assert await idle.end() == 1000
+        assert {"type": "keepalive"} in idle.messages
+
+
+async def test_a_full_door_says_when_to_come_back(hasty):
+    address = hasty.addresses[0]
+    async with talking(address) as one, talking(address) as two:
+        await one.send()
+        await two.send()
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address.replace("http", "ws", 1) + "/ws/synthesize")
+        assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"] == "5"
+        assert json.loads(refused.value.response.body)["code"] == "at_capacity"
+
+
+async def test_a_server_that_ends_says_so(hasty):
+    async with talking(hasty.addresses[0], "/ws/synthesize?dialect=native") as client:
+        await client.send(type="hello")
+        await client.until(type="ready")
+        closing = asyncio.create_task(hasty.aclose())
+        assert await client.end() == 1001
+        assert (client.messages[-1]["code"], client.messages[-1]["retryable"]) == ("draining", True)
+        await closing
+
+
+async def test_a_client_that_does_not_read_stops_its_own_sound_is_told_and_cut_off(hasty):
+    address = hasty.addresses[0]
+    async with talking(address, "/ws/synthesize?dialect=native", max_queue=1) as slow:
+        for n in range(6):
+            await slow.send(type="text", text="One two three four five six seven. " * 140, utterance=f"u{n}")
+        await slow.next()
+        await asyncio.sleep(0.5)
+        async with talking(address, "/ws/synthesize?dialect=oneshot") as other:  # nobody else notices
+            async with asyncio.timeout(1):
+                await say(other, "oneshot", "Hello.")
+        await asyncio.sleep(1.0)
+        assert await slow.end() in (1008, None)
+        assert len(slow.pcm) < 4_000_000  # what kernels hold; all of it would be 50 MB
+        assert [message for message in slow.objects if message.get("code") == "slow_reader"]
+
+
+SHAPES = {
+    "oneshot": lambda m: m["type"] == "error" and m["is_final"] is True and m["message"] and m["code"],
+    "incremental": lambda m: m["type"] == "error" and m["recoverable"] is False and m["message"] and m["code"],
+    "speak": lambda m: m["type"] == "Error" and m["description"] and m["code"],
+    "native": lambda m: m["type"] == "error" and m["code"] and m["message"],
+    "": lambda m: m["type"] == "error" and m["message"] and m["code"] and m["is_final"],
+}
+
+
+@pytest.mark.parametrize("dialect", SHAPES)
+async def test_what_ends_a_connection_is_told_before_in_the_dialect_s_own_shape(hasty, dialect):
+    query = f"?dialect={dialect}" if dialect else ""
+    for data, is_text, code in (
+        (b"\x00\x01", False, 1003),
+        (b'{"text": "\xff"}', True, 1007),
+        (b'{"text": "' + b"a" * 20_000 + b'"}', True, 1009),
+    ):
+        async with talking(hasty.addresses[0], f"/ws/synthesize{query}") as client:
+            await client.ws.send(data, text=is_text)
+            assert await client.end() == code
+            assert SHAPES[dialect](client.messages[-1])
+
+
+GARBAGE = ["[]", "null", "3", '"text"', "{", "text", "", "[" * 9_000, '{"a": NaN}']
+MESSAGES = [
+    {"type": "shout"},
+    {"type": 5, "text": "a"},
+    {"type": {"type": "Speak"}},
+    {"type": "text", "text": ["a"]},
+    {"type": "text", "text": "a\x00b"},
+    {"type": "text", "text": "a" * 5001},
+]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_garbage_gets_an_answer_and_the_session_goes_on(hasty, dialect):
+    address = hasty.addresses[0]
+    path = f"/ws/synthesize?dialect={dialect}"
+    async with talking(address, path) as client:
+        if dialect == "incremental":
+            await client.send()
+        for message in MESSAGES:
+            await client.send(**message)
+            word = await client.until(**{"type": "Warning" if dialect == "speak" else "error"})
+            assert word["code"]
+        if dialect == "native":
+            for raw in GARBAGE:
+                await client.ws.send(raw)
+                assert (await client.until(type="error"))["code"] in ("bad_json", "unknown_type")
+        client.messages.clear()
+        await say(client, dialect, "Still here.")
+        assert hears(client, score("Still here."))
+    for raw in GARBAGE if dialect != "native" else ():
+        async with talking(address, path) as client:
+            await client.ws.send(raw)
+            assert await client.end() == 1007
+            assert SHAPES[dialect](client.messages[-1])
+
+
+async def test_a_dialect_that_nobody_speaks_is_refused(address):
+    async with talking(address, "/ws/synthesize?dialect=elvish") as client:
+        assert await client.end() == 1008
+        assert client.messages[-1]["code"] == "bad_field"
+
+
+PAGES = [("README.md", "<!-- websocket: a test runs this -->"), ("docs/websocket.md", "<!-- tested: this runs as it stands")]
+
+
+@pytest.mark.parametrize(("page", "mark"), PAGES)
+async def test_what_the_pages_show_runs_as_it_stands(address, page, mark, tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[3] / page).read_text(encoding="utf-8")
+    code = text.partition(mark)[2].partition("```python\n")[2].partition("```")[0].replace("127.0.0.1:8003", address.partition("//")[2])
+    monkeypatch.chdir(tmp_path)
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(exec, compile(code, page, "exec"), {"__name__": "__main__"})
+    with wave.open(str(tmp_path / "hello.wav")) as file:
+        heard = tones(np.frombuffer(file.readframes(file.getnframes()), dtype="<i2"), 24_000)
+    assert len(heard) in (4, 7) and capsys.readouterr().out
+
+
+class Poor:
+    """A caller who has had enough after a second of sound."""
+
+    name = "poor"
+    heard = 0.0
+
+    def check(self):
+        if self.heard > 1.0:
+            raise Refused("rate_limit", "more than a minute may hold", 429, retry_after=30)
+
+    def spend(self, seconds):
+        self.heard += seconds
+
+
+async def test_who_has_had_enough_is_told_and_sent_away(node):
+    async def admit(socket):
+        return Poor()
+
+    app = FastAPI()
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        for dialect in DIALECTS:
+            async with talking(doors.addresses[0], f"/ws/synthesize?dialect={dialect}") as client:
+                await say(client, dialect, "One two three four five six.")
+                if dialect == "oneshot":
+                    await client.send(text="One more.")
+                elif dialect == "speak":
+                    await client.send(type="Speak", text="One more.")
+                else:
+                    await client.send(type="text", text="One more.")
+                assert await client.end() == 1008
+                assert client.messages[-1]["code"] == "rate_limit" and SHAPES[dialect](client.messages[-1])
+
+
+async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
+    async def admit(socket):
+        raise Refused("unauthorized", "a key is needed", 401)
+
+    app = FastAPI()
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")
+    assert refused.value.response.status_code == 401
+    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
