@@ -15,6 +15,7 @@ from typing import Any, Self, cast, get_args
 from agent.config import Settings, SettingsError, cache_folder, own_section
 from agent.pump import Pump
 from agent.recorder import Recorder
+from engines.aliases import meaning
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
 from pipeline.chain import Chain
@@ -127,7 +128,7 @@ class Node:
         level = logging.WARNING if is_chain_set(settings) else logging.DEBUG
         for name, why in self._left_out.items():
             log.log(level, "engine %s is left out: %s", name, why)
-        self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes))
+        self.studio = Studio(engines, Chain(settings.chain), Lanes(settings.lanes), meaning=meaning)
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 

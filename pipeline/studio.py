@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, Samples, Voice
-from pipeline.chain import Candidate, Chain, find_voice, primary
+from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes, NoLane, StepGivenUp
 from pipeline.loudness import TARGET, gain_for
@@ -36,7 +36,13 @@ PROBE = 10.0  # seconds in which a voice that rests must have said a sentence of
 RETRY, LONGEST_RETRY = 5.0, 300.0  # seconds until an engine that could not be loaded is tried again: twice as long each time, up to that
 UNLOADING = 30.0  # seconds in which those who speak with an engine may finish their sentences before it is unloaded
 LOOK = 0.05  # seconds between two looks whether they have
+MOST_MEANT = 500  # wishes whose meaning is remembered: ids times languages that one node is asked for
 MOST_MIXED = 64  # voices that were asked for by name and are no engine's own, the latest ones: a name may be a stranger's
+
+
+Meaning = Callable[[str, Iterable[Voice], str], tuple[str, str] | None]
+"""What an id means that is no voice's, for a text in that language: the id of one of these voices and a tier, each may be empty; None
+when it means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,18 @@ class Studio:
         *,
         rate: int = 24_000,
         level: float | None = TARGET,
+        meaning: Meaning = lambda id, voices, language: None,
     ) -> None:
-        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are."""
+        """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are.
+
+        ``meaning``: of ids under which voices may be asked for besides their own.
+        """
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
         self._mixed: dict[str, Voice] = {}
+        self._meaning = meaning
+        self._meant: dict[tuple[str, str, str], tuple[str, str] | None] = {}
         self.chain = chain
         self._gains: dict[tuple[str, str], float] = {}
         self._level = level
@@ -102,7 +114,10 @@ class Studio:
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
-        return self.chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
+        if wish.budget is not None:
+            return wish.budget
+        voice, tier = self._mean(wish)
+        return TIERS[tier] if tier else self.chain.budget(self.offers, voice)
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -114,7 +129,10 @@ class Studio:
         return self._offers
 
     def has_voice(self, id: str) -> bool:
-        """Whether somebody here speaks with it. Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``)."""
+        """Whether it may be asked for: it is somebody's own, or means a kind of voice, whose nearest one speaks then.
+
+        Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``).
+        """
         if id in self._mixed and self._mixed[id].engine in self._offers:
             self._mixed[id] = self._mixed.pop(id)  # the latest one, now
             return True
@@ -127,7 +145,20 @@ class Studio:
                     self._forget(self._mixed.pop(next(iter(self._mixed))))
                 self._offer()
                 return True
-        return False
+        return bool(id) and self._meaning(id, (), "") is not None
+
+    def _mean(self, wish: Wish) -> tuple[str, str]:
+        """Id of the voice that is meant, and the tier that was asked for; each may be empty."""
+        asked = wish.voice, wish.language, wish.engine
+        if asked not in self._meant:
+            if len(self._meant) >= MOST_MEANT:
+                self._meant.clear()
+            offered = [voice for voices in self._offers.values() for voice in voices]
+            is_own = not wish.voice or find_voice(wish.voice, offered) is not None
+            mine = [voice for voice in offered if voice.engine == wish.engine]
+            found = None if is_own else self._meaning(wish.voice, mine or offered, wish.language)
+            self._meant[asked] = found
+        return self._meant[asked] or (wish.voice, "")
 
     def _offer(self) -> None:
         """A new object whenever there is another voice: as long as it is the same one, the chain remembers who can say what."""
@@ -136,6 +167,7 @@ class Studio:
             if voice.engine in offers:
                 offers[voice.engine] += (voice,)
         self._offers = offers
+        self._meant.clear()
 
     def _forget(self, voice: Voice) -> None:
         """Else what strangers ask for would fill the memory."""
@@ -307,8 +339,9 @@ class Studio:
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
+        voice, _ = self._mean(wish)
         candidates = self.chain.candidates(
-            self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
+            self.offers, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
             who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"

@@ -410,3 +410,41 @@ def test_voices_that_were_mixed_go_with_their_engine():
         await made.aclose()
 
     run(go())
+
+
+# Ids that mean a kind of voice
+
+
+KINDS = {"sarah": "premium", "anybody": ""}
+
+
+def kinds(id, voices, language):
+    """The second of the voices; who speaks for no voice in particular is nobody's."""
+    return (([voice.id for voice in voices] + ["", ""])[1], KINDS[id]) if id in KINDS else None
+
+
+class Two(Scripted):
+    def voices(self):
+        return tuple(dataclasses.replace(super(Two, self).voices()[0], id=f"{self.name}-{number}") for number in range(2))
+
+
+def test_an_id_that_means_a_kind_of_voice_is_spoken_by_the_nearest_and_its_tier_gives_the_budget():
+    async def go():
+        made = Studio([Two("first"), Two("second")], Chain(ChainSettings(order=("first", "second"))), virtual_lanes(), meaning=kinds)
+        await made.load()
+        assert made.has_voice("sarah") and not made.has_voice("Donald") and not made.has_voice("")
+        for wish, voice, budget in (
+            (Wish("en", voice="sarah"), "first-1", 0.4),
+            (Wish("en", voice="anybody"), "first-1", 0.25),
+            (Wish("en", voice="sarah", engine="second"), "second-1", 0.4),
+            (Wish("en", voice="sarah", budget=0.1), "first-1", 0.1),
+            (Wish("en", voice="second-0"), "second-0", 0.25),
+            (Wish("en"), "first-0", 0.25),
+        ):
+            assert (await collect(made, "Hello.", wish, Provided()))[0].voice.id == voice
+            assert made.budget(wish) == budget
+        await made.unload_engine("first")
+        assert (await collect(made, "Hello.", Wish("en", voice="sarah"), Provided()))[0].voice.id == "second-1"
+        await made.aclose()
+
+    run(go())
