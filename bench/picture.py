@@ -1,4 +1,4 @@
-"""The kept results as one picture."""
+"""The kept results as pictures."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.results import Result, Table
+from bench.results import Piece, Result, Table
 
-NAME = "latency.svg"
+NAME, CHAIN = "latency.svg", "chain.svg"
+SHOWN = 45.0  # seconds of a trace: as many sentences as can be told apart
 COLOURS = ("#0b6e4f", "#b8b8b8", "#7d8597")  # the node, and its peers in the order of the table
+WORDS = {"late": "is late", "hang": "hangs", "die": "dies", "slow": "is slow", "silent": "goes silent"}
 WIDTH = 0.26  # of the distance between two lengths
 
 
-def draw(results: Sequence[Result], folder: Path) -> Path | None:
+def draw(results: Sequence[Result], folder: Path) -> list[Path]:
+    """What can be drawn of these results."""
+    return [path for path in (_draw_latency(results, folder), _draw_chain(results, folder)) if path is not None]
+
+
+def _draw_latency(results: Sequence[Result], folder: Path) -> Path | None:
     """Bars for p50 at the listener, whiskers up to p95; None when there is no result of ``latency``."""
     table = next((t for result in results if result.bench == "latency" for t in result.tables if "characters" in t.columns), None)
     if table is None:
         return None
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "voicebooth"  # the same results give the same file
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
     lengths = list(dict.fromkeys(str(row[0]) for row in table.rows))
     systems = list(dict.fromkeys(str(row[1]) for row in table.rows))
@@ -37,7 +39,60 @@ def draw(results: Sequence[Result], folder: Path) -> Path | None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    path = folder / NAME
+    return _saved(pyplot, figure, folder / NAME)
+
+
+def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
+    """Which engine was heard when, and what went wrong with the first one; None when there is no trace."""
+    trace = next((result.trace for result in results if result.trace), ())
+    pieces = [piece for piece in trace if piece.end <= trace[0].start + SHOWN]
+    if not pieces:
+        return None
+    pyplot = _pyplot()
+    engines = list(dict.fromkeys(piece.engine for piece in pieces))
+    engines.sort(key=lambda engine: -sum(piece.end - piece.start for piece in pieces if piece.engine == engine))
+    figure, axes = pyplot.subplots(figsize=(10, 2.8), layout="constrained")
+    began, before = pieces[0].start, None
+    for piece in pieces:
+        row, start = -engines.index(piece.engine), piece.start - began
+        axes.broken_barh([(start, piece.end - piece.start)], (row - 0.25, 0.5), color=COLOURS[-row % len(COLOURS)])
+        if before is not None and piece.engine != before.engine:
+            _mark(axes, before, piece, engines, began)
+        before = piece
+    axes.set_yticks([-row for row in range(len(engines))], [_place(row) for row in range(len(engines))])
+    axes.set_ylim(-len(engines) + 0.3, 0.75)
+    axes.set_xlim(-0.3, pieces[-1].end - began + 0.3)
+    axes.set_xlabel("seconds of what the listener heard")
+    axes.set_title("A passage while the first engine goes wrong: who says which sentence, and why it changes", fontsize=11, loc="left")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return _saved(pyplot, figure, folder / CHAIN)
+
+
+def _mark(axes: Any, before: Piece, piece: Piece, engines: Sequence[str], began: float) -> None:
+    """A line from one engine to the other, and the reason where it came from."""
+    old, new, at = -engines.index(before.engine), -engines.index(piece.engine), piece.start - began
+    axes.plot([at, at], [old, new], color="#444444", linewidth=0.8)
+    if new < old:
+        axes.text(at, old + 0.3, WORDS.get(piece.why, piece.why), ha="center", va="bottom", fontsize=8, color="#9b2226")
+
+
+def _place(row: int) -> str:
+    return ("first engine", "next engine")[row] if row < 2 else f"engine {row + 1}"
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "voicebooth"  # the same results give the same file
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _saved(pyplot: Any, figure: Any, path: Path) -> Path:
     figure.savefig(path, facecolor="white", metadata={"Date": None})
     pyplot.close(figure)
     return path
