@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ NAME, CHAIN = "latency.svg", "chain.svg"
 SHOWN = 45.0  # seconds of a trace: as many sentences as can be told apart
 COLOURS = ("#0b6e4f", "#b8b8b8", "#7d8597")  # the node, and its peers in the order of the table
 WORDS = {"late": "is late", "hang": "hangs", "die": "dies", "slow": "is slow", "silent": "goes silent"}
+ENGINES = ("#0b6e4f", "#e09f3e", "#7d8597")  # in the order of how much they say
+NARROW = 2.5  # seconds between two reasons at the least, to stand side by side
+FAULT = "#9b2226"
+BAR = 0.5  # of the distance between two rows
 WIDTH = 0.26  # of the distance between two lengths
 
 
@@ -45,22 +50,28 @@ def _draw_latency(results: Sequence[Result], folder: Path) -> Path | None:
 def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
     """Which engine was heard when, and what went wrong with the first one; None when there is no trace."""
     trace = next((result.trace for result in results if result.trace), ())
-    pieces = [piece for piece in trace if piece.end <= trace[0].start + SHOWN]
-    if not pieces:
+    if not trace:
         return None
+    pieces = _telling(trace)
     pyplot = _pyplot()
     engines = list(dict.fromkeys(piece.engine for piece in pieces))
     engines.sort(key=lambda engine: -sum(piece.end - piece.start for piece in pieces if piece.engine == engine))
     figure, axes = pyplot.subplots(figsize=(10, 2.8), layout="constrained")
-    began, before = pieces[0].start, None
+    began, before, told, step = pieces[0].start, None, -NARROW, 0
     for piece in pieces:
         row, start = -engines.index(piece.engine), piece.start - began
-        axes.broken_barh([(start, piece.end - piece.start)], (row - 0.25, 0.5), color=COLOURS[-row % len(COLOURS)])
-        if before is not None and piece.engine != before.engine:
-            _mark(axes, before, piece, engines, began)
+        axes.broken_barh([(start, piece.end - piece.start)], (row - BAR / 2, BAR), color=ENGINES[-row % len(ENGINES)])
+        if before is not None and (word := _reason(before, piece, engines)):
+            step = (step + 1) % 2 if start - told < NARROW else 0  # two that are near stand one above the other
+            axes.plot([start, start], [BAR / 2, BAR / 2 + 0.08 + 0.16 * step], color=FAULT, linewidth=0.8)
+            axes.text(start, BAR / 2 + 0.1 + 0.16 * step, word, ha="center", va="bottom", fontsize=8, color=FAULT)
+            told = start
+        if before is not None and before.engine != piece.engine:
+            ends = sorted((row, -engines.index(before.engine)))
+            axes.plot([start, start], [ends[0] + BAR / 2, ends[1] - BAR / 2], color="#444444", linewidth=0.8)
         before = piece
     axes.set_yticks([-row for row in range(len(engines))], [_place(row) for row in range(len(engines))])
-    axes.set_ylim(-len(engines) + 0.3, 0.75)
+    axes.set_ylim(-len(engines) + 0.6, 0.7)
     axes.set_xlim(-0.3, pieces[-1].end - began + 0.3)
     axes.set_xlabel("seconds of what the listener heard")
     axes.set_title("A passage while the first engine goes wrong: who says which sentence, and why it changes", fontsize=11, loc="left")
@@ -70,12 +81,17 @@ def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
     return _saved(pyplot, figure, folder / CHAIN)
 
 
-def _mark(axes: Any, before: Piece, piece: Piece, engines: Sequence[str], began: float) -> None:
-    """A line from one engine to the other, and the reason where it came from."""
-    old, new, at = -engines.index(before.engine), -engines.index(piece.engine), piece.start - began
-    axes.plot([at, at], [old, new], color="#444444", linewidth=0.8)
-    if new < old:
-        axes.text(at, old + 0.3, WORDS.get(piece.why, piece.why), ha="center", va="bottom", fontsize=8, color="#9b2226")
+def _telling(trace: Sequence[Piece]) -> list[Piece]:
+    """The stretch of it in which most happens."""
+    stretches = [[piece for piece in trace[first:] if piece.end <= trace[first].start + SHOWN] for first in range(len(trace))]
+    return max(stretches, key=lambda pieces: sum(one.engine != other.engine for one, other in pairwise(pieces)))
+
+
+def _reason(before: Piece, piece: Piece, engines: Sequence[str]) -> str:
+    """Why the first engine does not say it; empty where it does, or where another one had spoken already and nothing new went wrong."""
+    if piece.engine == engines[0]:
+        return ""
+    return WORDS.get(piece.why) or (piece.why if before.engine == engines[0] else "")
 
 
 def _place(row: int) -> str:
