@@ -20,6 +20,7 @@ from agent.config import Settings, SettingsError, cache_folder, own_section
 from agent.content import FilterUnavailable, make_filter
 from agent.pump import Pump
 from agent.recorder import Recorder
+from engines.aliases import meaning
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
 from pipeline.cache import Cache, CacheSettings
@@ -147,7 +148,7 @@ class Node:
             log.log(level, "engine %s is left out: %s", name, why)
         lanes = Lanes(settings.lanes)
         cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
-        self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache)
+        self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache, meaning=meaning)
         self._loading = asyncio.create_task(self._load(), name="load engines")
         return self
 

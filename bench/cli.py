@@ -105,9 +105,17 @@ def chain(quick: Quick = False, check: Check = False, keep: Keep = None, seed: S
 
 
 @app.command()
-def kokoro(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None) -> None:
-    """Kokoro alone beside kokoro-onnx: first sound, whole work, memory. Three minutes."""
-    _measure([partial(_kokoro, quick, seed, iterations)], keep=_kept(keep, quick), check=check)
+def crowd(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1) -> None:
+    """More sessions than Kokoro can carry, with Piper behind it; engines loaded while sessions speak. Six minutes."""
+    _measure([partial(_crowd, quick, seed)], keep=_kept(keep, quick), check=check)
+
+
+@app.command()
+def kokoro(
+    quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, iterations: Repeats = None, url: Url = ""
+) -> None:
+    """Kokoro in a real room, then alone beside kokoro-onnx: first sound, whole work, memory. Eight minutes."""
+    _measure([partial(_kokoro, quick, seed, iterations, url)], keep=_kept(keep, quick), check=check)
 
 
 @app.command()
@@ -199,11 +207,17 @@ def _chain(quick: bool, seed: int, url: str) -> results.Result:
     return asyncio.run(faults.run(dataclasses.replace(faults.QUICK if quick else faults.Plan(), seed=seed), url))
 
 
-def _kokoro(quick: bool, seed: int, iterations: int | None) -> results.Result:
+def _crowd(quick: bool, seed: int) -> results.Result:
+    from bench import crowd
+
+    return asyncio.run(crowd.run(dataclasses.replace(crowd.QUICK if quick else crowd.Plan(), seed=seed)))
+
+
+def _kokoro(quick: bool, seed: int, iterations: int | None, url: str) -> results.Result:
     from bench import kokoro
 
     plan = dataclasses.replace(kokoro.QUICK if quick else kokoro.Plan(), seed=seed)
-    return kokoro.run(dataclasses.replace(plan, repeats=iterations or plan.repeats))
+    return kokoro.run(dataclasses.replace(plan, repeats=iterations or plan.repeats), url)
 
 
 def _quality(quick: bool, voices: tuple[str, ...]) -> results.Result:
@@ -240,12 +254,15 @@ def _kept(keep: bool | None, quick: bool) -> bool:
 
 def _measure(benches: Sequence[Bench], *, keep: bool, check: bool, publish: bool = False) -> None:
     """One after the other. What one has found is kept before the next begins, and published whatever was missed."""
+    from bench import picture
+
     found = []
     for bench in benches:
         found.append(bench())
         print(results.told(found[-1]) + "\n", flush=True)
         if keep:
             results.save(found[-1])
+            picture.draw(found[-1:], results.FOLDER)
     if publish:
         _publish()
     _judge(found, check)

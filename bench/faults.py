@@ -22,10 +22,11 @@ from bench.hearing import Tone, tones
 from bench.listener import Note
 from bench.passages import passage
 from bench.processes import server
-from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from bench.results import Figure, Piece, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, Scene, milliseconds, rest, scene
+from bench.sessions import GIVEN_UP, Door
 from engines.tone import GAP, pitch_of
-from pipeline.events import Dropped, Event, SpeechFinished, SpeechStarted
+from pipeline.events import Dropped, SpeechFinished, SpeechStarted
 from pipeline.protocol import Cancel, Text
 
 FALLBACK = "fallback"
@@ -38,9 +39,7 @@ OVER = {"up to 81": 50.0, "158": 150.0}  # milliseconds that may come on top of 
 GAP_MOST = 150.0  # milliseconds of silence at a hand-over
 SAME = 0.02  # relative difference of two pitches that are one
 DRAIN = 0.4  # seconds after the node's last event until its last sound is in the listener's hands
-GIVEN_UP = 60.0  # seconds after which a sentence is not waited for any more; three attempts of the peer take 34
 BEFORE = 50  # sentences that a forecast may learn from before it is held against what comes
-FRAME = 0.010  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +84,8 @@ class Said:
     """Every word was heard once, in order."""
     gap: float
     """Seconds of silence between two of its words, at the most, beyond what is always between them."""
+    words: tuple[tuple[float, float], ...] = ()
+    """From when to when each of its words was heard, in seconds from the text; of a sentence that was heard whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,24 @@ class Faulty:
                     was_forced = self.fault(said) is not None or "rests" in change["why"]
                 forced, others = forced + was_forced, others + (not was_forced)
         return forced, others
+
+    def trace(self) -> tuple[Piece, ...]:
+        """Which engine was heard when in the passage, and why there was a change."""
+        pieces: list[Piece] = []
+        for said in self.passage:
+            if not said.words:
+                continue
+            start, end = said.words[0][0], said.words[-1][1]
+            fault = self.fault(said)
+            last = said.switched[-1]["to"] if said.switched else said.engine
+            why = (fault.kind.lower() if fault is not None else said.switched[-1]["why"]) if said.switched else ""
+            if last == said.engine or fault is None:
+                pieces.append(Piece(start, end, last, why))
+                continue
+            before = len(said.text[: said.text.index(fault.text)].split())  # the fault may have come in the rest of a sentence
+            cut = said.words[min(before + fault.at, len(said.words) - 1)][0]
+            pieces += [Piece(start, cut, said.engine), Piece(cut, end, last, why)]
+        return tuple(pieces)
 
     def gaps(self) -> list[float]:
         """Seconds of silence at hand-overs inside a sentence."""
@@ -160,7 +179,8 @@ async def run(plan: Plan, url: str = "") -> Result:
         f"hedges in {plan.sessions} sessions; forecasts of {plan.engine} over {plan.forecast} sentences"
     )
     figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
-    return Result("chain", plan.seed, load, figures, (_fault_table(faulty), _hanging_table(hanging)), machine(), versions(), when, busy)
+    tables = (_fault_table(faulty), _hanging_table(hanging))
+    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, faulty.trace())
 
 
 def made_up(chosen: random.Random, characters: int) -> str:
@@ -224,7 +244,8 @@ def judge(texts: Sequence[str], notes: Sequence[Note], found: Sequence[Tone], *,
         begun = started.get(id, {})
         switched = tuple(note.event for note in notes if note.event["type"] == "switched" and note.event["id"] == id)
         ttft = begun["ttft_ms"] / 1000 if begun else None
-        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps])))
+        heard_words = tuple((tone.start, tone.end) for tone in mine)
+        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps]), heard_words))
     if said and at < len(found):
         said[-1] = dataclasses.replace(said[-1], is_whole=False)  # more was heard than was to be said
     return said
@@ -265,48 +286,6 @@ async def _hanging(stage: Scene, plan: Plan, chosen: random.Random) -> dict[str,
 # In one process, at the pace of listeners
 
 
-class _Door:
-    """Takes what a stage says at the pace of a track, and notes what it is told."""
-
-    def __init__(self, on_event: Callable[[Event], None] = lambda event: None) -> None:
-        self.events: list[Event] = []
-        self._on_event = on_event
-        self._pumps: list[asyncio.Task[None]] = []
-        self._news = asyncio.Event()
-
-    def open_track(self, key: object, buffer: Any) -> None:
-        self._pumps.append(asyncio.create_task(self._pump(buffer)))
-
-    def send(self, sender: str | None, event: Event) -> None:
-        self.events.append(event)
-        self._news.set()
-
-    def caption(self, caption: object) -> None:
-        """Nobody reads along."""
-
-    async def wait(self, kind: type[Event] | tuple[type[Event], ...], utterance: str) -> Event:
-        async with asyncio.timeout(GIVEN_UP):
-            while True:
-                for event in self.events:
-                    if isinstance(event, kind) and getattr(event, "utterance", None) == utterance:
-                        return event
-                self._news.clear()
-                await self._news.wait()
-
-    async def close(self) -> None:
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _pump(self, buffer: Any) -> None:
-        count, loop = round(FRAME * buffer.sample_rate), asyncio.get_running_loop()
-        due = loop.time()
-        while True:
-            buffer.read(count, loop.time())
-            due += FRAME
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-
 @asynccontextmanager
 async def _node(**settings: Any) -> AsyncIterator[Node]:
     async with Node(Settings.model_validate({"cache": {"enabled": False}, **settings})) as node:
@@ -314,9 +293,9 @@ async def _node(**settings: Any) -> AsyncIterator[Node]:
         yield node
 
 
-async def _talk(node: Node, name: str, chosen: random.Random, count: int, lengths: Sequence[int], *, is_cut: bool = False) -> _Door:
+async def _talk(node: Node, name: str, chosen: random.Random, count: int, lengths: Sequence[int], *, is_cut: bool = False) -> Door:
     """One session: sentence after sentence, each after a silence. ``is_cut``: cut as soon as it is heard."""
-    door = _Door()
+    door = Door()
     stage = node.stage(name, door)
     for number in range(count):
         utterance = f"u{number}"

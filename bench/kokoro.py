@@ -1,7 +1,8 @@
-"""Kokoro alone, beside ``kokoro-onnx`` with the int8 graph in the same process: first sound, whole work, memory."""
+"""Kokoro in a real room; and alone, beside ``kokoro-onnx`` with the int8 graph in the same process: first sound, whole work, memory."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import subprocess
@@ -16,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from bench.engine import Made, is_audible, windows
+from bench.faults import made_up
 from bench.passages import of_length
+from bench.processes import server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from bench.scene import NODE, milliseconds, rest, scene
 from engines.base import Samples
 from engines.kokoro import KokoroEngine
 from engines.kokoro.files import cache_folder, find_model, find_voices
@@ -28,6 +32,8 @@ MOST = {13: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
 WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio; with and without fast bfloat16
 MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
 VOICE = "af_heart"
+SHORTEST, LONGEST = 12, 200  # characters of the sentences that are heard in a room
+HEARD = 250.0  # milliseconds to the sound at a listener
 MEASURING = 300.0  # seconds until a process that only loads is given up
 
 
@@ -35,15 +41,18 @@ MEASURING = 300.0  # seconds until a process that only loads is given up
 class Plan:
     repeats: int = 6
     """Texts per length and system."""
+    heard: int = 40
+    """Sentences of any length that are heard in a room."""
     seed: int = 1
 
 
-QUICK = Plan(repeats=2)
+QUICK = Plan(repeats=2, heard=8)
 
 
-def run(plan: Plan) -> Result:
-    """Blocks, three minutes and more: the peer makes each sentence as a whole."""
+def run(plan: Plan, url: str = "") -> Result:
+    """Blocks, eight minutes and more: the peer makes each sentence as a whole. ``url``: a server for the room; empty starts one."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
+    heard = asyncio.run(_in_a_room(plan, url))
     engine = KokoroEngine()
     engine.load()
     peer = _peer()
@@ -60,10 +69,23 @@ def run(plan: Plan) -> Result:
             text = of_length(length)[number % len(of_length(length))]
             made += [_measure(system, text, speak, rate) for system, speak in systems.items()]
     memory = {precision: _memory(precision) for precision in MEMORY}
-    load = f"No room: both systems in one process, {plan.repeats} sentences per length in turns; {engine.build}"
-    return Result(
-        "kokoro", plan.seed, load, figures(made, memory, fast="bf16" in engine.build), (_table(made),), machine(), versions(), when, busy
+    load = (
+        f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room; then no room: both systems in one process, "
+        f"{plan.repeats} sentences per length in turns; {engine.build}"
     )
+    found = (*room_figures(heard), *figures(made, memory, fast="bf16" in engine.build))
+    return Result("kokoro", plan.seed, load, found, (_table(made),), machine(), versions(), when, busy)
+
+
+async def _in_a_room(plan: Plan, url: str) -> list[tuple[float, float | None]]:
+    """Of each sentence, said after a silence: seconds from the text to its sound at the listener, and what the node told."""
+    chosen, heard = random.Random(plan.seed), []
+    async with server(url) as address, scene(address, f"bench-{os.getpid()}-kokoro", engine="kokoro") as stage:
+        for _ in range(plan.heard):
+            said = await stage.say(NODE, made_up(chosen, chosen.randint(SHORTEST, LONGEST)))
+            heard.append((said.ttfa, said.node_ttft))
+            await rest(chosen, 0.3, 0.8)
+    return heard
 
 
 def _peer() -> Any:
@@ -101,6 +123,16 @@ def _memory(precision: str) -> float:
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=MEASURING, check=True)
     return float(told.stdout)
+
+
+def room_figures(heard: Sequence[tuple[float, float | None]]) -> tuple[Figure, ...]:
+    name = f"Kokoro in a real room, {len(heard)} sentences of {SHORTEST} to {LONGEST} characters"
+    told = [ttft for _, ttft in heard if ttft is not None]
+    return (
+        Figure(f"{name}: text to sound at the listener, p50", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.5)), "ms"),
+        Figure(f"{name}: text to sound at the listener, p95", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.95)), "ms", most=HEARD),
+        Figure(f"{name}: TTFA at the node, p95", milliseconds(quantile(told, 0.95)), "ms"),
+    )
 
 
 def figures(made: Sequence[Made], memory: dict[str, float], *, fast: bool) -> tuple[Figure, ...]:

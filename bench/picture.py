@@ -1,29 +1,36 @@
-"""The kept results as one picture."""
+"""The kept results as pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.results import Result, Table
+from bench.results import Piece, Result, Table
 
-NAME = "latency.svg"
+NAME, CHAIN = "latency.svg", "chain.svg"
+SHOWN = 45.0  # seconds of a trace: as many sentences as can be told apart
 COLOURS = ("#0b6e4f", "#b8b8b8", "#7d8597")  # the node, and its peers in the order of the table
+WORDS = {"late": "is late", "hang": "hangs", "die": "dies", "slow": "is slow", "silent": "goes silent"}
+ENGINES = ("#0b6e4f", "#e09f3e", "#7d8597")  # in the order of how much they say
+NARROW = 2.5  # seconds between two reasons at the least, to stand side by side
+FAULT = "#9b2226"
+BAR = 0.5  # of the distance between two rows
 WIDTH = 0.26  # of the distance between two lengths
 
 
-def draw(results: Sequence[Result], folder: Path) -> Path | None:
+def draw(results: Sequence[Result], folder: Path) -> list[Path]:
+    """What can be drawn of these results."""
+    return [path for path in (_draw_latency(results, folder), _draw_chain(results, folder)) if path is not None]
+
+
+def _draw_latency(results: Sequence[Result], folder: Path) -> Path | None:
     """Bars for p50 at the listener, whiskers up to p95; None when there is no result of ``latency``."""
     table = next((t for result in results if result.bench == "latency" for t in result.tables if "characters" in t.columns), None)
     if table is None:
         return None
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "voicebooth"  # the same results give the same file
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 4.2), layout="constrained")
     lengths = list(dict.fromkeys(str(row[0]) for row in table.rows))
     systems = list(dict.fromkeys(str(row[1]) for row in table.rows))
@@ -37,7 +44,71 @@ def draw(results: Sequence[Result], folder: Path) -> Path | None:
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    path = folder / NAME
+    return _saved(pyplot, figure, folder / NAME)
+
+
+def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
+    """Which engine was heard when, and what went wrong with the first one; None when there is no trace."""
+    trace = next((result.trace for result in results if result.trace), ())
+    if not trace:
+        return None
+    pieces = _telling(trace)
+    pyplot = _pyplot()
+    engines = list(dict.fromkeys(piece.engine for piece in pieces))
+    engines.sort(key=lambda engine: -sum(piece.end - piece.start for piece in pieces if piece.engine == engine))
+    figure, axes = pyplot.subplots(figsize=(10, 2.8), layout="constrained")
+    began, before, told, step = pieces[0].start, None, -NARROW, 0
+    for piece in pieces:
+        row, start = -engines.index(piece.engine), piece.start - began
+        axes.broken_barh([(start, piece.end - piece.start)], (row - BAR / 2, BAR), color=ENGINES[-row % len(ENGINES)])
+        if before is not None and (word := _reason(before, piece, engines)):
+            step = (step + 1) % 2 if start - told < NARROW else 0  # two that are near stand one above the other
+            axes.plot([start, start], [BAR / 2, BAR / 2 + 0.08 + 0.16 * step], color=FAULT, linewidth=0.8)
+            axes.text(start, BAR / 2 + 0.1 + 0.16 * step, word, ha="center", va="bottom", fontsize=8, color=FAULT)
+            told = start
+        if before is not None and before.engine != piece.engine:
+            ends = sorted((row, -engines.index(before.engine)))
+            axes.plot([start, start], [ends[0] + BAR / 2, ends[1] - BAR / 2], color="#444444", linewidth=0.8)
+        before = piece
+    axes.set_yticks([-row for row in range(len(engines))], [_place(row) for row in range(len(engines))])
+    axes.set_ylim(-len(engines) + 0.6, 0.7)
+    axes.set_xlim(-0.3, pieces[-1].end - began + 0.3)
+    axes.set_xlabel("seconds of what the listener heard")
+    axes.set_title("A passage while the first engine goes wrong: who says which sentence, and why it changes", fontsize=11, loc="left")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return _saved(pyplot, figure, folder / CHAIN)
+
+
+def _telling(trace: Sequence[Piece]) -> list[Piece]:
+    """The stretch of it in which most happens."""
+    stretches = [[piece for piece in trace[first:] if piece.end <= trace[first].start + SHOWN] for first in range(len(trace))]
+    return max(stretches, key=lambda pieces: sum(one.engine != other.engine for one, other in pairwise(pieces)))
+
+
+def _reason(before: Piece, piece: Piece, engines: Sequence[str]) -> str:
+    """Why the first engine does not say it; empty where it does, or where another one had spoken already and nothing new went wrong."""
+    if piece.engine == engines[0]:
+        return ""
+    return WORDS.get(piece.why) or (piece.why if before.engine == engines[0] else "")
+
+
+def _place(row: int) -> str:
+    return ("first engine", "next engine")[row] if row < 2 else f"engine {row + 1}"
+
+
+def _pyplot() -> Any:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "voicebooth"  # the same results give the same file
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _saved(pyplot: Any, figure: Any, path: Path) -> Path:
     figure.savefig(path, facecolor="white", metadata={"Date": None})
     pyplot.close(figure)
     return path

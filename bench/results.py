@@ -64,6 +64,18 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Speech that one engine was heard with, without a change."""
+
+    start: float
+    """Seconds from the beginning of what is shown."""
+    end: float
+    engine: str
+    why: str = ""
+    """What brought it to this engine from another one; empty when nothing did."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one command of the bench found, and under what conditions."""
 
@@ -79,6 +91,8 @@ class Result:
     """UTC, ISO 8601."""
     busy: float = 0.0
     """Load average of the minute before it began: work that was not ours."""
+    trace: tuple[Piece, ...] = ()
+    """Which engine was heard when; for the picture."""
 
     @property
     def missed(self) -> tuple[Figure, ...]:
@@ -137,6 +151,7 @@ def load(path: Path) -> Result:
             **found,
             "figures": tuple(Figure(**figure) for figure in found["figures"]),
             "tables": tuple(Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"]))) for t in found["tables"]),
+            "trace": tuple(Piece(**piece) for piece in found.get("trace", ())),
         }
     )
 

@@ -125,6 +125,22 @@ def nearest(alias: Alias, voices: Iterable[Voice], *, language: str = "") -> Voi
     )
 
 
+def meaning(id: str, voices: Iterable[Voice], language: str) -> tuple[str, str] | None:
+    """Id of the voice that speaks for an id that is no voice's here, and the tier that it promises; each may be empty.
+
+    Without a voice (``default``, or nobody speaks its language) whoever fits the text does. None when nobody knows it.
+    """
+    alias = find_alias(id)
+    if alias is None:
+        return None
+    if alias.id == DEFAULT:
+        return "", ""
+    # Who is asked to speak another language than its own is asked for as a kind of voice: the text's language is what counts.
+    kind = replace(alias, language="") if alias.language and _primary(alias.language) != _primary(language) else alias
+    voice = nearest(kind, voices, language=language)
+    return (voice.id if voice is not None else ""), alias.tier
+
+
 def _shaped(id: str) -> Alias:
     match = _SHAPE.fullmatch(id)
     assert match is not None, id
@@ -133,4 +149,4 @@ def _shaped(id: str) -> Alias:
 
 
 def _primary(language: str) -> str:
-    return language.split("-")[0].lower()
+    return language.replace("_", "-").split("-")[0].lower()

@@ -255,6 +255,11 @@ class Chain:
         for known in kept:
             known.pop(candidate.key, None)
 
+    def forget_engine(self, engine: str) -> None:
+        """It has been unloaded, or loaded anew: what rested may be well now."""
+        for candidate in [known for known in self._known.values() if known.engine == engine]:
+            self.forget(candidate)
+
     def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False) -> None:
         """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts."""
         self._warm[engine] = firsts, cost
@@ -277,11 +282,13 @@ class Chain:
                 self._refresh.setdefault(other.key, max(now, self._asked.get(other.key, now) + REFRESH))
         old, why = track.spoken, ""
         if old is not None and old != candidate:
-            is_back = False
+            is_back = is_gone = False
             if failed:
                 why = failed
             elif track.wish != ask.wish:
                 why = ""
+            elif is_gone := bool(self._offers) and old.engine not in self._offers:
+                why = f"{old.engine} has been unloaded"
             elif not self.breaker(old).is_closed:
                 why = f"{old.engine} rests"
             elif is_back := old not in preferred:
@@ -290,7 +297,7 @@ class Chain:
                 why = f"{old.engine} would be late" if self.expect(old, ask) > ask.left else f"the lanes are too full for {old.engine}"
             if is_back and not track.is_forced:
                 track.returned = now
-            track.changed, track.is_forced = now, bool(failed) or not self.breaker(old).is_closed
+            track.changed, track.is_forced = now, bool(failed) or is_gone or not self.breaker(old).is_closed
         track.spoken, track.wish = candidate, ask.wish
         track.until = max(track.until, now) + ask.characters * CHARACTER
         if candidate.engine in ask.made:

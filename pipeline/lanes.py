@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast
 
-from engines.base import Chunk, EngineError, Pace, SynthesisFailed
+from engines.base import Chunk, EngineError, EngineUnavailable, Pace, SynthesisFailed
 from pipeline.schedule import Load, Schedule
 
 log = logging.getLogger(__name__)
@@ -257,13 +257,17 @@ class Lanes:
         self._network = _Group("network-lane", settings.network_count, settings, open_lane)
         self._disk = _Group("disk-lane", DISK_LANES, settings, open_lane)
         self._allowance = settings.allowance
+        self._loaders = _Group("loader", count, settings, open_lane)  # a load takes seconds: it must not stand in a step's way
+        self._groups = (self._compute, self._network, self._disk, self._loaders)
         self._most_of_one = max(1, settings.given_up // 2)
         self._live: set[Steps] = set()
+        self._unfreed: Counter[str] = Counter()
+        self._shut: set[str] = set()
 
     @property
     def given_up(self) -> int:
         """Lanes that were left to steps that hang."""
-        return self._compute.given_up + self._network.given_up + self._disk.given_up
+        return sum(group.given_up for group in self._groups)
 
     @property
     def spares(self) -> int:
@@ -301,15 +305,33 @@ class Lanes:
         """The part of the computing lanes' time that is taken, 0 to 1, over the last five seconds."""
         return self._compute.load(asyncio.get_running_loop().time())
 
+    def holds(self, owner: str) -> bool:
+        """True while a sentence of that engine is being made, or waits to be closed."""
+        return self._unfreed[owner] > 0
+
+    def shut(self, owner: str) -> None:
+        """No sentence of that engine is begun until :meth:`reopen`; those that are being made go on."""
+        self._shut.add(owner)
+
+    def reopen(self, owner: str) -> None:
+        self._shut.discard(owner)
+
     async def run(
-        self, call: Callable[[], T], *, due: float, network: bool = False, disk: bool = False, allowance: float | None = None
+        self,
+        call: Callable[[], T],
+        *,
+        due: float,
+        network: bool = False,
+        disk: bool = False,
+        loads: bool = False,
+        allowance: float | None = None,
     ) -> T:
-        """One call on a lane; ``disk``: on the one where files are read and written. Cancelling it forgets the call, or throws away
-        what it gives.
+        """One call on a lane; ``disk``: on the one where files are read and written; ``loads``: it takes seconds, and gets a lane in
+        which no step waits. Cancelling it forgets the call, or throws away what it gives.
 
         Raises what the call raises, :exc:`StepGivenUp` after ten allowances, :exc:`NoLane`.
         """
-        group = self._disk if disk else self._network if network else self._compute
+        group = self._disk if disk else self._network if network else self._loaders if loads else self._compute
         step = group.submit(call, due=due, allowance=allowance or self._allowance)
         try:
             return cast(T, await step.future)
@@ -326,24 +348,31 @@ class Lanes:
         allowance: float | None = None,
         owner: str = "",
     ) -> Steps:
-        """``owner``: the engine whose they are."""
-        if network:
-            return Steps(self._network, chunks, pace, allowance or self._allowance, owner)
-        steps = Steps(self._compute, chunks, pace, allowance or self._allowance, owner, on_close=self._live.discard)
-        self._live.add(steps)
+        """``owner``: the engine whose they are. Raises :exc:`EngineUnavailable` when that has been shut."""
+        if owner in self._shut:
+            raise EngineUnavailable(f"engine {owner} is being unloaded")
+        self._unfreed[owner] += 1
+        group = self._network if network else self._compute
+        steps = Steps(group, chunks, pace, allowance or self._allowance, owner, on_close=self._live.discard, on_freed=self._on_freed)
+        if not network:
+            self._live.add(steps)
         return steps
+
+    def _on_freed(self, owner: str) -> None:
+        self._unfreed[owner] -= 1
+        if not self._unfreed[owner]:
+            del self._unfreed[owner]
 
     def close(self) -> None:
         """Ends idle lanes; one that runs a step ends after it."""
-        self._compute.close()
-        self._network.close()
-        self._disk.close()
+        for group in self._groups:
+            group.close()
 
     async def settle(self, limit: float) -> None:
         """Returns when no step runs, or after ``limit`` seconds: a process that ends inside an engine's library may crash."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                while self._compute.running or self._network.running or self._disk.running:  # noqa: ASYNC110 - once a process, at its end
+                while any(group.running for group in self._groups):  # noqa: ASYNC110 - once a process, at its end
                     await asyncio.sleep(SETTLING)
 
 
@@ -359,8 +388,10 @@ class Steps:
         owner: str = "",
         *,
         on_close: Callable[[Steps], None] = lambda steps: None,
+        on_freed: Callable[[str], None] = lambda owner: None,
     ) -> None:
         self._on_close = on_close
+        self._on_freed = on_freed
         self._group = group
         self._chunks = chunks
         self._pace = pace
@@ -416,8 +447,10 @@ class Steps:
         try:
             step = self._group.submit(self._chunks.close, due=-math.inf, allowance=self._allowance, owner=self._owner)
         except NoLane:
+            self._on_freed(self._owner)
             return  # nothing can run, so nothing runs
         step.future.add_done_callback(_log_failure)
+        step.future.add_done_callback(lambda closed: self._on_freed(self._owner))
 
 
 def _settle(future: asyncio.Future[Any], outcome: Future[Any]) -> None:

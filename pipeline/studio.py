@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -14,9 +15,9 @@ import numpy as np
 
 from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, Samples, Voice
 from pipeline.cache import Cache, Key
-from pipeline.chain import Candidate, Chain, find_voice, primary
+from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
-from pipeline.lanes import Lanes
+from pipeline.lanes import Lanes, NoLane, StepGivenUp
 from pipeline.loudness import TARGET, gain_for
 from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
@@ -34,13 +35,22 @@ BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
 LARGEST = 0.5  # seconds of sound in one step: what sentences that share the lanes come to; larger ones would take memory before any room
 PROBE = 10.0  # seconds in which a voice that rests must have said a sentence of ours
+RETRY, LONGEST_RETRY = 5.0, 300.0  # seconds until an engine that could not be loaded is tried again: twice as long each time, up to that
+UNLOADING = 30.0  # seconds in which those who speak with an engine may finish their sentences before it is unloaded
+LOOK = 0.05  # seconds between two looks whether they have
+MOST_MEANT = 500  # wishes whose meaning is remembered: ids times languages that one node is asked for
 MOST_MIXED = 64  # voices that were asked for by name and are no engine's own, the latest ones: a name may be a stranger's
+
+
+Meaning = Callable[[str, Iterable[Voice], str], tuple[str, str] | None]
+"""What an id means that is no voice's, for a text in that language: the id of one of these voices and a tier, each may be empty; None
+when it means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
     name: str
-    state: Literal["loading", "ready", "unavailable"]
+    state: Literal["loading", "ready", "unavailable", "unloaded"]
     reason: str = ""
     voices: int = 0
 
@@ -57,11 +67,20 @@ class _Heard:
     """Seconds of work for each second of speech."""
 
 
+def pauses() -> Iterator[float]:
+    """Seconds before each further attempt to load an engine, for ever."""
+    pause = RETRY
+    while True:
+        yield pause
+        pause = min(2 * pause, LONGEST_RETRY)
+
+
 class Studio:
     """Loads engines and turns text into sound with whichever can.
 
     1. A sentence is said completely, by one engine or by several that go on at the word where another one failed.
     2. No engine is left running: when a sentence is abandoned, its generator is closed between two steps.
+    3. Engines come and go while others speak. One that could not be loaded is tried again by itself, ever more rarely.
     """
 
     def __init__(
@@ -73,17 +92,23 @@ class Studio:
         rate: int = 24_000,
         level: float | None = TARGET,
         cache: Cache | None = None,
+        meaning: Meaning = lambda id, voices, language: None,
     ) -> None:
         """``rate``: hertz of every track. ``level``: dBFS to which every voice is brought; None leaves them as they are. ``cache``: of
-        sentences; None makes each anew."""
+        sentences; None makes each anew. ``meaning``: of ids under which voices may be asked for besides their own.
+        """
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
         self._mixed: dict[str, Voice] = {}
+        self._meaning = meaning
+        self._meant: dict[tuple[str, str, str], tuple[str, str] | None] = {}
         self.chain = chain
         self._gains: dict[tuple[str, str], float] = {}
         self._level = level
         self._rehearsing: set[asyncio.Task[None]] = set()
+        self._retrying: dict[str, asyncio.Task[None]] = {}
+        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by engine: one load or unload at a time
         self._timer: asyncio.TimerHandle | None = None
         self.lanes = lanes
         self.rate = rate
@@ -93,7 +118,10 @@ class Studio:
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
-        return self.chain.budget(self.offers, wish.voice) if wish.budget is None else wish.budget
+        if wish.budget is not None:
+            return wish.budget
+        voice, tier = self._mean(wish)
+        return TIERS[tier] if tier else self.chain.budget(self.offers, voice)
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -105,8 +133,11 @@ class Studio:
         return self._offers
 
     def has_voice(self, id: str) -> bool:
-        """Whether somebody here speaks with it. Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``)."""
-        if id in self._mixed:
+        """Whether it may be asked for: it is somebody's own, or means a kind of voice, whose nearest one speaks then.
+
+        Some engines mix a voice when it is asked for (``af_heart:0.6+af_bella:0.4``).
+        """
+        if id in self._mixed and self._mixed[id].engine in self._offers:
             self._mixed[id] = self._mixed.pop(id)  # the latest one, now
             return True
         if find_voice(id, (voice for voices in self.offers.values() for voice in voices)) is not None:
@@ -118,14 +149,29 @@ class Studio:
                     self._forget(self._mixed.pop(next(iter(self._mixed))))
                 self._offer()
                 return True
-        return False
+        return bool(id) and self._meaning(id, (), "") is not None
+
+    def _mean(self, wish: Wish) -> tuple[str, str]:
+        """Id of the voice that is meant, and the tier that was asked for; each may be empty."""
+        asked = wish.voice, wish.language, wish.engine
+        if asked not in self._meant:
+            if len(self._meant) >= MOST_MEANT:
+                self._meant.clear()
+            offered = [voice for voices in self._offers.values() for voice in voices]
+            is_own = not wish.voice or find_voice(wish.voice, offered) is not None
+            mine = [voice for voice in offered if voice.engine == wish.engine]
+            found = None if is_own else self._meaning(wish.voice, mine or offered, wish.language)
+            self._meant[asked] = found
+        return self._meant[asked] or (wish.voice, "")
 
     def _offer(self) -> None:
         """A new object whenever there is another voice: as long as it is the same one, the chain remembers who can say what."""
         offers = {name: engine.voices() for name, engine in self._engines.items() if self._status[name].state == "ready"}
         for voice in self._mixed.values():
-            offers[voice.engine] += (voice,)
+            if voice.engine in offers:
+                offers[voice.engine] += (voice,)
         self._offers = offers
+        self._meant.clear()
 
     def _forget(self, voice: Voice) -> None:
         """Else what strangers ask for would fill the memory."""
@@ -140,16 +186,102 @@ class Studio:
         return primary(language) in self.languages()
 
     async def load(self) -> None:
-        """Load every engine and warm it up by speaking; one that cannot be had is told by its status."""
+        """Load every engine and warm it up by speaking; one that cannot be had is told by its status, and tried again later."""
         async with asyncio.TaskGroup() as tasks:
             for engine in self._engines.values():
-                tasks.create_task(self._load(engine))
+                tasks.create_task(self._load_at_start(engine))
             if self.cache is not None:
                 tasks.create_task(self.cache.open())
 
-    async def _load(self, engine: Engine) -> None:
+    async def load_engine(self, name: str) -> None:
+        """Make it ready while others speak; returns at once when it is.
+
+        Raises :exc:`EngineError`, and then it is tried again later.
+        """
+        engine = self._engine(name)
+        async with self._changing[name]:
+            if self._status[name].state == "ready":
+                return
+            self._end_retry(name)
+            self._status[name] = EngineStatus(name, "loading")
+            error = await self._load(engine)
+        if error is not None:
+            self._try_again(engine, error)
+            raise error
+
+    async def unload_engine(self, name: str) -> None:
+        """Give its memory back while others speak; who speaks with it finishes the sentence, the next one goes to somebody else.
+
+        Raises :exc:`EngineError` when somebody has not finished in time: then it stays.
+        """
+        engine = self._engine(name)
+        async with self._changing[name]:
+            self._end_retry(name)
+            before = self._status[name]
+            self._status[name] = EngineStatus(name, "unloaded")
+            self._offer()
+            self.lanes.shut(name)
+            after = before
+            try:
+                async with asyncio.timeout(UNLOADING):
+                    while self.lanes.holds(name):  # noqa: ASYNC110 - rare, and a look costs nothing
+                        await asyncio.sleep(LOOK)
+                await self.lanes.run(engine.unload, due=0.0, network=engine.network, loads=True, allowance=LOADING)
+                after = EngineStatus(name, "unloaded")
+            except TimeoutError:
+                raise EngineUnavailable(f"engine {name} still speaks after {UNLOADING:.0f} s", remedy="unload it later") from None
+            except EngineError as error:
+                after = EngineStatus(name, "unavailable", str(error))
+                raise
+            finally:
+                self.lanes.reopen(name)
+                self._status[name] = after
+                self._offer()
+            self._mixed = {id: voice for id, voice in self._mixed.items() if voice.engine != name}
+            self.chain.forget_engine(name)
+
+    def _engine(self, name: str) -> Engine:
+        if name not in self._engines:
+            raise EngineUnavailable(f"there is no engine {name!r} here", remedy=f"engines: {', '.join(self._engines)}")
+        return self._engines[name]
+
+    async def _load_at_start(self, engine: Engine) -> None:
+        async with self._changing[engine.name]:
+            error = await self._load(engine)
+        if error is not None:
+            log.warning("engine %s is not available: %s", engine.name, error)
+            self._try_again(engine, error)
+
+    def _try_again(self, engine: Engine, error: EngineError) -> None:
+        if isinstance(error, StepGivenUp | NoLane):
+            return  # its load hangs: another one would hang, too
+        self._retrying[engine.name] = asyncio.create_task(self._retry(engine), name=f"load {engine.name} again")
+
+    def _end_retry(self, name: str) -> None:
+        task = self._retrying.pop(name, None)
+        if task is not None:
+            task.cancel()
+
+    async def _retry(self, engine: Engine) -> None:
+        for pause in pauses():
+            await asyncio.sleep(pause)
+            async with self._changing[engine.name]:
+                before = self._status[engine.name]
+                error = await self._load(engine, is_again=True)
+            if error is None:
+                log.info("engine %s is available now", engine.name)
+                return
+            if str(error) != before.reason:
+                log.warning("engine %s is still not available: %s", engine.name, error)
+            if isinstance(error, StepGivenUp | NoLane):
+                return
+
+    async def _load(self, engine: Engine, *, is_again: bool = False) -> EngineError | None:
+        """What kept it from being ready. ``is_again``: no library is loaded in vain where it is known what is missing."""
         try:
-            await self.lanes.run(engine.load, due=0.0, network=engine.network, allowance=LOADING)
+            if is_again and await self.lanes.run(lambda: bool(engine.missing()), due=0.0, network=engine.network, loads=True):
+                return EngineUnavailable(self._status[engine.name].reason)
+            await self.lanes.run(engine.load, due=0.0, network=engine.network, loads=True, allowance=LOADING)
             self._builds[engine.name] = await self.lanes.run(lambda: engine.build, due=0.0, network=engine.network)
             voices = engine.voices()
             if not voices:
@@ -157,12 +289,13 @@ class Studio:
             heard = [await self._rehearse(engine, voices[0], text, allowance=LOADING) for text in WARM_UP][1:]
         except EngineError as error:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
-            log.warning("engine %s is not available: %s", engine.name, error)
-            return
+            return error
+        self.chain.forget_engine(engine.name)
         self._on_warm(engine, voices[0], heard)
         self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
         self._offer()
         self._spawn(self._practise(engine, voices[0], heard), f"practise {engine.name}")
+        return None
 
     async def _practise(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
         """It can speak already. A longer sentence tells how its work grows, and how loud it is."""
@@ -203,7 +336,7 @@ class Studio:
         """Ends rehearsals and lanes; waits, for a bounded time, until the last steps have ended."""
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._rehearsing:
+        for task in (*self._rehearsing, *self._retrying.values()):
             task.cancel()
         if self.cache is not None:
             await self.cache.aclose()
@@ -215,8 +348,9 @@ class Studio:
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
+        voice, _ = self._mean(wish)
         candidates = self.chain.candidates(
-            self.offers, language=wish.language, voice=wish.voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
+            self.offers, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
             who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"

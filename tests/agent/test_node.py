@@ -10,7 +10,7 @@ from agent.node import Node, find_engine, find_engines
 from engines.base import EngineError, EngineUnavailable
 from engines.guard import Guarded
 from engines.tone import ToneEngine
-from pipeline.events import Dropped, SpeechFinished
+from pipeline.events import Dropped, Failure, SentenceChosen, SpeechFinished
 from pipeline.protocol import Text
 
 
@@ -188,3 +188,26 @@ async def test_a_session_opens_the_track_of_its_text_alone_and_is_gone_after_it(
             assert list(door.tracks) == ["booth-fr"]
             assert node.find_stage(stage.name) is stage
         assert node.find_stage(stage.name) is None
+
+
+async def test_ids_that_mean_a_kind_of_voice_are_spoken_by_the_nearest():
+    async with Node(settings()) as made:
+        await made.ready()
+        door = Door()
+        stage = made.stage("room", door)
+        for voice in ("en-us-female-premium", "ljspeech", "VCTK P226", "default", "en_US-lessac-medium"):
+            stage.on_message("up", Text(text="Hello.", utterance=voice, voice=voice))
+
+        async def listen():
+            while True:
+                door.tracks["booth-en"].read(2400, asyncio.get_running_loop().time())
+                await asyncio.sleep(0.001)
+
+        listening = asyncio.create_task(listen())
+        await made.drain()
+        listening.cancel()
+        chosen = [event.voice for event in door.events if isinstance(event, SentenceChosen)]
+        assert len(chosen) == 5 and set(chosen) <= {voice.id for voice in made.studio.offers["tone"]}
+        stage = made.stage("other", door)
+        stage.on_message("up", Text(text="Hello.", voice="nobody-knows-it"))
+        assert [event.code for event in door.events if isinstance(event, Failure)] == ["unknown_voice"]

@@ -13,11 +13,11 @@ MISSED = Result("engine", 1, "", (Figure("a figure", 2.0, "s", most=1.0),))
 def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    names = ("latency", "pauses", "rooms", "engine", "chain", "kokoro", "quality", "all", "report", "demo")
+    names = ("latency", "pauses", "rooms", "engine", "chain", "crowd", "kokoro", "quality", "all", "report", "demo")
     assert all(name in shown for name in names)
 
 
-@pytest.mark.parametrize("command", [[], ["all"], ["latency"], ["rooms"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["all"], ["latency"], ["rooms"], ["kokoro"], ["demo"]])
 def test_whatever_needs_a_server_can_be_told_of_one_that_runs(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     assert cli.main([*command, "--help"]) == 0
     assert "--url" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -51,6 +52,7 @@ def test_what_was_heard_whole_is_told_with_its_gap() -> None:
     change = {"id": "s0", "from": "faulty", "to": "sound", "why": "it hangs"}
     one, two = judge((ONE, TWO), notes(ONE, TWO, switched=[change]), [*heard(ONE, late=0.1, after=2), *heard(TWO, start=2.0)])
     assert one.is_whole and two.is_whole
+    assert len(two.words) == 4 and two.words[0] == (pytest.approx(2.0), pytest.approx(2.0 + WORD - GAP))
     assert (one.gap, two.gap) == (pytest.approx(0.1), pytest.approx(0.0))
     assert (one.engine, one.ttft, len(one.switched), len(two.switched)) == ("faulty", 0.12, 1, 0)
 
@@ -85,6 +87,33 @@ FOUND = Faulty(
     faults=(scripts.Told("Hang", 0, "b hangs"), scripts.Told("Die", 2, "dies")),
     seconds=60.0,
 )
+
+
+def test_a_trace_tells_who_was_heard_when_and_why() -> None:
+    words = ((1.0, 1.2), (1.2, 1.4), (1.4, 1.6))
+
+    def whole(text: str, engine: str, *changes: str, why: str = "") -> Said:
+        return dataclasses.replace(said(text, engine, *changes, why=why), words=words)
+
+    found = Faulty(
+        (),
+        (
+            whole("one goes well", "faulty"),
+            whole("two dies inside", "faulty", "sound", why="it died"),
+            whole("three is back", "faulty", "faulty", why="back to the preferred voice"),
+            whole("four hangs first", "sound", "sound", why="it is late"),
+            said("five was not heard", "faulty"),
+        ),
+        (scripts.Told("Die", 1, "two dies inside"), scripts.Told("Hang", 0, "four hangs first")),
+        60.0,
+    )
+    assert [(piece.start, piece.end, piece.engine, piece.why) for piece in found.trace()] == [
+        (1.0, 1.6, "faulty", ""),
+        (1.0, 1.2, "faulty", ""),
+        (1.2, 1.6, "sound", "die"),
+        (1.0, 1.6, "faulty", "back to the preferred voice"),
+        (1.0, 1.6, "sound", "hang"),
+    ]
 
 
 def test_healthy_sentences_are_those_without_a_fault() -> None:

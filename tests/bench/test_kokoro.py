@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bench.engine import Made
-from bench.kokoro import LENGTHS, figures
+from bench.kokoro import LENGTHS, figures, room_figures
 
 GOOD = {"float32": 700.0, "int8": 300.0}
 
@@ -31,3 +31,11 @@ def test_a_late_first_sound_a_processor_with_bfloat16_and_too_much_memory_are_se
     assert [name.split(", ")[1] for name in missed(figures(made(0.6, 2.5), GOOD, fast=False))] == ["158 characters"]
     assert any("whole work" in name for name in missed(figures(made(0.4, 4.0), GOOD, fast=True)))
     assert any("int8" in name for name in missed(figures(made(0.4, 2.5), GOOD | {"int8": 500.0}, fast=False)))
+
+
+def test_in_a_room_the_sound_is_due_at_the_listener():
+    assert missed(room_figures([(0.2, 0.15)] * 39 + [(0.4, 0.35)])) == []
+    assert [name.split(": ")[1] for name in missed(room_figures([(0.2, 0.15)] * 8 + [(0.4, 0.35)] * 2))] == [
+        "text to sound at the listener, p95"
+    ]
+    assert len(missed(room_figures([]))) == 1, "nothing heard is nothing met"

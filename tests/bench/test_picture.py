@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench.picture import draw
-from bench.results import Result, Table
+from bench.results import Piece, Result, Table
 
 pytest.importorskip("matplotlib")
 COLUMNS = ("characters", "system", "listener p50", "listener p95")
@@ -14,8 +14,7 @@ COLUMNS = ("characters", "system", "listener p50", "listener p95")
 def test_a_picture_is_drawn_of_the_latencies_and_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     table = Table("", COLUMNS, (("13", "node", 80.0, 90.0), ("13", "piper-tts", 140.0, 150.0), ("158", "node", 120.0, None)))
     result = Result("latency", 1, "", (), (table,))
-    path = draw([result], tmp_path)
-    assert path is not None
+    (path,) = draw([result], tmp_path)
     first = path.read_bytes()
     assert b"<svg" in first
     draw([result], tmp_path)
@@ -23,4 +22,15 @@ def test_a_picture_is_drawn_of_the_latencies_and_is_the_same_for_the_same_result
 
 
 def test_without_latencies_there_is_no_picture(tmp_path: Path) -> None:
-    assert draw([Result("engine", 1, "", ())], tmp_path) is None
+    assert draw([Result("engine", 1, "", ())], tmp_path) == []
+
+
+def test_a_trace_is_drawn_with_the_reasons_of_its_changes(tmp_path: Path) -> None:
+    trace = (Piece(0.5, 2.0, "faulty"), Piece(2.0, 3.0, "sound", "die"), Piece(3.3, 5.0, "faulty", "back"), Piece(60.0, 61.0, "late-comer"))
+    (path,) = draw([Result("chain", 1, "", (), trace=trace)], tmp_path)
+    assert path.name == "chain.svg"
+    drawn = path.read_text(encoding="utf-8")
+    assert "dies" in drawn and "first engine" in drawn and "engine 3" not in drawn
+    first = path.read_bytes()
+    draw([Result("chain", 1, "", (), trace=trace)], tmp_path)
+    assert path.read_bytes() == first

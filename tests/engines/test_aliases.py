@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.aliases import TIERS, Alias, aliases, find_alias, nearest
+from engines.aliases import TIERS, Alias, aliases, find_alias, meaning, nearest
 from engines.base import Voice
 
 
@@ -75,3 +75,20 @@ def test_what_nobody_knows_means_nothing(id: str) -> None:
 def test_tiers_promise_what_they_must() -> None:
     assert {name: tier.budget for name, tier in TIERS.items()} == {"fast": 0.150, "standard": 0.250, "premium": 0.400}
     assert not any("edge" in tier.engines for tier in TIERS.values())
+
+
+@pytest.mark.parametrize(
+    ("id", "language", "meant"),
+    [
+        ("en-us-female-premium", "en", ("claribel", "premium")),
+        ("ljspeech", "en", ("af_heart", "")),
+        ("onyx", "fr", ("fr-CA-AntoineNeural", "")),
+        ("de-de-male-fast", "en_GB", ("bm_george", "fast")),  # the text's language counts, and a man of the tier's engines speaks it
+        ("de-de-male-fast", "de", ("", "fast")),
+        ("default", "en", ("", "")),
+        ("Donald", "en", None),
+        ("", "en", None),
+    ],
+)
+def test_what_an_id_means_for_a_text(id: str, language: str, meant: tuple[str, str] | None) -> None:
+    assert meaning(id, HERE, language) == meant

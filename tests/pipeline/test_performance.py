@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engines.base import Chunk
+from engines.guard import Guarded
 from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
-from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechStarted, Switched
+from engines.tone import ToneEngine
+from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechFinished, SpeechStarted, Switched
 from pipeline.protocol import Config, Text
 from tests.virtual_time import Room, Work, run, virtual_lanes
 
@@ -374,3 +377,73 @@ def test_more_sessions_than_the_preferred_engine_can_carry():
     assert quantile([event.ttft for event in crowded], 0.95) < 0.3
     assert room.report.counts["underruns"] == 0 and not room.told(Dropped)
     assert [event.engine for event in room.told(SpeechStarted)[-2:]] == ["better"] * 2
+
+
+# What a foreign engine does, and what the others notice of it
+
+
+class Foreign(ToneEngine):
+    """Does in each sentence what its test wants."""
+
+    name = "foreign"
+
+    def __init__(self, does):
+        super().__init__()
+        self._does, self._sentences = does, 0
+
+    def voices(self):
+        return tuple(replace(voice, engine=self.name) for voice in super().voices())
+
+    def synthesize(self, request, pace):
+        self._sentences += 1
+        if self._sentences <= 3:  # it is warmed up
+            yield from super().synthesize(request, pace)
+            return
+        yield from self._does()
+
+
+def _prints():
+    print("what a library prints")  # noqa: T201 - that is what is tried
+    raise RuntimeError("and then it fails")
+
+
+def _gives(samples):
+    yield Chunk(samples)
+
+
+MISDEEDS = {
+    "raises": lambda work: (1 / 0 for _ in range(1)),
+    "prints": lambda work: (_prints() for _ in range(1)),
+    "hangs": lambda work: (work.spend(1e6) for _ in range(1)),
+    "floats": lambda work: _gives(np.zeros(100, dtype=np.float32)),
+    "stereo": lambda work: _gives(np.zeros((2, 100), dtype=np.int16)),
+    "no array": lambda work: _gives([0] * 100),
+    "no chunk": lambda work: iter([b"sound"]),
+    "silence": lambda work: _gives(np.zeros(48_000, dtype=np.int16)),
+    "nothing": lambda work: iter(()),
+}
+
+
+@pytest.mark.parametrize("misdeed", MISDEEDS)
+def test_what_a_foreign_engine_does_is_told_and_other_sessions_do_not_notice(misdeed):
+    async def go(is_asked):
+        work = Work()
+        foreign = Guarded(Foreign(lambda: MISDEEDS[misdeed](work)))
+        async with Room([Scripted("sound", QUICK, work=work.spend), foreign], lanes=virtual_lanes(count=2, work=work)) as room:
+            if is_asked:
+                room.stage.on_message("bad", Config(engine="foreign", strict_engine=True))
+            for number in range(6):
+                if is_asked:
+                    room.stage.on_message("bad", Text(text="Nobody hears this.", speaker="bad", utterance=f"b{number}"))
+                room.stage.on_message("good", Text(text="The quick brown fox jumps.", speaker="good", utterance=f"g{number}"))
+                await asyncio.sleep(3.0)
+            await room.quiet(600)
+            return room
+
+    room, alone = run(go(True)), run(go(False))
+    assert len(room.told(Dropped, "bad")) == 6
+    for one in (room, alone):
+        assert len(one.told(SpeechFinished, "good")) == 6 and not one.told(Dropped, "good")
+        assert one.report.counts["underruns"] == 0
+    first, second = ([event.ttft for event in one.told(SpeechStarted, "good")] for one in (room, alone))
+    assert max(first) < max(second) + 0.05

@@ -1,20 +1,24 @@
 import asyncio
 import dataclasses
 from contextlib import aclosing
+from itertools import groupby, islice
 
 import numpy as np
 import pytest
 
 from engines.base import EngineUnavailable, SynthesisFailed
+from engines.scripted import Hang, Script, Scripted
 from engines.tone import ToneEngine
 from pipeline.chain import Chain, ChainSettings, Track
+from pipeline.events import Dropped, SentenceChosen, Switched
 from pipeline.lanes import Lanes, LaneSettings
 from pipeline.performance import Chosen, Ended
+from pipeline.protocol import Text
 from pipeline.script import Wish
 from pipeline.studio import LONG as LONGER
-from pipeline.studio import MOST_MIXED, SHORT, Studio
+from pipeline.studio import LONGEST_RETRY, MOST_MIXED, RETRY, SHORT, UNLOADING, Studio, pauses
 from pipeline.take import COMFORT, Sounded
-from tests.virtual_time import run, virtual_lanes
+from tests.virtual_time import PRACTICE, Room, Work, run, virtual_lanes
 
 
 class Waiting:
@@ -225,5 +229,222 @@ def test_an_engine_may_speak_before_it_has_said_a_long_sentence():
         assert made.status[0].state == "ready" and engine.said == [SHORT, SHORT]
         await asyncio.sleep(5.0)
         assert engine.said == [SHORT, SHORT, LONGER]
+
+    run(go())
+
+
+# Engines that come and go
+
+
+class Shy(Scripted):
+    """Cannot be loaded the first so many times; each load takes as long as it says."""
+
+    def __init__(self, name, *, refusals=0, lacks="", loading=0.0, work=None):
+        self.loads = []  # when each began
+        self.unloads = 0
+        self.refusals, self.lacks = refusals, lacks
+        self._loading_takes = loading
+        super().__init__(name, Script(step=0.02), work=(work or Work()).spend)
+        self._loaded = False
+
+    def missing(self):
+        return self.lacks
+
+    def load(self):
+        self.loads.append(asyncio.get_running_loop().time())
+        self._work(self._loading_takes)
+        if len(self.loads) <= self.refusals:
+            raise EngineUnavailable(f"{self.name} does not answer")
+        self._loaded = True
+
+    def unload(self):
+        assert self.begun == self.closed, "no synthesis is running"
+        self.unloads += 1
+        self._loaded = False
+
+    def voices(self):
+        return super().voices() if self._loaded else ()
+
+
+def test_pauses_grow_up_to_a_bound():
+    first = list(islice(pauses(), 9))
+    assert first[:4] == [RETRY, 2 * RETRY, 4 * RETRY, 8 * RETRY] and first[-1] == LONGEST_RETRY
+    assert first == sorted(first)
+
+
+def test_an_engine_that_could_not_be_loaded_is_tried_again_ever_more_rarely():
+    async def go():
+        engine = Shy("first", refusals=4)
+        made = studio(engine, ToneEngine())
+        await made.load()
+        start = asyncio.get_running_loop().time()
+        assert made.status[0].state == "unavailable" and set(made.offers) == {"tone"}
+        await asyncio.sleep(200.0)
+        assert [round(at - start) for at in engine.loads] == [0, 5, 15, 35, 75]
+        assert made.status[0].state == "ready" and set(made.offers) == {"first", "tone"}
+        assert isinstance((await collect(made, "Hello."))[0], Chosen)
+        await made.aclose()
+
+    run(go())
+
+
+def test_what_is_known_to_be_missing_is_looked_for_and_not_loaded():
+    async def go():
+        engine = Shy("first", refusals=1, lacks="pip install it")
+        made = studio(engine, ToneEngine())
+        await made.load()
+        await asyncio.sleep(100.0)
+        assert len(engine.loads) == 1 and "does not answer" in made.status[0].reason
+        engine.lacks = ""
+        await asyncio.sleep(100.0)
+        assert len(engine.loads) == 2 and made.status[0].state == "ready"
+        await made.aclose()
+
+    run(go())
+
+
+def test_a_load_that_hangs_is_not_tried_again():
+    async def go():
+        work = Work()
+        engine = Shy("first", loading=1e6, work=work)
+        made = studio(engine, ToneEngine(), lanes=virtual_lanes(work=work))
+        await made.load()
+        assert made.status[0].state == "unavailable"
+        await asyncio.sleep(1000.0)
+        assert len(engine.loads) == 1
+        await made.aclose()
+
+    run(go())
+
+
+def test_a_closed_studio_tries_nothing_again():
+    async def go():
+        engine = Shy("first", refusals=99)
+        made = studio(engine)
+        await made.load()
+        await made.aclose()
+        await asyncio.sleep(1000.0)
+        assert len(engine.loads) == 1
+
+    run(go())
+
+
+def said_by(room):
+    return [event.engine for event in room.told(SentenceChosen)]
+
+
+def test_nobody_who_speaks_notices_that_engines_come_and_go():
+    async def go():
+        work = Work()
+        first, second = Shy("first", loading=8.0, work=work), Shy("second", work=work)
+        async with Room([first, second], lanes=virtual_lanes(count=2, work=work)) as room:
+            say = room.stage.on_message
+            for number in range(20):
+                say("up", Text(text="The quick brown fox jumps over the lazy dog.", utterance=f"u{number}"))
+            await asyncio.sleep(5.0)
+            await room.studio.unload_engine("first")
+            assert first.unloads == 1 and room.studio.status[0].state == "unloaded"
+            await asyncio.sleep(5.0)
+            loading = asyncio.create_task(room.studio.load_engine("first"))
+            await asyncio.sleep(1.0)
+            assert room.studio.status[0].state == "loading"
+            await loading
+            await room.quiet()
+            assert [engine for engine, _ in groupby(said_by(room))] == ["first", "second", "first"]
+            why = [event.why for event in room.told(Switched)]
+            assert why == ["first has been unloaded", "back to the preferred voice"]
+            assert room.report.counts["underruns"] == 0 and not room.told(Dropped)
+
+    run(go())
+
+
+def test_an_engine_that_does_not_let_go_stays():
+    async def go():
+        work = Work()
+        first = Scripted("first", faults={0: Hang()}, work=work.spend)
+        async with Room([first, Shy("second", work=work)], lanes=virtual_lanes(count=2, work=work)) as room:
+            room.stage.on_message("up", Text(text="The quick brown fox.", utterance="u"))
+            await room.quiet()
+            start = room.loop.time()
+            with pytest.raises(EngineUnavailable, match="still speaks"):
+                await room.studio.unload_engine("first")
+            assert room.loop.time() - start == pytest.approx(UNLOADING)
+            assert room.studio.status[0].state == "ready" and "first" in room.studio.offers
+
+    run(go())
+
+
+def test_an_engine_is_loaded_and_unloaded_once_however_often_it_is_asked_for():
+    async def go():
+        engine = Shy("first")
+        made = studio(engine, ToneEngine())
+        await made.load()
+        await asyncio.sleep(PRACTICE)
+        await made.load_engine("first")
+        await asyncio.gather(made.unload_engine("first"), made.load_engine("first"), made.load_engine("first"))
+        assert (len(engine.loads), engine.unloads) == (2, 1) and "first" in made.offers
+        with pytest.raises(EngineUnavailable, match="there is no engine 'third' here"):
+            await made.load_engine("third")
+        engine.refusals = 99
+        await made.unload_engine("first")
+        with pytest.raises(EngineUnavailable, match="does not answer"):
+            await made.load_engine("first")
+        await asyncio.sleep(2 * RETRY)
+        assert len(engine.loads) == 4
+        await made.unload_engine("first")
+        await asyncio.sleep(1000.0)
+        assert len(engine.loads) == 4, "what somebody has unloaded stays so"
+        await made.aclose()
+
+    run(go())
+
+
+def test_voices_that_were_mixed_go_with_their_engine():
+    async def go():
+        made = studio(Mixing(), Shy("second"))
+        await made.load()
+        await asyncio.sleep(PRACTICE)
+        assert made.has_voice("a+b")
+        await made.unload_engine("tone")
+        assert not made.has_voice("a+b") and set(made.offers) == {"second"}
+        await made.aclose()
+
+    run(go())
+
+
+# Ids that mean a kind of voice
+
+
+KINDS = {"sarah": "premium", "anybody": ""}
+
+
+def kinds(id, voices, language):
+    """The second of the voices; who speaks for no voice in particular is nobody's."""
+    return (([voice.id for voice in voices] + ["", ""])[1], KINDS[id]) if id in KINDS else None
+
+
+class Two(Scripted):
+    def voices(self):
+        return tuple(dataclasses.replace(super(Two, self).voices()[0], id=f"{self.name}-{number}") for number in range(2))
+
+
+def test_an_id_that_means_a_kind_of_voice_is_spoken_by_the_nearest_and_its_tier_gives_the_budget():
+    async def go():
+        made = Studio([Two("first"), Two("second")], Chain(ChainSettings(order=("first", "second"))), virtual_lanes(), meaning=kinds)
+        await made.load()
+        assert made.has_voice("sarah") and not made.has_voice("Donald") and not made.has_voice("")
+        for wish, voice, budget in (
+            (Wish("en", voice="sarah"), "first-1", 0.4),
+            (Wish("en", voice="anybody"), "first-1", 0.25),
+            (Wish("en", voice="sarah", engine="second"), "second-1", 0.4),
+            (Wish("en", voice="sarah", budget=0.1), "first-1", 0.1),
+            (Wish("en", voice="second-0"), "second-0", 0.25),
+            (Wish("en"), "first-0", 0.25),
+        ):
+            assert (await collect(made, "Hello.", wish, Provided()))[0].voice.id == voice
+            assert made.budget(wish) == budget
+        await made.unload_engine("first")
+        assert (await collect(made, "Hello.", Wish("en", voice="sarah"), Provided()))[0].voice.id == "second-1"
+        await made.aclose()
 
     run(go())

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from bench import crowd
+from bench.crowd import CHARACTER, Crowded, Loaded, Plan, schedule
+from pipeline.events import SpeechStarted
+
+
+def test_a_schedule_asks_for_its_duty_and_says_nothing_twice() -> None:
+    plan = Plan(seconds=100.0)
+    arrivals = schedule(plan)
+    assert arrivals == schedule(plan)
+    assert [arrival.at for arrival in arrivals] == sorted(arrival.at for arrival in arrivals)
+    assert len({arrival.text for arrival in arrivals}) == len(arrivals)
+    assert {arrival.session for arrival in arrivals} == set(range(plan.sessions))
+    speech = CHARACTER * sum(len(arrival.text) for arrival in arrivals)
+    assert speech / (plan.sessions * plan.seconds) == pytest.approx(plan.duty, rel=0.15)
+
+
+def started(engine: str, ttft: float) -> SpeechStarted:
+    return SpeechStarted("i", "u", ttft, ttft, engine)
+
+
+GOOD = Crowded(
+    started=(started("kokoro", 0.2),) * 10 + (started("piper", 0.1),) * 10,
+    problems=0,
+    underruns=0,
+    speaking=4.8,
+    switches=Counter({"kokoro would be late": 3}),
+    late=0.02,
+    back=(1.0,) * 12,
+    seconds=60.0,
+)
+
+
+def missed(found: Crowded) -> list[str]:
+    return [figure.name.partition(": ")[2] for figure in crowd._crowd_figures(found, Plan()) if not figure.is_met]
+
+
+def test_a_crowd_is_held_against_what_it_must_reach() -> None:
+    assert missed(GOOD) == []
+    bad = Crowded((started("kokoro", 0.4),) * 20, 1, 1, 4.8, Counter(), 0.2, (*[1.0] * 11, None), 60.0)
+    assert missed(bad) == [
+        "underruns that the node counted",
+        "the node's loop stood still, at the most",
+        "TTFA at the node, p95",
+        "dropped texts, errors, and texts not said to their end",
+        "sessions that are back with kokoro, of 12",
+    ]
+    named = {figure.name.partition(": ")[2]: figure.value for figure in crowd._crowd_figures(GOOD, Plan())}
+    assert named["sentences by piper"] == 50.0 and named["changes of voice, a session and minute"] == pytest.approx(0.25)
+
+
+def test_a_load_is_held_against_what_speakers_notice() -> None:
+    for found, count in ((Loaded((3.0,), 0, 0.02, 0, ()), 0), (Loaded((3.0,), 1, 0.1, 1, ()), 3)):
+        assert sum(not figure.is_met for figure in crowd._load_figures(found, Plan())) == count
+
+
+def test_the_table_has_a_row_for_each_engine() -> None:
+    table = crowd._table(GOOD)
+    assert [row[:2] for row in table.rows] == [("kokoro", 10.0), ("piper", 10.0)]
+    assert "3 times “kokoro would be late”" in table.title and all(len(row) == len(table.columns) for row in table.rows)
