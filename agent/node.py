@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import itertools
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self, cast, get_args
 
 from agent.config import Settings, SettingsError, cache_folder, own_section
+from agent.failures import one_line
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
@@ -36,6 +38,8 @@ ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a p
 
 
 SELF = "say"  # who sends what this process asks of itself
+SAID_AHEAD = 4_000  # characters of a long text that its script holds at most: the rest follows as they are said
+SAID_AT_ONCE = 200  # of them in one message then: said in a quarter of a minute, and a script that hears nothing for a minute gives up
 TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
 
 
@@ -220,18 +224,27 @@ class Node:
     ) -> AsyncGenerator[Samples, None]:
         """Say text to whoever iterates, as fast as it is made: int16 samples at ``node.studio.rate``.
 
-        Goes the way of every text, through a stage of its own. Raises :exc:`EngineError` when something was not said.
+        Goes the way of every text, through a stage of its own, as long as it may be. Raises :exc:`EngineError` when something was not
+        said.
         """
         outlet = Recorder()
+        parts = deque(text_parts(text, self.settings.script.characters))
         async with self.session(outlet) as stage:
             stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed))
-            for start in range(0, len(text), TEXT_CHARACTERS):
-                part = text[start : start + TEXT_CHARACTERS]
-                stage.on_message(SELF, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
-            async for samples in outlet.samples(lambda: stage.is_idle):
+
+            def feed() -> bool:
+                """True when all has been said."""
+                ahead = min(SAID_AHEAD, self.settings.script.characters)
+                while parts and (not stage.waiting_characters or stage.waiting_characters + len(parts[0]) <= ahead):
+                    part = parts.popleft()
+                    stage.on_message(SELF, Text(text=part, utterance="text", final=not parts))
+                return not parts and stage.is_idle
+
+            async for samples in outlet.samples(feed):
                 yield samples
+                feed()
         if outlet.problems:
-            raise EngineError("; ".join(outlet.problems))
+            raise EngineError(one_line(outlet.problems))
 
     def _stage_settings(self) -> StageSettings:
         settings = self.settings
@@ -242,6 +255,13 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
         )
+
+
+def text_parts(text: str, room: int = SAID_AHEAD) -> list[str]:
+    """Text in messages for a script that has room for so many characters: a long one in small parts, to be sent as they are said."""
+    small = max(1, min(SAID_AT_ONCE, room // 2))  # what is no sentence yet stays in the script
+    size = len(text) if len(text) <= min(TEXT_CHARACTERS, room) else small
+    return [text[start : start + size] for start in range(0, len(text), size or 1)] or [""]
 
 
 def _speech_folder(settings: CacheSettings) -> Path | None:

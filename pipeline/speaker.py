@@ -141,6 +141,11 @@ class Speaker:
         return self._script.waiting_characters * CHARACTER + self.buffer.in_hand
 
     @property
+    def waiting_characters(self) -> int:
+        """Accepted, and not begun to be made."""
+        return self._script.waiting_characters
+
+    @property
     def is_idle(self) -> bool:
         """True when everything has been heard or reported."""
         return self._script.is_idle and not self._turns

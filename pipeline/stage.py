@@ -177,6 +177,11 @@ class Stage:
             speaker.thaw()
 
     @property
+    def waiting_characters(self) -> int:
+        """Accepted, and not begun to be made: on the fullest track."""
+        return max((speaker.waiting_characters for speaker in self._speakers.values()), default=0)
+
+    @property
     def is_idle(self) -> bool:
         return all(speaker.is_idle for speaker in self._speakers.values())
 
