@@ -30,8 +30,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.e2e)
-            # A real server, real codecs and a dozen connections share two cores with whatever else runs there: one more try, and told.
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
 
 
 def pitches(samples: np.ndarray, rate: int) -> list[float]:

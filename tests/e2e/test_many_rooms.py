@@ -8,6 +8,7 @@ import json
 import random
 
 import numpy as np
+import pytest
 
 from tests.e2e.conftest import House, Person, score
 from tests.e2e.test_room import SETTLE, heard
@@ -21,6 +22,8 @@ def words(pitches: list[float]) -> list[float]:
     return [pitch for at, pitch in enumerate(pitches) if not at or not np.isclose(pitch, pitches[at - 1], rtol=0.02)]
 
 
+# Eight connections, their decoders and a real server share two cores with whatever else runs there: one more try, and told.
+@pytest.mark.flaky(reruns=1, reruns_delay=2)
 async def test_eight_rooms_in_two_languages_hear_their_own_text_only(house: House):
     names = [f"{house.name}-{number}" for number in range(len(TRACKS))]
     await asyncio.gather(*(house.booth(room=name) for name in names))
