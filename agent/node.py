@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
+LEVEL_EVERY = 1.0  # seconds between two looks at how degraded the node is: breakers open and close within seconds
 SELF = "say"  # who sends what this process asks of itself
 SAID_AHEAD = 4_000  # characters of a long text that its script holds at most: the rest follows as they are said
 SAID_AT_ONCE = 200  # of them in one message then: said in a quarter of a minute, and a script that hears nothing for a minute gives up
@@ -141,6 +142,7 @@ class Node:
         cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
         self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache)
         self._loading = asyncio.create_task(self._load(), name="load engines")
+        self._looking = asyncio.create_task(self._look(), name="look at the level")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -162,6 +164,12 @@ class Node:
             tasks.create_task(self.studio.load())
             for language in self.settings.node.languages:
                 tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, allowance=TEXT_RULES))
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LEVEL_EVERY)
+            for stage in self._stages.values():
+                stage.look_at_level()
 
     def load(self) -> float:
         """What part of the node is taken, 0 to 1: of the lanes' time, for that is what runs out first."""
@@ -216,6 +224,7 @@ class Node:
     async def aclose(self) -> None:
         """End everything at once."""
         self._loading.cancel()
+        self._looking.cancel()
         await self.close_stages()
         await self.studio.aclose()
 

@@ -17,6 +17,7 @@ from pipeline.cache import Cache, Key
 from pipeline.chain import Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes
+from pipeline.level import level_of
 from pipeline.loudness import TARGET, gain_for
 from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
@@ -98,6 +99,11 @@ class Studio:
     @property
     def status(self) -> tuple[EngineStatus, ...]:
         return tuple(self._status.values())
+
+    def level(self) -> tuple[int, str]:
+        """How degraded this node is, and why: as :func:`pipeline.level.level_of` has it."""
+        down = {status.name: "" if status.state == "ready" else status.reason or status.state for status in self.status}
+        return level_of({name: why or ("it rests" if self.chain.rests(name) else "") for name, why in down.items()})
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
