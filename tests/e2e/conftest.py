@@ -23,6 +23,9 @@ from bench.listener import Listener, token
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
 
+judged_by_ear = pytest.mark.flaky(reruns=1, reruns_delay=2)
+"""For tests that want every word of a live recording: one frame that comes late, where a server, codecs and a dozen connections share two
+cores with whatever else runs there, makes two words of one. One more try, and told; no other test has one."""
 _numbers = itertools.count()
 
 
