@@ -167,7 +167,8 @@ class Utterance:
 
 
 class Upstream:
-    """Text for the node in this room. The room is the caller's: connected before, disconnected after.
+    """Text for the node in this room. The room is the caller's: connected before, disconnected after; its token should grant
+    ``can_publish_data`` and ``can_update_own_metadata``.
 
     1. Every text is numbered, kept until the node has spoken it, and sent again when the node, or the way to it, was lost.
     2. At most ``keep`` texts are kept; :meth:`say` waits while there are as many.
@@ -225,7 +226,8 @@ class Upstream:
         room.on("reconnected", self._ask)
         with contextlib.suppress(ValueError):  # somebody reads them already
             room.register_text_stream_handler(EVENTS_TOPIC, self._on_stream)
-        # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise.
+        # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise. Where the
+        # token does not grant `can_update_own_metadata` the server refuses, the library does not tell, and that is how it stays.
         await room.local_participant.set_attributes({ROLE: "upstream"})
         self._ask()
 
