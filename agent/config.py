@@ -96,11 +96,6 @@ Level = Annotated[
 ]
 
 
-def _cache_home() -> Path:
-    """Where this user's programs keep what they can fetch again (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voicebooth"
-
-
 class Section(BaseModel):
     """Values that belong together; never changed once made."""
 
@@ -308,8 +303,8 @@ def settings_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """This user's folder for what can be fetched or built again."""
-    return _cache_home()
+    """This user's folder for what can be fetched or built again (XDG base directory specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "voicebooth"
 
 
 def _read(path: Path) -> dict[str, Any]:

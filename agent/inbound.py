@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from livekit import rtc
 
 from agent.failures import tell_failure
 from pipeline.events import Event, Failure
-from pipeline.protocol import MESSAGE_BYTES, TEXT_CHARACTERS, AnyMessage, ProtocolError, Text, from_attributes, parse
+from pipeline.protocol import MESSAGE_BYTES, TEXT_CHARACTERS, AnyMessage, Ping, ProtocolError, Text, from_attributes, parse
 from pipeline.speaker import TrackKey
 
 TEXT_TOPIC = "voicebooth.text"
@@ -21,9 +22,12 @@ ROLE = "voicebooth.role"  # the attribute by which nodes and upstream nodes are 
 BOOTH, UPSTREAM = "booth", "upstream"
 SERVER = "server"  # the sender of packets that come from the server's API and have no participant
 STREAMS = 256  # text streams read at once in a room: each costs a task, and a person's screen holds a handful of utterances
+SENDER_STREAMS = 32  # of one sender: what it leaves open must not keep others out
+IDLE = 60.0  # seconds without a chunk after which a stream counts as broken off: as long as a script waits for an utterance to grow
 ANNOUNCED = 3.5  # seconds: a LiveKit server announces participants who publish nothing every 3 s
 OVERTAKE = 2.0  # seconds that a cancel waits at most for a long text sent before it: all of it is here already, but not yet put together
-NAMELESS = 256  # numbered packets kept for that long
+HELD = 64  # messages of one sender kept for that long
+NAMELESS = 256  # numbered packets kept until their sender is announced
 TOLD = 1024  # participants who were told that they may not send; beyond that the telling starts over
 
 
@@ -128,7 +132,9 @@ class Inbound:
         self._post = post
         self._tell = tell
         self._told: set[str] = set()
-        self._reading: set[asyncio.Task[None]] = set()
+        self._reading: dict[asyncio.Task[None], str] = {}  # streams that are read, with their senders
+        self._work: set[asyncio.Task[None]] = set()  # one for nameless packets, one for each sender in `_held`
+        self._held: dict[str, deque[tuple[frozenset[asyncio.Task[None]], float, Said]]] = {}
         self._numbered_streams: dict[str, set[asyncio.Task[None]]] = {}
         self._nameless: list[Text] = []
         self._newcomers: set[str] = set()
@@ -140,9 +146,10 @@ class Inbound:
 
     async def aclose(self) -> None:
         """Streams that are still open count as broken off."""
-        for task in tuple(self._reading):
+        tasks = (*self._reading, *self._work)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._reading, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _on_packet(self, packet: rtc.DataPacket) -> None:
         if packet.topic != TEXT_TOPIC:
@@ -158,18 +165,36 @@ class Inbound:
             self._nameless.append(message)
             if len(self._nameless) == 1:
                 self._newcomers.clear()
-                self._work(self._name_them())
+                self._work.add(self._start(self._name_them(), self._work.discard))
         elif self._is_allowed(sender):
             ahead = self._numbered_streams.get(sender)
-            if ahead and not isinstance(message, Text):
-                self._work(self._after(set(ahead), Said(sender, message)))
-            else:
+            if isinstance(message, Ping) or not (sender in self._held or (ahead and not isinstance(message, Text))):
                 self._hand_over(Said(sender, message))
+            else:
+                self._hold(Said(sender, message), frozenset(ahead or ()))
 
-    async def _after(self, ahead: set[asyncio.Task[None]], letter: Said) -> None:
-        """A cancel that was sent after a long text must not overtake it, for the text is still being put together."""
-        await asyncio.wait(ahead, timeout=OVERTAKE)
-        self._hand_over(letter)
+    def _hold(self, letter: Said, ahead: frozenset[asyncio.Task[None]]) -> None:
+        """A cancel that was sent after a long text must not overtake it, for the text is still being put together; nor must what
+        follows overtake the cancel."""
+        held = self._held.setdefault(letter.sender, deque())
+        if len(held) >= HELD:
+            self._refuse(letter)
+            return
+        held.append((ahead, asyncio.get_running_loop().time() + OVERTAKE, letter))
+        if len(held) == 1:
+            self._work.add(self._start(self._release(letter.sender), self._work.discard))
+
+    async def _release(self, sender: str) -> None:
+        """All that is held of that sender, each after the streams that were ahead of it."""
+        held = self._held[sender]
+        while held:
+            ahead, until, letter = held[0]
+            left = until - asyncio.get_running_loop().time()
+            if ahead and left > 0:
+                await asyncio.wait(ahead, timeout=left)
+            held.popleft()
+            self._hand_over(letter)
+        del self._held[sender]
 
     async def _name_them(self) -> None:
         """Numbered packets without a participant come from the server's API, or from somebody whom it has yet to announce.
@@ -210,19 +235,21 @@ class Inbound:
             self._read(reader, sender, self._transcription(reader, sender))
 
     def _read(self, reader: rtc.TextStreamReader, sender: str, reading: Coroutine[None, None, None]) -> asyncio.Task[None] | None:
-        if len(self._reading) >= STREAMS:
+        own = sum(other == sender for other in self._reading.values())
+        if own >= SENDER_STREAMS or len(self._reading) >= STREAMS:
             reading.close()
             reader.close()
-            self._tell(sender, Failure("overloaded", f"at most {STREAMS} text streams may be open in a room", retryable=True))
+            words = f"at most {SENDER_STREAMS} text streams of a sender, and {STREAMS} in a room, may be open"
+            self._tell(sender, Failure("overloaded", words, True, *_number(reader.info.attributes or {})))
             return None
-        task = self._work(reading)
+        task = self._start(reading, lambda done: self._reading.pop(done))
+        self._reading[task] = sender
         task.add_done_callback(lambda _: reader.close())
         return task
 
-    def _work(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start(self, work: Coroutine[None, None, None], on_done: Callable[[asyncio.Task[None]], object]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._reading.add(task)
-        task.add_done_callback(self._reading.discard)
+        task.add_done_callback(on_done)
         task.add_done_callback(tell_failure)
         return task
 
@@ -232,7 +259,7 @@ class Inbound:
         utterance = attributes.setdefault("utterance", f"{sender}/{reader.info.stream_id}"[:128])
         has_begun = False
         try:
-            async for chunk in reader:
+            async for chunk in _chunks(reader):
                 for start in range(0, len(chunk), TEXT_CHARACTERS):
                     if not self._say(sender, chunk[start : start + TEXT_CHARACTERS], attributes, is_final=False):
                         self._break_off(sender, utterance, has_begun=has_begun)
@@ -240,7 +267,7 @@ class Inbound:
                     has_begun = True
             if not self._say(sender, "", attributes, is_final=attributes.get("final") != "false"):
                 self._break_off(sender, utterance, has_begun=has_begun)
-        except (rtc.StreamError, asyncio.CancelledError) as error:
+        except (rtc.StreamError, TimeoutError, asyncio.CancelledError) as error:
             self._break_off(sender, utterance, has_begun=has_begun)
             if isinstance(error, asyncio.CancelledError):
                 raise
@@ -266,7 +293,7 @@ class Inbound:
             message = from_attributes(text, attributes, final=attributes.get("final") != "false")
         except ProtocolError as error:
             self._hand_over(Refused(sender, error))
-        except rtc.StreamError:
+        except (rtc.StreamError, TimeoutError):
             return
         else:
             self._hand_over(Said(sender, message))
@@ -275,7 +302,7 @@ class Inbound:
         """What a translator shows is said, judged when it is complete: some attributes come with the end only."""
         try:
             text = await _whole(reader)
-        except (ProtocolError, rtc.StreamError):
+        except (ProtocolError, rtc.StreamError, TimeoutError):
             return  # it was no text to us until it was complete, and its sender does not know this protocol
         attributes = reader.info.attributes or {}
         if not is_for_us(attributes, self._languages):
@@ -299,10 +326,13 @@ class Inbound:
     def _hand_over(self, letter: Said | Refused) -> bool:
         if self._post(letter):
             return True
+        self._refuse(letter)
+        return False
+
+    def _refuse(self, letter: Said | Refused) -> None:
         numbered = letter.message if isinstance(letter, Said) and isinstance(letter.message, Text) else None
         where = (numbered.stream, numbered.seq) if numbered else (None, None)
         self._tell(letter.sender, Failure("overloaded", "too much is waiting in this node: send it again later", True, *where))
-        return False
 
     def _is_allowed(self, sender: str) -> bool:
         participant = self._room.remote_participants.get(sender)
@@ -318,10 +348,31 @@ class Inbound:
         return False
 
 
+def _number(attributes: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """The ``stream`` and ``seq`` of a text stream that is not read; nothing where they are none."""
+    try:
+        text = from_attributes("", {name: attributes[name] for name in ("stream", "seq") if name in attributes}, final=True)
+    except ProtocolError:
+        return None, None
+    return text.stream, text.seq
+
+
+async def _chunks(reader: rtc.TextStreamReader) -> AsyncGenerator[str, None]:
+    """Its chunks. Raises ``TimeoutError`` when none comes for too long."""
+    chunks = aiter(reader)
+    while True:
+        try:
+            async with asyncio.timeout(IDLE):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        yield chunk
+
+
 async def _whole(reader: rtc.TextStreamReader) -> str:
-    """Everything up to the end. Raises :exc:`ProtocolError` when it is too much."""
+    """Everything up to the end. Raises :exc:`ProtocolError` when it is too much, ``TimeoutError`` when it does not come."""
     parts, size = [], 0
-    async for chunk in reader:
+    async for chunk in _chunks(reader):
         parts.append(chunk)
         size += len(chunk)
         if size > MESSAGE_BYTES:

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import itertools
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +18,7 @@ from typing import Any, Self, cast, get_args
 
 from agent.config import Settings, SettingsError, cache_folder, own_section
 from agent.content import FilterUnavailable, make_filter
+from agent.failures import one_line
 from agent.pump import Pump
 from agent.recorder import Recorder
 from engines.aliases import meaning
@@ -39,7 +40,10 @@ log = logging.getLogger(__name__)
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
+LEVEL_EVERY = 1.0  # seconds between two looks at how degraded the node is: breakers open and close within seconds
 SELF = "say"  # who sends what this process asks of itself
+SAID_AHEAD = 4_000  # characters of a long text that its script holds at most: the rest follows as they are said
+SAID_AT_ONCE = 200  # of them in one message then: said in a quarter of a minute, and a script that hears nothing for a minute gives up
 TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
 
 
@@ -150,6 +154,7 @@ class Node:
         cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
         self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache, meaning=meaning)
         self._loading = asyncio.create_task(self._load(), name="load engines")
+        self._looking = asyncio.create_task(self._look(), name="look at the level")
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -171,6 +176,12 @@ class Node:
             tasks.create_task(self.studio.load())
             for language in self.settings.node.languages:
                 tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, allowance=TEXT_RULES))
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LEVEL_EVERY)
+            for stage in self._stages.values():
+                stage.look_at_level()
 
     def load(self) -> float:
         """What part of the node is taken, 0 to 1: of the lanes' time, for that is what runs out first."""
@@ -239,6 +250,7 @@ class Node:
     async def aclose(self) -> None:
         """End everything at once."""
         self._loading.cancel()
+        self._looking.cancel()
         await self.close_stages()
         await self.studio.aclose()
 
@@ -256,18 +268,26 @@ class Node:
     ) -> AsyncGenerator[Samples, None]:
         """Say text to whoever iterates, as fast as it is made: int16 samples at ``node.studio.rate``.
 
-        Goes the way of every text, through a session. Raises :exc:`EngineError` when something was not said.
+        Goes the way of every text, through a session, as long as it may be. Raises :exc:`EngineError` when something was not said.
         """
         outlet = Recorder(on_event)
+        parts = deque(text_parts(text, self.settings.script.characters))
         async with self.session(outlet, report=report) as stage:
             stage.on_message(SELF, Config(language=language, voice=voice, engine=engine, speed=speed, use_cache=use_cache))
-            for start in range(0, len(text), TEXT_CHARACTERS):
-                part = text[start : start + TEXT_CHARACTERS]
-                stage.on_message(SELF, Text(text=part, utterance="text", final=start + len(part) >= len(text)))
-            async for samples in outlet.samples(lambda: stage.is_idle):
+
+            def feed() -> bool:
+                """True when all has been said."""
+                ahead = min(SAID_AHEAD, self.settings.script.characters)
+                while parts and (not stage.waiting_characters or stage.waiting_characters + len(parts[0]) <= ahead):
+                    part = parts.popleft()
+                    stage.on_message(SELF, Text(text=part, utterance="text", final=not parts))
+                return not parts and stage.is_idle
+
+            async for samples in outlet.samples(feed):
                 yield samples
+                feed()
         if outlet.problems:
-            raise EngineError("; ".join(outlet.problems))
+            raise EngineError(one_line(outlet.problems))
 
     def _stage_settings(self) -> StageSettings:
         settings = self.settings
@@ -279,6 +299,13 @@ class Node:
             segmenter=settings.segmenter,
             allow=self.allow,
         )
+
+
+def text_parts(text: str, room: int = SAID_AHEAD) -> list[str]:
+    """Text in messages for a script that has room for so many characters: a long one in small parts, to be sent as they are said."""
+    small = max(1, min(SAID_AT_ONCE, room // 2))  # what is no sentence yet stays in the script
+    size = len(text) if len(text) <= min(TEXT_CHARACTERS, room) else small
+    return [text[start : start + size] for start in range(0, len(text), size or 1)] or [""]
 
 
 def _speech_folder(settings: CacheSettings) -> Path | None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import random
 import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -150,7 +151,7 @@ class RoomLink:
         self._events: Mailbox[Addressed] = Mailbox(EVENTS, loop, lambda: self._has_events.set())
         self._captions: Mailbox[Caption] = Mailbox(CAPTIONS, loop, lambda: self._has_captions.set())
         self._has_events, self._has_captions = asyncio.Event(), asyncio.Event()
-        self._told_refused = 0
+        self._lost: deque[str | None] = deque(maxlen=EVENTS)  # to whom events were addressed that did not fit
         self._is_telling = False
         self._room: rtc.Room | None = None
         self._had_audience = False
@@ -163,7 +164,8 @@ class RoomLink:
         self._openings.post((key, buffer), urgent=True)
 
     def send(self, sender: str | None, event: Event) -> None:
-        self._events.post(Addressed(sender, event))
+        if not self._events.post(Addressed(sender, event)):
+            self._lost.append(sender)
 
     def caption(self, caption: Caption) -> None:
         if self._settings.captions:
@@ -392,10 +394,10 @@ class RoomLink:
                     await asyncio.sleep(EVENT_PAUSE)
                     await self.joined.wait()
                 self._is_telling = False
-            lost = self._events.refused - self._told_refused
-            if lost:
-                self._told_refused = self._events.refused
-                self.send(None, Failure("overloaded", f"{lost} events could not be sent: more was happening than the room carries"))
+            lost = Counter(self._lost.popleft() for _ in range(len(self._lost)))
+            for sender, count in lost.items():
+                words = f"{count} events could not be sent: more was happening than the room carries; `hello` asks what was spoken"
+                self.send(sender, Failure("overloaded", words, retryable=True))
 
     async def _send_captions(self) -> None:
         while True:

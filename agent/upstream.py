@@ -57,22 +57,55 @@ class Ledger:
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self._next = 0
+        self._given = 0  # numbers below it may be known to a node
         self._kept: OrderedDict[int, dict[str, Any]] = OrderedDict()
+        self._void: dict[int, str] = {}  # the utterances of those that were cancelled under a number that a node may know
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def add(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The message with its number, kept until it is spoken."""
+    @property
+    def waiting(self) -> int:
+        """Those that were not cancelled."""
+        return len(self._kept) - len(self._void)
+
+    def add(self, message: Mapping[str, Any], *, is_given: bool = True) -> dict[str, Any]:
+        """The message with its number, kept until it is spoken. ``is_given``: a node may learn the number from now on."""
         numbered = {**message, "stream": self.stream, "seq": self._next}
         self._kept[self._next] = numbered
         self._next += 1
+        self._given = self._next if is_given else self._given
         return numbered
+
+    def latest(self, message: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What is to be sent for it now; None when it needs no sending any more."""
+        if "seq" not in message:
+            return message
+        return self._kept.get(message["seq"]) if message["stream"] == self.stream else None
+
+    def cancel(self, utterance: str | None) -> None:
+        """Forget the texts of one utterance, or all: a number that a node may know is kept, without its text, so that none is missed."""
+        unknown = [message for seq, message in self._kept.items() if seq >= self._given]
+        for seq, message in list(self._kept.items()):
+            if seq >= self._given:
+                del self._kept[seq]
+            elif seq not in self._void and utterance in (None, message.get("utterance")):
+                self._void[seq] = message.get("utterance", "")
+                self._kept[seq] = {"type": "text", "text": "", "final": True, "stream": self.stream, "seq": seq}
+        self._next = self._given
+        for message in unknown:
+            if utterance is not None and message.get("utterance") != utterance:
+                self.add(message, is_given=False)
+
+    def cancels(self) -> list[dict[str, Any]]:
+        """What tells a node, once more, which of its texts were cancelled."""
+        living = {message.get("utterance") for message in self._kept.values()}
+        return [{"type": "cancel", "utterance": name} for name in dict.fromkeys(self._void.values()) if name and name not in living]
 
     def on_spoken(self, stream: str, seq: int) -> None:
         """Everything up to ``seq`` may be forgotten."""
         while stream == self.stream and self._kept and next(iter(self._kept)) <= seq:
-            self._kept.popitem(last=False)
+            self._void.pop(self._kept.popitem(last=False)[0], None)
 
     def on_missing(self, stream: str, first: int, last: int) -> list[dict[str, Any]]:
         """What to send again."""
@@ -83,10 +116,12 @@ class Ledger:
         known = last.get(self.stream)
         if known is not None:
             self.on_spoken(self.stream, known["spoken"])
-            return [message for seq, message in self._kept.items() if seq > known["held"]]
-        kept = list(self._kept.values())
-        self.stream, self._next = new_stream, 0
+            self._given = self._next
+            return [*self.cancels(), *(message for seq, message in self._kept.items() if seq > known["held"])]
+        kept = [message for seq, message in self._kept.items() if seq not in self._void]
+        self.stream, self._next, self._given = new_stream, 0, 0
         self._kept.clear()
+        self._void.clear()
         return [self.add(message) for message in kept]
 
 
@@ -114,13 +149,17 @@ class Utterance:
         await self._upstream.flush(self.id)
 
     async def __aenter__(self) -> Self:
+        self._upstream.grows(self.id)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None:
-            await self._upstream.cancel(self.id)
-        elif not self._is_ended:
-            await self._send("", final=True)
+        try:
+            if error is not None:
+                await self._upstream.cancel(self.id)
+            elif not self._is_ended:
+                await self._send("", final=True)
+        finally:
+            self._upstream.ends(self.id)
 
     async def _send(self, text: str, *, final: bool) -> None:
         await self._upstream.send({**self._fields, "type": "text", "text": text, "utterance": self.id, "final": final})
@@ -128,7 +167,8 @@ class Utterance:
 
 
 class Upstream:
-    """Text for the node in this room. The room is the caller's: connected before, disconnected after.
+    """Text for the node in this room. The room is the caller's: connected before, disconnected after; its token should grant
+    ``can_publish_data`` and ``can_update_own_metadata``.
 
     1. Every text is numbered, kept until the node has spoken it, and sent again when the node, or the way to it, was lost.
     2. At most ``keep`` texts are kept; :meth:`say` waits while there are as many.
@@ -150,8 +190,11 @@ class Upstream:
         self._on_event = on_event
         self._ledger = Ledger(_new_stream())
         self._configured: dict[str, Any] = {}
-        self._has_space = asyncio.Event()
-        self._has_space.set()
+        self._growing: set[str] = set()  # utterances of which more may be written
+        self._deaf: set[str] = set()  # those of them that were cancelled
+        self._cancels_all = False  # whether a node, when it comes, is to forget what it has of us
+        self._has_space, self._is_spoken = asyncio.Event(), asyncio.Event()
+        self._settle()
         self._outgoing = asyncio.Lock()
         self._numbers = 0
         self._asking = asyncio.Event()
@@ -183,7 +226,8 @@ class Upstream:
         room.on("reconnected", self._ask)
         with contextlib.suppress(ValueError):  # somebody reads them already
             room.register_text_stream_handler(EVENTS_TOPIC, self._on_stream)
-        # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise.
+        # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise. Where the
+        # token does not grant `can_update_own_metadata` the server refuses, the library does not tell, and that is how it stays.
         await room.local_participant.set_attributes({ROLE: "upstream"})
         self._ask()
 
@@ -196,8 +240,8 @@ class Upstream:
 
     @property
     def waiting(self) -> int:
-        """Texts that are not known to be spoken."""
-        return len(self._ledger)
+        """Texts that are not known to be spoken, and were not cancelled."""
+        return self._ledger.waiting
 
     async def say(
         self,
@@ -217,9 +261,13 @@ class Upstream:
         given = {"language": language, "speaker": speaker, "voice": voice, **fields}
         common = {name: value for name, value in given.items() if value is not None}
         parts = _parts(text)
-        for number, part in enumerate(parts, start=1):
-            message = {**common, "type": "text", "text": part, "utterance": id, "final": number == len(parts)}
-            await self.send(message, timeout=timeout)
+        self.grows(id)
+        try:
+            for number, part in enumerate(parts, start=1):
+                message = {**common, "type": "text", "text": part, "utterance": id, "final": number == len(parts)}
+                await self.send(message, timeout=timeout)
+        finally:
+            self.ends(id)
         return id
 
     def utterance(self, *, language: str | None = None, speaker: str | None = None, voice: str | None = None, **fields: Any) -> Utterance:
@@ -233,21 +281,31 @@ class Upstream:
         await self._control({"type": "config", **fields})
 
     async def cancel(self, utterance: str | None = None) -> None:
-        """Silence now: one utterance, or everything that was said here."""
-        await self._control({"type": "cancel", **({"utterance": utterance} if utterance else {})})
+        """Silence now: one utterance, or everything that was said here; what is written to it afterwards is not said either.
+
+        Never fails. Where there is no node the texts are forgotten at once, and a node that comes back with them is told.
+        """
+        self._deaf |= {id for id in self._growing if utterance in (None, id)}
+        self._ledger.cancel(utterance)
+        self._settle()
+        self._has_space.set()  # also for those who wait to write what is not said any more
+        if not self.ready.is_set():
+            self._cancels_all |= utterance is None
+            return
+        try:
+            async with asyncio.timeout(SEND_WAIT):
+                await self._transmit([{"type": "cancel", **({"utterance": utterance} if utterance else {})}])
+        except TimeoutError:  # whoever cancels has no time; what was said meanwhile must not be cancelled with it
+            self._start(self._transmit(self._ledger.cancels()))
 
     async def flush(self, utterance: str | None = None) -> None:
         """Say what is held, complete or not."""
         await self._control({"type": "flush", **({"utterance": utterance} if utterance else {})})
 
     async def drain(self, timeout: float = 60.0) -> None:
-        """Returns when everything said has been heard or reported. Raises ``TimeoutError``."""
+        """Returns when everything said has been heard, reported or cancelled. Raises ``TimeoutError``."""
         async with asyncio.timeout(timeout):
-            async with contextlib.aclosing(self.events()) as events:
-                if len(self._ledger):
-                    async for _ in events:
-                        if not len(self._ledger):
-                            return
+            await self._is_spoken.wait()
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Raises :exc:`NoBooth` when no node has answered by then."""
@@ -268,17 +326,31 @@ class Upstream:
             self._readers.discard(news)
 
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
-        """A ``text`` message: numbered, kept, and sent as soon as there is a node."""
+        """A ``text`` message: numbered, kept, and sent as soon as there is a node. Of an utterance that was cancelled: nothing."""
         try:
             async with asyncio.timeout(timeout):
-                while len(self._ledger) >= self._keep:
+                while len(self._ledger) >= self._keep and message.get("utterance") not in self._deaf:
                     self._has_space.clear()
                     await self._has_space.wait()
         except TimeoutError:
             raise TooFarBehind(f"{self._keep} texts wait to be spoken") from None
-        numbered = self._ledger.add(message)  # from here on it is said, even if sending it is cancelled: it is asked for
+        if message.get("utterance") in self._deaf:
+            return
+        # From here on it is said, even if sending it is cancelled: it is asked for.
+        named = message if message.get("utterance") else {**message, "utterance": self._name()}
+        numbered = self._ledger.add(named, is_given=self.ready.is_set())
+        self._settle()
         if self.ready.is_set():
             await self._transmit([numbered])
+
+    def grows(self, utterance: str) -> None:
+        """More of it may be written; :meth:`ends` follows."""
+        self._growing.add(utterance)
+
+    def ends(self, utterance: str) -> None:
+        """No more of it will be written."""
+        self._growing.discard(utterance)
+        self._deaf.discard(utterance)
 
     async def _control(self, message: Mapping[str, Any]) -> None:
         await self.wait_ready()
@@ -300,11 +372,9 @@ class Upstream:
             event = json.loads(raw)
         except ValueError:
             return
-        if not isinstance(event, dict) or (self.booth and sender != self.booth):
+        if not isinstance(event, dict) or (self.booth and sender != self.booth) or not self._may_be_booth(sender):
             return
         if event.get("type") == "ready":
-            if not self._may_be_booth(sender):
-                return
             self._on_ready(event, sender)
         elif sender == self.booth:
             self._apply(event)
@@ -326,11 +396,14 @@ class Upstream:
         last = event.get("last", {})
         is_known = self._ledger.stream in last
         again = self._ledger.on_ready(last, _new_stream())
-        self._room_for_more()
+        self._settle()
         if again:
             log.info("sending %d texts again to %s", len(again), sender)
         if self._configured and not is_known:
             again.insert(0, {"type": "config", **self._configured})
+        if self._cancels_all:
+            again.insert(0, {"type": "cancel"})
+            self._cancels_all = False
         if again:
             self._start(self._transmit(again))  # before whoever waits for `ready`: a cancel must not overtake the text it means
         self.ready.set()
@@ -339,16 +412,19 @@ class Upstream:
         match event:
             case {"type": "spoken", "stream": str(stream), "seq": int(seq)}:
                 self._ledger.on_spoken(stream, seq)
-                self._room_for_more()
+                self._settle()
             case {"type": "missing", "stream": str(stream), "from": int(first), "to": int(last)}:
                 self._start(self._transmit(self._ledger.on_missing(stream, first, last)))
             case {"type": "error", "retryable": True, "seq": int(seq), "stream": str(stream)}:
                 again = self._ledger.on_missing(stream, seq, seq)
                 self._start(self._transmit(again, pause=RETRY_PAUSE))
+            case {"type": "error", "code": "overloaded"}:  # a message, or news of what was spoken, may be lost
+                self._asking.set()
 
-    def _room_for_more(self) -> None:
-        if len(self._ledger) < self._keep:
-            self._has_space.set()
+    def _settle(self) -> None:
+        """Let those go on who waited for what the ledger has come to."""
+        for event, is_so in ((self._has_space, len(self._ledger) < self._keep), (self._is_spoken, not self._ledger.waiting)):
+            (event.set if is_so else event.clear)()
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         if participant.identity == self.booth:
@@ -380,8 +456,8 @@ class Upstream:
                 await self._deliver(message)
 
     async def _deliver(self, message: Mapping[str, Any]) -> None:
-        while self.ready.is_set() and message.get("stream", self._ledger.stream) == self._ledger.stream:
-            if await self._publish(message, to=[self.booth]):
+        while self.ready.is_set() and (latest := self._ledger.latest(message)) is not None:
+            if await self._publish(latest, to=[self.booth]):
                 return
             await asyncio.sleep(SEND_PAUSE)
 

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- end of bench -->"
 PACKAGES = ("voicebooth", "livekit", "livekit-agents", "piper-tts", "kokoro-onnx", "onnxruntime", "openvino", "numpy")
+GIT_WAIT = 10.0  # seconds for git to look at the tree
 ORDER = ("latency", "pauses", "engine", "rooms", "chain")  # of the results in a report; others follow by name
 
 
@@ -115,9 +117,24 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         "python": platform.python_version(),
+        "commit": commit(),
     }
+
+
+def commit(folder: Path = README.parent) -> str:
+    """What was measured: the tree's commit, with ``+`` when it holds anything else (but for results); nothing where git does not know."""
+    ask = ["git", "-C", str(folder)]
+    changes = ["status", "--porcelain", "--", ".", ":!bench/results", ":!README.md"]
+    try:
+        head, changed = (
+            subprocess.run([*ask, *words], capture_output=True, text=True, check=True, timeout=GIT_WAIT).stdout.strip()
+            for words in (["rev-parse", "--short", "HEAD"], changes)
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f"{head}+" if changed else head
 
 
 def versions() -> dict[str, str]:

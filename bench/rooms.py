@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from agent.pump import TrackSettings
 from bench.hearing import starved
 from bench.listener import Ear, Listener
 from bench.passages import LENGTHS, of_length
@@ -21,7 +22,7 @@ from bench.sender import Sender
 LISTENERS = 4  # rooms in which somebody listens and decodes: a listener costs more than the node's side of a room
 CHARACTER = 0.050  # seconds of speech a character takes with the voice at hand; what was reached is measured
 IDLE = 10.0  # seconds over which an idle node is looked at
-MUTED = 4.0  # seconds after the last sound in which a track has gone to sleep
+MUTED = TrackSettings().linger + 1.0  # seconds after the last sound in which a track has gone to sleep
 LATEST = 60.0  # seconds after the last text in which everything must have been said
 SPREAD = 0.25  # of the time between two texts of a room: how far each may lie from its place
 EVERY = 0.5  # seconds between two looks at the node

@@ -380,6 +380,11 @@ class Chain:
         elif not self.breaker(candidate).is_closed:
             self.breaker(candidate).on_probed(bool(firsts), now=now)
 
+    def rests(self, engine: str) -> bool:
+        """Whether no voice of it that was asked for speaks now."""
+        asked = [breaker.is_closed for (name, _), breaker in self._breakers.items() if name == engine]
+        return bool(asked) and not any(asked)
+
     def breaker(self, candidate: Candidate) -> Breaker:
         found = self._breakers.get(candidate.key)
         if found is None:

@@ -141,6 +141,11 @@ class Speaker:
         return self._script.waiting_characters * CHARACTER + self.buffer.in_hand
 
     @property
+    def waiting_characters(self) -> int:
+        """Accepted, and not begun to be made."""
+        return self._script.waiting_characters
+
+    @property
     def is_idle(self) -> bool:
         """True when everything has been heard or reported."""
         return self._script.is_idle and not self._turns
@@ -420,18 +425,25 @@ class _Timing:
         return self._speaker.buffer.lasts(self._loop.time())
 
     def window(self, cost: float) -> float:
-        in_hand, live = self.in_hand(), self._speaker._studio.lanes.live
-        if live <= 1:
-            return min(in_hand, LARGEST_WINDOW)
-        if not self._turn.samples and not in_hand:
-            return max(FIRST_WINDOW, min(live * ROUND, FIRST_WORK / max(cost, LEAST_COST), SHARED_WINDOW))
-        return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)
+        return window(self.in_hand(), cost, live=self._speaker._studio.lanes.live, has_begun=self._turn.samples > 0)
 
     def pause(self) -> float:
         return self._speaker.pause_after(self._turn.sentence)
 
     async def room(self) -> None:
         await self._speaker._wait(lambda: self._speaker.buffer.in_hand < self._speaker._settings.look_ahead)
+
+
+def window(in_hand: float, cost: float, *, live: int, has_begun: bool) -> float:
+    """Seconds of sound that a sentence's next step should make: as short as its listener needs it, as long as is cheap for all.
+
+    ``cost``: seconds of work a second of sound. ``live``: sentences that are being made, this one included.
+    """
+    if live <= 1:
+        return min(in_hand, LARGEST_WINDOW)
+    if not has_begun and not in_hand:
+        return max(FIRST_WINDOW, min(live * ROUND, FIRST_WORK / max(cost, LEAST_COST), SHARED_WINDOW))
+    return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)
 
 
 def _source(text: str, spoken: Spoken, start: int, end: int) -> int:

@@ -12,7 +12,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from pipeline.chain import primary
-from pipeline.events import Backlog, Complete, Dropped, Event, Failure, Pong, Ready
+from pipeline.events import Backlog, Complete, Dropped, Event, Failure, LevelChanged, Pong, Ready
 from pipeline.ingest import Delivered, Ingest, IngestLimits
 from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import VERSION, AnyMessage, Cancel, Config, End, Flush, Hello, Ping, ProtocolError, Text
@@ -99,6 +99,7 @@ class Stage:
         self._speakers: dict[TrackKey, Speaker] = {}
         self._unheard: set[TrackKey] = set()  # tracks that could not be published: nobody takes what is said there
         self._running: list[asyncio.Task[None]] = []
+        self._level = studio.level()[0]
         self._is_draining = False
         self._is_frozen = False
         self._backlog_timer: asyncio.TimerHandle | None = None
@@ -166,6 +167,14 @@ class Stage:
         """It could be published after all."""
         self._unheard.discard(key)
 
+    def look_at_level(self) -> None:
+        """Tell every sender how degraded the node is, when that has changed."""
+        level, why = self._studio.level()
+        if level != self._level:
+            self._level = level
+            for sender in self._senders:
+                self.outlet.send(sender, LevelChanged(level, why))
+
     def freeze(self) -> None:
         """The connection is lost: nothing is heard, nothing is lost."""
         self._is_frozen = True
@@ -177,6 +186,11 @@ class Stage:
         self._is_frozen = False
         for speaker in self._speakers.values():
             speaker.thaw()
+
+    @property
+    def waiting_characters(self) -> int:
+        """Accepted, and not begun to be made: on the fullest track."""
+        return max((speaker.waiting_characters for speaker in self._speakers.values()), default=0)
 
     @property
     def is_idle(self) -> bool:
@@ -218,9 +232,10 @@ class Stage:
     # Messages
 
     def _on_hello(self, sender: str, known: _Sender) -> None:
+        self.look_at_level()
         languages = dict.fromkeys((*self._settings.languages, *self._studio.languages()))
         voices = tuple(voice.id for offered in self._studio.offers.values() for voice in offered)
-        self.outlet.send(sender, Ready(VERSION, self._node, tuple(languages), voices, known.ingest.progress(), 0))
+        self.outlet.send(sender, Ready(VERSION, self._node, tuple(languages), voices, known.ingest.progress(), self._level))
 
     def _on_config(self, sender: str, known: _Sender, message: Config) -> None:
         failure = self._find_fault(message.language, message.voice, message.engine if message.strict_engine else None)

@@ -18,6 +18,7 @@ from pipeline.cache import Cache, Key
 from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes, NoLane, StepGivenUp
+from pipeline.level import level_of
 from pipeline.loudness import TARGET, gain_for
 from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
@@ -126,6 +127,11 @@ class Studio:
     @property
     def status(self) -> tuple[EngineStatus, ...]:
         return tuple(self._status.values())
+
+    def level(self) -> tuple[int, str]:
+        """How degraded this node is, and why: as :func:`pipeline.level.level_of` has it."""
+        down = {status.name: "" if status.state == "ready" else status.reason or status.state for status in self.status}
+        return level_of({name: why or ("it rests" if self.chain.rests(name) else "") for name, why in down.items()})
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:

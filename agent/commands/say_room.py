@@ -13,6 +13,8 @@ from livekit import api, rtc
 from agent.commands.options import Refusal
 from agent.config import Settings
 from agent.devserver import DEV_PORTS
+from agent.failures import one_line
+from agent.node import SAID_AHEAD, SAID_AT_ONCE, text_parts
 from agent.upstream import Event, NoBooth, TooFarBehind, Upstream
 
 CONNECT_WAIT = 10.0  # seconds for the server to let us in
@@ -33,21 +35,25 @@ async def say_in_room(
     except (rtc.ConnectError, TimeoutError) as error:
         raise Refusal(f"{url} does not let us into room {room}: {error or 'no answer'} (`voicebooth run --dev` starts a server)") from None
     try:
-        async with Upstream(link, on_event=teller.on_event) as up:
+        async with Upstream(link, on_event=teller.on_event, keep=SAID_AHEAD // SAID_AT_ONCE) as up:
             await up.wait_ready(READY_WAIT)
             wishes = {"engine": engine, "speed": speed}
             if chosen := {name: wish for name, wish in wishes.items() if wish is not None}:
                 await up.configure(**chosen)
-            await up.say(text, language=language, voice=voice, timeout=wait)
+            wished = {name: wish for name, wish in (("language", language), ("voice", voice)) if wish is not None}
+            parts = text_parts(text)
+            for number, part in enumerate(parts, start=1):
+                fields = {**wished, "utterance": "text", "final": number == len(parts)}
+                await up.send({"type": "text", "text": part, **fields}, timeout=wait)
             await up.drain(wait)
     except NoBooth:
         raise Refusal(f"no node answers in room {room}; `voicebooth run` or `voicebooth join` starts one") from None
     except (TooFarBehind, TimeoutError):
-        raise Refusal("; ".join([*teller.unsaid, f"the end was not heard within {wait:.0f} s"])) from None
+        raise Refusal(one_line([f"the end was not heard within {wait:.0f} s", *teller.unsaid])) from None
     finally:
         await link.disconnect()
     if teller.unsaid:
-        raise Refusal("; ".join(teller.unsaid))
+        raise Refusal(one_line(teller.unsaid))
 
 
 class _Teller:

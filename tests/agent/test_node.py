@@ -6,12 +6,13 @@ import pytest
 
 from agent import node
 from agent.config import Settings
-from agent.node import Node, find_engine, find_engines
+from agent.node import SAID_AT_ONCE, Node, find_engine, find_engines, text_parts
 from engines.base import EngineError, EngineUnavailable
 from engines.guard import Guarded
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, Failure, SentenceChosen, SpeechFinished
 from pipeline.protocol import Text
+from pipeline.report import Watcher
 
 
 def settings(*engines, **more):
@@ -29,6 +30,21 @@ class Door:
         self.events.append(event)
 
     def caption(self, caption): ...
+
+
+class Made(Watcher):
+    def __init__(self, seen):
+        self.seen = seen
+
+    def on_made(self, engine, language, *, work, seconds):
+        self.seen.append(seconds)
+
+
+def test_parts_are_the_text_and_fit():
+    assert text_parts("") == [""] and text_parts("a" * 4000) == ["a" * 4000]
+    for size, room in ((4001, 4000), (1 << 20, 40_000), (500, 1), (5001, 40_000)):
+        parts = text_parts("x" * size, room)
+        assert "".join(parts) == "x" * size and max(map(len, parts)) <= min(room, SAID_AT_ONCE)
 
 
 def test_engines_are_found_by_name_and_get_their_section():
@@ -122,6 +138,18 @@ async def test_say_gives_the_whole_text_with_its_pauses():
         loud = np.flatnonzero(np.abs(heard.astype(int)) > 200)
         gaps = np.diff(loud).max() / node.studio.rate
         assert gaps == pytest.approx(0.3, abs=0.02)
+
+
+async def test_say_gives_a_text_that_is_longer_than_a_script_holds():
+    words = [f"Number {n} is here." for n in range(1, 31)]
+    text = " ".join(words)
+    seen = []
+    async with Node(settings(script={"characters": 150})) as made:
+        await made.ready()
+        made.report.watch(Made(seen))
+        async for _ in made.say(text, speed=2.0):
+            assert all(stage.waiting_characters <= 150 for stage in made._stages.values())
+    assert len(seen) == len(words)
 
 
 async def test_say_tells_what_was_not_said():

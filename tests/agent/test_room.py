@@ -10,7 +10,7 @@ from livekit import rtc
 
 from agent.inbound import LinkBack, LinkLost, Said
 from agent.pump import Pump
-from agent.room import ENDINGS, JoinFailed, RoomLink, RoomSettings, Ticket
+from agent.room import ENDINGS, EVENTS, JoinFailed, RoomLink, RoomSettings, Ticket
 from agent.track import Track
 from pipeline.events import Ack
 from pipeline.playout import PlayoutBuffer
@@ -88,6 +88,29 @@ async def test_letters_reach_the_stage_in_order_and_many_of_them_let_others_run(
         await asyncio.sleep(0)
     assert [message.t for _, message in host.made.log[:200]] == list(range(200))
     assert host.made.log[200] == "freeze"
+
+
+async def test_lost_events_are_told_to_whom_they_were_for_and_can_be_asked_for(monkeypatch: pytest.MonkeyPatch):
+    sent: list[Any] = []
+
+    async def send(room: Any, letter: Any) -> bool:
+        sent.append(letter)
+        return True
+
+    monkeypatch.setattr("agent.room.send_event", send)
+    link = RoomLink(FakeHost(), Ticket("ws://x", "lobby"), ("en",), RoomSettings())
+    for n in range(EVENTS + 3):
+        link.send("ada" if n < EVENTS + 1 else "eve", Ack("s", n))
+    room: Any = object()
+    link._room = room
+    link.joined.set()
+    writing = asyncio.create_task(link._send_events())
+    while len(sent) < EVENTS + 2:  # noqa: ASYNC110 - each turn of the loop lets it go on
+        await asyncio.sleep(0)
+    writing.cancel()
+    told = {letter.sender: letter.event for letter in sent[EVENTS:]}
+    assert set(told) == {"ada", "eve"} and "2 events" in told["eve"].message
+    assert {(event.code, event.retryable) for event in told.values()} == {("overloaded", True)}
 
 
 async def test_the_end_of_an_older_link_does_not_freeze_the_stage_of_a_newer_one():

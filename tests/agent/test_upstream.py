@@ -7,6 +7,7 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,64 @@ def test_a_node_that_knows_nothing_gets_everything_unspoken_in_a_new_stream():
     again = ledger.on_ready({}, "new")
     assert [(message["stream"], message["seq"], message["text"]) for message in again] == [("new", 0, "c"), ("new", 1, "d")]
     assert ledger.add({"text": "e"})["seq"] == 2
+
+
+def test_what_is_cancelled_before_any_node_could_know_it_leaves_no_number():
+    ledger = Ledger("s")
+    ledger.add({"text": "a", "utterance": "1"})
+    for text, utterance in (("b", "1"), ("c", "2"), ("d", "1")):
+        ledger.add({"text": text, "utterance": utterance}, is_given=False)
+    ledger.cancel("1")
+    assert (len(ledger), ledger.waiting) == (2, 1)
+    again = ledger.on_ready({"s": {"held": -1, "spoken": -1}}, "new")
+    assert again[0] == {"type": "cancel", "utterance": "1"}
+    assert [(message["seq"], message["text"]) for message in again[1:]] == [(0, ""), (1, "c")]
+    ledger.cancel(None)
+    ledger.add({"text": "e", "utterance": "3"})
+    assert [message["text"] for message in ledger.on_missing("s", 0, 2)] == ["", "", "e"]
+    assert texts(ledger.on_ready({}, "new")) == ["e"]
+    assert (ledger.waiting, ledger.cancels()) == (1, [])
+
+
+def test_an_utterance_that_lives_again_is_not_cancelled_once_more():
+    ledger = Ledger("s")
+    ledger.add({"text": "a", "utterance": "1"})
+    ledger.cancel("1")
+    assert ledger.cancels() == [{"type": "cancel", "utterance": "1"}]
+    ledger.add({"text": "b", "utterance": "1"})
+    assert ledger.cancels() == []
+    ledger.on_spoken("s", 0)
+    assert ledger.waiting == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 20))
+def test_no_number_is_missing_and_nothing_cancelled_is_heard_by_a_new_node(seed: int, count: int):
+    chance = random.Random(seed)
+    names = (f"stream-{n}" for n in itertools.count())
+    ledger, node = Ledger(next(names)), FakeNode()
+    cancelled: set[str] = set()
+    for number in range(count):
+        is_given = chance.random() < 0.6
+        message = ledger.add({"text": str(number), "utterance": str(number // 2)}, is_given=is_given)
+        if is_given and chance.random() < 0.7:
+            node.take(message)
+        if chance.random() < 0.3:
+            name = str(chance.randrange(number // 2 + 1))
+            cancelled |= {str(part) for part in (2 * int(name), 2 * int(name) + 1) if part <= number}
+            ledger.cancel(name)
+        if chance.random() < 0.2:
+            for again in ledger.on_ready(node.last, next(names)):
+                if again.get("type") != "cancel":
+                    node.take(again)
+    assert [message["seq"] for message in ledger.on_missing(ledger.stream, 0, count)] == list(range(len(ledger)))
+    assert ledger.waiting == count - len(cancelled)
+    node = FakeNode()
+    for message in ledger.on_ready({}, "last"):
+        node.take(message)
+    while node.speak():
+        pass
+    assert set(node.heard) == {str(number) for number in range(count)} - cancelled
 
 
 def test_long_text_is_parted_and_nothing_is_one_part():
@@ -142,9 +201,9 @@ class FakeRoom:
     async def publish_data(self, payload: bytes, **_: Any) -> None:
         self.sent.append(json.loads(payload))
 
-    def answer(self, up: Upstream, sender: str, **event: Any) -> None:
+    def answer(self, up: Upstream, sender: str, *, type: str = "ready", **event: Any) -> None:
         packet: Any = SimpleNamespace(
-            topic=EVENTS_TOPIC, participant=SimpleNamespace(identity=sender), data=json.dumps({"type": "ready", **event}).encode()
+            topic=EVENTS_TOPIC, participant=SimpleNamespace(identity=sender), data=json.dumps({"type": type, **event}).encode()
         )
         up._on_packet(packet)
 
@@ -193,6 +252,81 @@ async def test_what_follows_a_revision_belongs_to_it_and_an_end_is_said_once():
         assert [(message["text"], message["final"]) for message in await room.messages()] == [("Four.", True)]
 
 
+async def test_what_is_cancelled_where_there_is_no_node_is_never_said():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        first = await up.say("One.")
+        await up.say("Two.")
+        await up.cancel(first)
+        room.answer(up, "node", last={})
+        assert [message["text"] for message in await room.messages()] == ["Two."]
+        up._ask()
+        await up.cancel()
+        await up.drain(0.1)
+        await up.say("Three.")
+        room.answer(up, "node", last={up._ledger.stream: {"held": 0, "spoken": -1}})
+        sent = await room.messages()
+        assert [(message["type"], message.get("text"), message.get("seq")) for message in sent] == [
+            ("cancel", None, None),
+            ("cancel", None, None),
+            ("text", "Three.", 1),
+        ]
+
+
+async def test_a_node_that_died_after_a_cancel_leaves_nothing_to_the_next_one():
+    room = joined(node="booth", next="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        await up.say("One.")
+        await up.cancel()
+        assert [message["type"] for message in await room.messages()] == ["text", "cancel"]
+        up._ask()
+        room.answer(up, "next", last={})
+        assert await room.messages() == []
+        await up.drain(0.1)
+
+
+async def test_a_text_that_is_to_be_sent_again_and_is_cancelled_meanwhile_is_empty():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        await up.say("One.")
+        again = up._ledger.on_missing(up._ledger.stream, 0, 0)
+        await up.cancel()
+        await room.messages()
+        await up._transmit(again)
+        assert [message["text"] for message in await room.messages()] == [""]
+
+
+async def test_an_error_in_a_block_is_the_one_that_is_raised_and_nothing_more_is_said():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        with pytest.raises(LookupError):
+            async with up.utterance() as words:
+                await words.write("One")
+                raise LookupError
+        async with up.utterance() as words:
+            await words.write("Two")
+            await up.cancel()
+            await words.write("three")
+        assert up.waiting == 0
+        room.answer(up, "node", last={})
+        assert [message["type"] for message in await room.messages()] == ["cancel"]
+
+
+async def test_whoever_waits_to_write_what_is_cancelled_is_let_go():
+    room = joined(node="booth")
+    async with Upstream(room, keep=1) as up:
+        room.answer(up, "node", last={})
+        async with up.utterance() as words:
+            await words.write("One")
+            waiting = asyncio.create_task(words.write("two"))
+            await asyncio.sleep(0)
+            await up.cancel(words.id)
+            await waiting
+        assert [message["type"] for message in await room.messages()] == ["text", "cancel"]
+
+
 async def test_only_a_booth_is_believed_that_it_is_one():
     room = joined(guest="", other="upstream", node="booth")
     async with Upstream(room) as up:
@@ -201,6 +335,30 @@ async def test_only_a_booth_is_believed_that_it_is_one():
             assert not up.ready.is_set()
         room.answer(up, "node", last={})
         assert up.ready.is_set() and up.booth == "node"
+
+
+async def test_only_the_booths_events_are_told():
+    room, seen = joined(guest="", node="booth"), []
+    async with Upstream(room, on_event=lambda event: seen.append(event["code"])) as up:
+        room.answer(up, "guest", type="error", code="forbidden")
+        room.answer(up, "node", type="error", code="draining")
+        up.booth = "node"
+        room.answer(up, "guest", type="error", code="internal")
+    assert seen == ["draining"]
+
+
+async def test_whoever_lost_events_asks_what_was_spoken():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        await up.say("One.")
+        await room.messages()
+        room.answer(up, "node", type="error", code="overloaded", message="", retryable=True)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [message["type"] for message in room.sent] == ["hello"]
+        room.answer(up, "node", last={up._ledger.stream: {"held": 0, "spoken": 0}})
+        assert up.waiting == 0
 
 
 async def test_whoever_is_named_or_not_yet_announced_is_believed():

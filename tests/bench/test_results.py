@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.results import BEGIN, END, Figure, Result, Table, load, machine, main, quantile, report, rewrite, save, told, versions
+from bench.results import BEGIN, END, Figure, Result, Table, commit, load, machine, main, quantile, report, rewrite, save, told, versions
 
 
 def result(*figures: Figure, bench: str = "latency") -> Result:
@@ -97,3 +99,21 @@ def test_a_quantile_lies_among_its_values(values: list[float], q: float) -> None
     assert found is not None
     assert min(values) - 1e-6 <= found <= max(values) + 1e-6
     assert quantile([], q) is None
+
+
+def test_the_tree_that_was_measured_is_named(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=n", "-c", "user.email=e@x", *words], check=True, capture_output=True)
+
+    assert commit(tmp_path / "none") == ""
+    git("init")
+    (tmp_path / "code.py").write_text("1")
+    git("add", ".")
+    git("commit", "-m", "One")
+    clean = commit(tmp_path)
+    assert re.fullmatch("[0-9a-f]{4,}", clean)
+    (tmp_path / "bench" / "results").mkdir(parents=True)
+    (tmp_path / "bench" / "results" / "latency.json").write_text("{}")
+    assert commit(tmp_path) == clean
+    (tmp_path / "code.py").write_text("2")
+    assert commit(tmp_path) == clean + "+"

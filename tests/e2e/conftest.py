@@ -27,6 +27,9 @@ from bench.listener import Listener, token
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
 
+judged_by_ear = pytest.mark.flaky(reruns=1, reruns_delay=2)
+"""For tests that want every word of a live recording: one frame that comes late, where a server, codecs and a dozen connections share two
+cores with whatever else runs there, makes two words of one. One more try, and told; no other test has one."""
 _numbers = itertools.count()
 RUN = [sys.executable, "-m", "agent.cli", "run"]
 ALONE = {"LIVEKIT_URL": "", "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone", "VOICEBOOTH_CACHE__DIR": "none"}
@@ -36,8 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.e2e)
-            # A real server, real codecs and a dozen connections share two cores with whatever else runs there: one more try, and told.
-            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
 
 
 def pitches(samples: np.ndarray, rate: int) -> list[float]:

@@ -9,7 +9,7 @@ import random
 
 import numpy as np
 
-from tests.e2e.conftest import House, Person, score
+from tests.e2e.conftest import House, Person, judged_by_ear, score
 from tests.e2e.test_room import SETTLE, heard
 
 TRACKS = ("booth-en", "booth-fr") * 4
@@ -21,6 +21,7 @@ def words(pitches: list[float]) -> list[float]:
     return [pitch for at, pitch in enumerate(pitches) if not at or not np.isclose(pitch, pitches[at - 1], rtol=0.02)]
 
 
+@judged_by_ear
 async def test_eight_rooms_in_two_languages_hear_their_own_text_only(house: House):
     names = [f"{house.name}-{number}" for number in range(len(TRACKS))]
     await asyncio.gather(*(house.booth(room=name) for name in names))
@@ -57,6 +58,7 @@ async def flood(person: Person) -> None:
         await asyncio.gather(*(person.send_raw(raw) for raw in packets[start : start + AT_ONCE]))
 
 
+@judged_by_ear
 async def test_a_room_is_heard_whole_while_another_is_flooded_with_text_and_garbage(house: House):
     quiet, loud = f"{house.name}-quiet", f"{house.name}-loud"
     await asyncio.gather(house.booth(room=quiet), house.booth(room=loud))

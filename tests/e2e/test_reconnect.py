@@ -11,7 +11,7 @@ from livekit import rtc
 from agent.upstream import Upstream
 from bench.listener import Listener, token
 from tests.agent.test_commands import Running
-from tests.e2e.conftest import House, pitches, score, sounds_like
+from tests.e2e.conftest import House, judged_by_ear, pitches, score, sounds_like
 
 WORDS = ("alpha", "charlie", "delta", "echo")  # each with a pitch of its own
 BACK = 30.0  # seconds for everybody to be back: the library itself waits up to 10 s between two tries
@@ -48,6 +48,7 @@ def times(heard: list[float], text: str) -> int:
     return sum(sounds_like(heard[at : at + words], text) for at in range(len(heard) - words + 1))
 
 
+@judged_by_ear
 async def test_after_a_server_restart_what_was_not_spoken_is_spoken_once(own_house: House):
     house = own_house
     link = await house.booth()
@@ -88,6 +89,7 @@ async def again(house: House) -> Listener:
                 await asyncio.sleep(0.2)
 
 
+@judged_by_ear
 async def test_after_a_pause_of_the_server_every_sentence_is_told_once_and_the_next_one_heard(own_house: House):
     house = own_house
     await house.booth()
@@ -118,6 +120,7 @@ async def test_after_a_pause_of_the_server_every_sentence_is_told_once_and_the_n
 
 
 @pytest.mark.parametrize("scenario", ["resume", "full"])
+@judged_by_ear
 async def test_a_connection_that_the_library_mends_goes_on_with_the_sentence_that_was_cut(house: House, scenario: str):
     link = await house.booth()
     listener = await house.listener()
@@ -138,6 +141,7 @@ async def test_a_connection_that_the_library_mends_goes_on_with_the_sentence_tha
     assert listener.lines[-1].text == text
 
 
+@judged_by_ear
 async def test_when_the_node_dies_upstream_says_the_rest_to_the_next_one(house: House):
     events: list[dict[str, Any]] = []
     listener = await house.listener()

@@ -10,7 +10,7 @@ from livekit import rtc
 from agent.inbound import InboundSettings
 from agent.room import RoomSettings
 from bench.listener import Listener
-from tests.e2e.conftest import House, Person, pitches, score, sounds_like
+from tests.e2e.conftest import House, Person, judged_by_ear, pitches, score, sounds_like
 
 RATE = 48_000
 SETTLE = 0.3  # seconds: what was sent last is on its way to the listener, 60 ms behind
@@ -28,6 +28,7 @@ async def write(person: Person, chunks: list[str], **attributes: str) -> rtc.Tex
     return writer
 
 
+@judged_by_ear
 async def test_packets_are_heard_once_and_in_order_with_captions_in_step(house: House):
     await house.booth()
     listener = await house.listener()
@@ -46,6 +47,7 @@ async def test_packets_are_heard_once_and_in_order_with_captions_in_step(house: 
     assert kinds == ["speech_started", "sentence_finished", "speech_finished"] * 3
 
 
+@judged_by_ear
 async def test_a_text_stream_is_spoken_while_it_grows_and_ended_when_it_is_closed(house: House):
     await house.booth()
     listener = await house.listener()
@@ -59,6 +61,7 @@ async def test_a_text_stream_is_spoken_while_it_grows_and_ended_when_it_is_close
     assert sounds_like(heard(listener), "The first sentence is here.", "And the second one")
 
 
+@judged_by_ear
 async def test_a_stream_that_is_broken_off_says_whole_sentences_and_reports_the_rest(house: House):
     await house.booth()
     listener = await house.listener()
@@ -94,6 +97,7 @@ async def transcribe(person: Person, text: str, **trailer: str) -> None:
     await writer.aclose(attributes={"lk.transcription_final": "true", **trailer})
 
 
+@judged_by_ear
 async def test_transcriptions_are_spoken_where_they_are_translated_and_asked_for(house: House):
     await house.booth(RoomSettings(inbound=InboundSettings(transcriptions=True)))
     listener = await house.listener()
@@ -108,6 +112,7 @@ async def test_transcriptions_are_spoken_where_they_are_translated_and_asked_for
     assert [line.text for line in listener.lines if line.attributes.get("lk.transcribed_track_id")] == ["Les poissons nagent."]
 
 
+@judged_by_ear
 async def test_two_languages_are_heard_at_once_on_two_tracks(house: House):
     await house.booth()
     listener = await house.listener()
@@ -143,6 +148,7 @@ async def test_after_a_cancel_there_is_silence_at_the_listener_within_150_ms(hou
     assert not [e for e in person.events if e["type"] == "speech_finished" and e["utterance"] != "next" and not e["interrupted"]]
 
 
+@judged_by_ear
 async def test_a_late_listener_hears_the_rest_and_later_captions(house: House):
     await house.booth()
     person = await house.person()
@@ -159,6 +165,7 @@ async def test_a_late_listener_hears_the_rest_and_later_captions(house: House):
     assert late.lines[-1].text == "And more."
 
 
+@judged_by_ear
 async def test_the_first_word_on_a_new_track_waits_for_its_listener(house: House):
     await house.booth()
     listener = await house.listener()
@@ -169,6 +176,7 @@ async def test_the_first_word_on_a_new_track_waits_for_its_listener(house: House
     assert sounds_like(heard(listener, "minister-en"), "Nobody has heard this voice before.")
 
 
+@judged_by_ear
 async def test_who_may_not_send_is_told_once_and_not_spoken(house: House):
     await house.booth(RoomSettings(inbound=InboundSettings(senders=("translator-*",))))
     listener = await house.listener()
@@ -183,6 +191,7 @@ async def test_who_may_not_send_is_told_once_and_not_spoken(house: House):
     assert len([event for event in stranger.events if event["type"] == "error"]) == 1
 
 
+@judged_by_ear
 async def test_packets_of_the_server_s_api_are_spoken(house: House):
     from livekit import api
 
@@ -199,6 +208,7 @@ async def test_packets_of_the_server_s_api_are_spoken(house: House):
     assert sounds_like(heard(listener), "From the server.")
 
 
+@judged_by_ear
 async def test_garbage_is_answered_and_the_session_goes_on(house: House):
     await house.booth()
     listener = await house.listener()
@@ -227,6 +237,7 @@ def encrypted(key: bytes) -> rtc.E2EEOptions:
     return rtc.E2EEOptions(key_provider_options=rtc.KeyProviderOptions(shared_key=key))
 
 
+@judged_by_ear
 async def test_a_room_encrypted_end_to_end_works_with_the_shared_key(house: House):
     await house.booth(RoomSettings(encryption_key="between us"))
     listener = await house.listener(encryption=encrypted(b"between us"))

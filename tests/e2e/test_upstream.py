@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.upstream import NoBooth, TooFarBehind, Upstream
-from tests.e2e.conftest import House, pitches, sounds_like
+from tests.e2e.conftest import House, judged_by_ear, pitches, sounds_like
 
+README = Path(__file__).parent.parent.parent / "README.md"
 RATE = 48_000
 SETTLE = 0.3  # seconds: what was sent last is on its way to the listener, 60 ms behind
 
@@ -21,6 +24,7 @@ async def upstream(house: House, events: list[dict[str, Any]], **options: Any) -
         yield up
 
 
+@judged_by_ear
 async def test_what_was_said_before_there_was_a_node_is_spoken_when_it_comes(house: House):
     listener = await house.listener()
     async with upstream(house, []) as up:
@@ -37,6 +41,7 @@ async def test_what_was_said_before_there_was_a_node_is_spoken_when_it_comes(hou
     )
 
 
+@judged_by_ear
 async def test_a_cancel_silences_one_utterance_and_the_next_one_is_spoken(house: House):
     await house.booth()
     listener = await house.listener()
@@ -87,6 +92,7 @@ async def test_a_text_that_is_too_long_for_a_packet_travels_as_a_stream(house: H
     assert not [event for event in events if event["type"] in ("error", "gap")]
 
 
+@judged_by_ear
 async def test_a_revision_replaces_what_has_not_begun_and_is_continued_and_ended(house: House):
     await house.booth()
     listener = await house.listener()
@@ -119,6 +125,7 @@ async def seen(events: AsyncIterator[dict[str, Any]], type: str) -> str:
     raise AssertionError("events have ended")
 
 
+@judged_by_ear
 async def test_a_flush_says_what_is_held_of_one_utterance_or_of_all(house: House):
     await house.booth()
     listener = await house.listener()
@@ -147,3 +154,19 @@ async def test_two_readers_of_events_are_told_all_from_when_they_began(house: Ho
         await asyncio.sleep(0)  # the second one begins to read
         two = await up.say("Two.")
         assert await asyncio.gather(*both) == [two, two]
+
+
+@judged_by_ear
+async def test_the_example_of_the_readme_is_heard(house: House):
+    await house.booth()
+    listener = await house.listener()
+    await listener.ear("booth-en")
+    (example,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    own = example.replace("ws://127.0.0.1:7880", house.server.url).replace('"lobby"', repr(house.name))
+    names: dict[str, Any] = {}
+    exec(own.replace("asyncio.run(main())", ""), names)
+    async with asyncio.timeout(30):
+        await names["main"]()
+    await asyncio.sleep(SETTLE)
+    spoken = pitches(listener.ears["booth-en"].recording().samples, RATE)
+    assert sounds_like(spoken, "The session is open.", "Please take your seats.")

@@ -9,7 +9,7 @@ from livekit import api, rtc
 
 from agent.room import RoomSettings
 from agent.worker import Worker, WorkerSettings
-from tests.e2e.conftest import House, pitches, sounds_like
+from tests.e2e.conftest import House, judged_by_ear, pitches, sounds_like
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,7 @@ async def working(house: House, *, agent_name: str = "") -> AsyncIterator[Worker
             await running
 
 
+@judged_by_ear
 async def test_a_room_is_served_as_soon_as_somebody_is_in_it(house: House):
     async with working(house) as worker:
         listener = await house.listener()

@@ -3,13 +3,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engines.base import Chunk, Engine, Mark, SynthesisFailed, Voice
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, SentenceFinished, SpeechFinished, SpeechStarted, Switched
 from pipeline.protocol import Cancel, Text
 from pipeline.segmenter import SegmenterSettings
-from pipeline.speaker import SpeakerSettings
+from pipeline.speaker import FIRST_WINDOW, FIRST_WORK, SHARED_WINDOW, SMALLEST_WINDOW, SpeakerSettings, window
 from pipeline.stage import StageSettings
 from tests.virtual_time import Room, run
 
@@ -211,3 +213,32 @@ def test_the_parts_of_a_long_sentence_are_closer_than_sentences():
     room = speak("This sentence is long enough to be cut, which happens at a comma in the middle of it.", settings=settings)
     first, second = room.heard()
     assert second[0] - first[1] == pytest.approx(0.12, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("in_hand", "cost", "live", "has_begun", "expected"),
+    [
+        (0.0, 0.1, 1, False, 0.0),  # alone: as short as the engine can
+        (0.8, 0.1, 1, True, 0.8),  # and as much as is in hand
+        (9.0, 0.1, 1, True, 2.0),
+        (0.0, 0.1, 2, False, 0.25),  # first sound beside one other
+        (0.0, 0.1, 6, False, 0.42),  # it lasts until all have had their step
+        (0.0, 0.2, 20, False, 0.3),  # but nobody waits for more than 60 ms of work
+        (0.0, 9.0, 20, False, 0.25),
+        (0.0, 0.0, 99, False, 1.0),
+        (0.0, 0.1, 2, True, 0.5),  # late: no more of the window's fixed price
+        (0.7, 0.1, 2, True, 0.7),
+        (5.0, 0.1, 2, True, 1.0),
+        (5.0, 0.1, 2, False, 1.0),  # the next sentence, while the last one is heard
+    ],
+)
+def test_how_much_a_step_makes(in_hand, cost, live, has_begun, expected):
+    assert window(in_hand, cost, live=live, has_begun=has_begun) == pytest.approx(expected)
+
+
+@given(st.floats(0, 60), st.floats(0, 10), st.integers(2, 200))
+def test_a_step_beside_others_is_neither_longer_nor_shorter_than_they_bear(in_hand, cost, live):
+    first, later = window(in_hand, cost, live=live, has_begun=False), window(in_hand, cost, live=live, has_begun=True)
+    assert FIRST_WINDOW <= first <= SHARED_WINDOW and SMALLEST_WINDOW <= later <= SHARED_WINDOW
+    assert in_hand or first == FIRST_WINDOW or first * cost <= FIRST_WORK * 1.001
+    assert window(in_hand + 1, cost, live=live, has_begun=True) >= later

@@ -3,12 +3,14 @@ from itertools import pairwise
 
 import pytest
 
+from pipeline.chain import Candidate
 from pipeline.events import (
     Ack,
     Backlog,
     Complete,
     Dropped,
     Failure,
+    LevelChanged,
     Pong,
     Ready,
     SentenceChosen,
@@ -290,3 +292,27 @@ async def test_a_sender_whose_text_waits_is_not_forgotten_for_a_newcomer(room):
         room.stage.on_message("c", Text(text="Third.", stream="s", seq=0))
         await room.quiet()
         assert [event.seq for event in room.told(Spoken, "c")] == [0]
+
+
+def test_senders_are_told_when_the_node_can_do_less_and_when_it_can_do_all_again():
+    async def go():
+        async with Room() as room:
+            room.stage.look_at_level()
+            room.stage.on_message("up", Text(text="Hello."))
+            room.stage.on_message("other", Text(text="Hello."))
+            room.stage.look_at_level()
+            assert room.told(LevelChanged) == []
+            chain, (voice, *_) = room.studio.chain, room.studio.offers["tone"]
+            breaker = chain.breaker(Candidate("tone", voice))
+            breaker.on_failed(now=room.loop.time(), for_good=True)
+            for _ in range(3):
+                room.stage.look_at_level()
+            for sender in ("up", "other"):
+                assert room.told(LevelChanged, sender) == [LevelChanged(3, "tone: it rests")]
+            room.stage.on_message("late", Hello())
+            assert room.told(Ready, "late")[0].level == 3
+            breaker.on_probed(True, now=room.loop.time())
+            room.stage.look_at_level()
+            assert room.told(LevelChanged, "late") == [LevelChanged(0, "")]
+
+    run(go())
