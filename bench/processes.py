@@ -157,7 +157,6 @@ def _settings(url: str, engine: str) -> dict[str, str]:
         "LIVEKIT_API_KEY": DevServer.api_key,
         "LIVEKIT_API_SECRET": DevServer.api_secret,
         "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": engine,
-        "VOICEBOOTH_SERVER__PORTS": "0",  # nobody asks, and another node may have the usual one
         "VOICEBOOTH_CACHE__ENABLED": "false",  # what is measured is how sentences are made
         "VOICEBOOTH_SERVER__PORTS": "none",  # for rooms alone: another node may have the port
     }
