@@ -11,18 +11,19 @@ QUICK := not e2e and not voice and not gpu
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lint types format docs server kokoro clean
+.PHONY: help run demo test check bench lint types format docs server kokoro page clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(USE) $(if $(LIVEKIT_URL),,server) ## a LiveKit server and the node, ready to be spoken to; Ctrl-C ends both
+	@$(BIN)/python -m agent.gateway.page || true
 	@$(BIN)/voicebooth run --dev $(ARGS)
 
 demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
-test: $(WORK) $(TORCH) server kokoro lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
+test: $(WORK) $(TORCH) server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
 check: $(WORK) lint types ## the quick loop: lint, types, unit tests
@@ -51,6 +52,9 @@ kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` 
 server: $(USE) ## find or build the LiveKit server for `run`, `demo` and `test`
 	@$(BIN)/python -m agent.devserver || { echo "fetching Go into $(VENV), to build the LiveKit server"; \
 		$(PIP) '$(GO)' && PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m agent.devserver; }
+
+page: $(USE) ## fetch LiveKit's browser client with npm, for rooms in the page and their test
+	@$(BIN)/python -m agent.gateway.page
 
 clean: ## forget the environment and everything that was made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis demo.wav

@@ -17,6 +17,7 @@ from agent.gateway.settings import (
     AudioSettings,
     CanarySettings,
     LimitSettings,
+    PeerSettings,
     SecuritySettings,
     ServerSettings,
     StreamSettings,
@@ -105,6 +106,8 @@ class Section(BaseModel):
 class LiveKitSettings(Section):
     url: Url = ""
     """The LiveKit server, for example ``wss://rooms.example.org``. Empty: none is named."""
+    public_url: Url = ""
+    """The same server as browsers reach it, where that is another way than the node's. Empty: ``url``."""
     api_key: str = "devkey"
     """Its key; the default is the development server's."""
     api_secret: str = Field(default="secret", repr=False)
@@ -179,6 +182,7 @@ class Settings(Section):
     audio: AudioSettings = AudioSettings()
     stream: StreamSettings = StreamSettings()
     ws: WsSettings = WsSettings()
+    peer: PeerSettings = PeerSettings()
     security: Annotated[SecuritySettings, BeforeValidator(_expand)] = SecuritySettings()
     canary: CanarySettings = CanarySettings()
     selection: SelectionSettings = Field(default_factory=SelectionSettings)

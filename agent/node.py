@@ -8,7 +8,7 @@ import inspect
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
@@ -141,6 +141,7 @@ class Node:
         self._stages: dict[str, Stage] = {}
         self._doors: dict[str, str] = {}  # of those stages that are sessions
         self._numbers = itertools.count()
+        self._endings: list[Callable[[], Awaitable[None]]] = []
 
     async def __aenter__(self) -> Self:
         self.loop = asyncio.get_running_loop()
@@ -247,10 +248,16 @@ class Node:
             for task in late:
                 task.cancel()
 
+    def before_end(self, end: Callable[[], Awaitable[None]]) -> None:
+        """Has a door that keeps connections say goodbye while everything else still lives."""
+        self._endings.append(end)
+
     async def aclose(self) -> None:
         """End everything at once."""
         self._loading.cancel()
         self._looking.cancel()
+        for end in self._endings:
+            await end()
         await self.close_stages()
         await self.studio.aclose()
 

@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from engines.base import Samples
-from pipeline.playout import PlayoutBuffer
 
 BEAT = 0.020  # seconds of sound at a time: one Opus packet; half of it would leave no sooner, and wake twice as often
 LATE = 0.060  # seconds of sound that are made up for in a burst; more would only fill the listener's jitter buffer
@@ -29,6 +28,17 @@ class TrackSettings:
     """Seconds for which the first word on a new track waits for a subscriber, where somebody could become one."""
 
 
+class Source(Protocol):
+    """Where sound comes from: a playout buffer, or several heard as one. None of these blocks."""
+
+    sample_rate: int
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    def read(self, count: int, now: float) -> Samples | None: ...
+
+
 class Sink(Protocol):
     """Where sound goes. None of these blocks."""
 
@@ -40,14 +50,14 @@ class Sink(Protocol):
 
 
 class Feed:
-    """One buffer and where its sound goes. Pure: it is told the time, and whoever tells it calls when it says.
+    """One source and where its sound goes. Pure: it is told the time, and whoever tells it calls when it says.
 
     1. While there is speech, and ``linger`` after it, a beat goes out every 20 ms: the listener's clock never stands still.
     2. Otherwise the sink is muted, and the feed asleep. Woken before there is sound, it is unmuted at once, and its first beat is
        the sound's.
     """
 
-    def __init__(self, buffer: PlayoutBuffer, sink: Sink, linger: float) -> None:
+    def __init__(self, source: Source, sink: Sink, linger: float) -> None:
         self.is_awake = False
         self.is_held = False
         """True while sound waits and silence goes out in its place."""
@@ -55,10 +65,10 @@ class Feed:
         """True from waking up to the first beat."""
         self.due = 0.0
         """When the next beat is, in seconds; of a feed that is awake."""
-        self._buffer = buffer
+        self._source = source
         self._sink = sink
         self._linger = linger
-        self._samples = round(buffer.sample_rate * BEAT)
+        self._samples = round(source.sample_rate * BEAT)
         self._nothing = np.zeros(self._samples, dtype=np.int16)
         self._wanted = -float("inf")  # when sound was there, or somebody last said that it would come
 
@@ -68,7 +78,7 @@ class Feed:
 
     def wake(self, now: float) -> None:
         """There is sound, or there will be soon. Of a feed that is asleep or waits."""
-        has_sound = self.is_held or not self._buffer.is_empty
+        has_sound = self.is_held or not self._source.is_empty
         if not self.is_awake:
             self._sink.unmute()
         self.is_awake = self.is_waiting = True
@@ -90,7 +100,7 @@ class Feed:
         """The sound of one beat, or silence; falls asleep when there has been nothing to say for a while."""
         self.due = max(self.due, now - LATE) + BEAT
         self.is_waiting = False
-        samples = None if self.is_held else self._buffer.read(self._samples, now)
+        samples = None if self.is_held else self._source.read(self._samples, now)
         if samples is not None:
             self.want(now)
         elif not self.is_wanted(now):

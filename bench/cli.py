@@ -141,6 +141,12 @@ def sockets(quick: Quick = False, check: Check = False, keep: Keep = None, seed:
     _measure([partial(_sockets, quick, seed)], keep=_kept(keep, quick), check=check)
 
 
+@app.command()
+def browser(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1) -> None:
+    """Direct WebRTC in headless Chromium: text sent to sound heard, `cancel` to silence."""
+    _measure([partial(_browser, quick, seed)], keep=_kept(keep, quick), check=check)
+
+
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
     """`engine`, `latency`, `pauses`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
@@ -245,6 +251,17 @@ def _sockets(quick: bool, seed: int) -> results.Result:
     from bench import sockets
 
     return asyncio.run(sockets.run(dataclasses.replace(sockets.QUICK if quick else sockets.Plan(), seed=seed)))
+
+
+def _browser(quick: bool, seed: int) -> results.Result:
+    from bench import browser
+    from bench.chromium import ChromiumMissing
+
+    try:
+        return asyncio.run(browser.run(dataclasses.replace(browser.QUICK if quick else browser.Plan(), seed=seed)))
+    except ChromiumMissing as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
 
 
 def _kept(keep: bool | None, quick: bool) -> bool:

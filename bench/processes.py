@@ -138,6 +138,11 @@ def node(url: str, *, engine: str) -> Process:
     return Process("node", [sys.executable, "-m", "agent.cli", "run"], _settings(url, engine))
 
 
+def node_alone(engine: str, *, environment: Mapping[str, str] | None = None) -> Process:
+    """A node without rooms, whose doors are at a free port."""
+    return Process("node", [sys.executable, "-m", "agent.cli", "run"], {**_settings("", engine), **(environment or {})})
+
+
 def counted(output: str, what: str) -> float | None:
     """The node's own count, from the line with which it ends; None when it wrote none. What never happened counts 0."""
     report = re.findall(r'"counts": *(\{[^}]*\})', output.replace('\\"', '"'))

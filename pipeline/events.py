@@ -135,6 +135,21 @@ class SpeechStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Captioned(Event):
+    """Words that begin to sound, where captions travel among the events and not beside them."""
+
+    type: ClassVar[str] = "caption"
+    id: str
+    """The sentence they belong to."""
+    language: str
+    speaker: str
+    text: str
+    """As its sender wrote them, with the white space before them; may be empty when ``final``."""
+    final: bool
+    """Whether the sentence has ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class SentenceFinished(Event):
     """Its last sample has gone out."""
 

@@ -242,7 +242,7 @@ class Stage:
         if failure is not None:
             self.outlet.send(sender, failure)
             return
-        known.config = known.config.model_copy(update=message.model_dump(exclude_none=True, exclude={"type", "audio"}))
+        known.config = known.config.model_copy(update=message.model_dump(exclude_unset=True, exclude={"type", "audio"}))
 
     def _on_text(self, sender: str, known: _Sender, text: Text) -> None:
         if self._is_draining:

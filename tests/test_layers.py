@@ -25,7 +25,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "bench": ("bench", "agent", "pipeline.events", "pipeline.protocol", "engines"),
 }
 BENCH_DOOR = "agent/commands/bench.py"  # the command line shows the bench's commands, and imports them when they are asked for
-LIVEKIT = {f"agent/{name}.py" for name in ("capture", "doctor", "inbound", "outbound", "room", "track", "upstream", "wakeups", "worker")}
+LIVEKIT = {
+    f"agent/{name}.py" for name in ("capture", "doctor", "guests", "inbound", "outbound", "room", "track", "upstream", "wakeups", "worker")
+}
 LIVEKIT |= {"agent/commands/run.py", "agent/commands/say_room.py"}
 THREADS = {"pipeline/lanes.py"}
 PURE = ("events", "framer", "ingest", "normalize", "protocol", "schedule", "script", "segmenter", "chain")

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 
-from agent.gateway import documents, health, later, lists, metrics, openai, operation, synthesis
+from agent.gateway import documents, health, later, lists, metrics, openai, operation, page, rooms, synthesis, whep
 from agent.gateway.access import Access
 from agent.gateway.bounds import Bounds
 from agent.gateway.canary import Canary
@@ -79,6 +79,9 @@ def make_app(node: Node) -> FastAPI:
     app.include_router(sockets.routes(node))
     app.include_router(operation.routes(node, pulse, slots, traffic))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
+    app.include_router(whep.routes(node))
+    app.include_router(rooms.routes(node))
+    app.include_router(page.routes(node))
     app.include_router(later.routes())
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -22,6 +22,7 @@ WORDS: Mapping[int, str] = {
     404: "There is no such thing.",
     406: "No acceptable shape: `Accept` takes neither sound nor JSON.",
     408: "The request did not arrive in time.",
+    412: "`If-Match` names something else.",
     413: "Too large.",
     415: "Another content type is needed.",
     422: "The request cannot be understood or done; `detail` names each field.",

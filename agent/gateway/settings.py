@@ -24,6 +24,7 @@ Net = Annotated[str, AfterValidator(_net)]
 Rate = Literal[8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 Format = Literal["wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Port = Annotated[int, Field(ge=0, le=65535)]
+IceServer = Annotated[str, Field(pattern=r"^(stun:[^?\s<>\"]+|turns?:[^?\s<>\"]+(\?transport=(udp|tcp))?)$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,8 @@ class LimitSettings:
     """Seconds of speech that one caller's sessions may have in a minute, likewise."""
     session_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """Seconds that one session may last; 0 for any time."""
+    sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
+    """Browsers that may be connected at once without a server between."""
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
@@ -127,6 +130,22 @@ class WsSettings:
     """Bytes of a message."""
     resume_s: Annotated[float, Field(ge=0, le=3_600)] = 60.0
     """Seconds for which a session whose connection was lost waits for its client."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """How browsers connect without a server between."""
+
+    ice_servers: tuple[IceServer, ...] = ()
+    """One STUN and one TURN server, for the node and for browsers: ``stun:host:port``, ``turn:host:port?transport=udp``, ``turns:host``."""
+    ice_username: str = ""
+    """Who the node is at the TURN server."""
+    ice_credential: str = field(default="", repr=False)
+    """The password that belongs to it; browsers that are let in are told it, too."""
+    connect_wait: Annotated[float, Field(ge=1, le=300)] = 20.0
+    """Seconds from the answer until a browser must have connected."""
+    idle: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """Seconds without text, and without speech, after which a browser is let go; ``ping`` is no text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from pipeline.events import (
     SpeechStarted,
     Spoken,
 )
-from pipeline.protocol import Cancel, Config, End, Hello, Ping, ProtocolError, Text
+from pipeline.protocol import Cancel, Config, End, Hello, Ping, ProtocolError, Text, parse
 from pipeline.stage import StageSettings, TrackKey
 from tests.virtual_time import Room, run
 
@@ -156,6 +156,17 @@ async def test_too_many_voices_are_refused_and_numbered(room):
     await room.quiet()
     assert room.told(Failure)[0].code == "too_many_tracks" and room.told(Failure)[0].seq == 1
     assert room.told(Spoken)[-1].seq == 1
+
+
+@in_room()
+async def test_what_was_configured_can_be_taken_back(room):
+    room.stage.on_message("up", Config(language="de", speed=2.0))
+    room.stage.on_message("up", parse(b'{"type": "config", "language": null}'))
+    room.stage.on_message("up", Text(text="Hello.", utterance="u"))
+    await room.quiet()
+    config = room.stage._senders["up"].config
+    assert (config.language, config.speed) == (None, 2.0)
+    assert not room.told(Failure)
 
 
 @in_room()

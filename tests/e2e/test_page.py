@@ -1,0 +1,248 @@
+"""The page in headless Chromium: by direct WebRTC and through a LiveKit room, and what comes out is measured in the tracks received."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from livekit import rtc
+from playwright.async_api import Browser, Page
+
+from agent.config import Settings
+from agent.devserver import DevServer
+from agent.gateway.app import make_app
+from agent.gateway.page import find_client
+from agent.gateway.serving import Doors
+from agent.node import Node
+from bench.chromium import chromium
+from tests.e2e.browser import EAR, energy, hush, until
+from tests.e2e.conftest import House, pitches, sounds_like
+
+HEARD = 0.01  # energy that no silence has: one word of a tone brings a hundred times as much
+LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
+WAIT = 10_000  # ms
+CONTRASTS = """
+() => {
+  const channel = (value) => ((value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
+  const ground = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = numbers(getComputedStyle(element).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = {};
+  const names = "body, h2, .note, .pill, small, button.main, #save, textarea, select, dt, dd, mark, .facts, .facts b";
+  for (const name of names.split(", ")) {
+    const element = document.querySelector(name);
+    const [a, b] = [light(numbers(getComputedStyle(element).color)), light(ground(element))];
+    found[name] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }
+  return found;
+}
+"""
+NAMELESS = """
+() => [...document.querySelectorAll("input, select, textarea, button")]
+  .filter((one) => !(one.labels?.length || one.textContent.trim() || one.ariaLabel))
+  .map((one) => one.outerHTML)
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings, livekit_server: DevServer) -> Settings:
+    livekit = {"url": livekit_server.url, "api_key": livekit_server.api_key, "api_secret": livekit_server.api_secret}
+    update = {"livekit": settings.livekit.model_copy(update=livekit), "server": type(settings.server)(ports=(0,))}
+    return settings.model_copy(update=update)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@asynccontextmanager
+async def opened(browser: Browser, node: Node, **options: object) -> AsyncIterator[Page]:
+    """The page of that node; nothing may go wrong in it that nobody expects."""
+    problems: list[str] = []
+    async with Doors(make_app(node), node.settings.server, node.settings.ws) as doors:
+        context = await browser.new_context(**options)  # type: ignore[arg-type]
+        page = await context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        await page.add_init_script(f"({EAR})()")
+        await page.goto(doors.addresses[0])
+        yield page
+        await context.close()
+    assert not problems
+
+
+async def connect(page: Page) -> None:
+    await page.click("#connect")
+    await page.wait_for_selector("#speak:enabled", timeout=WAIT)
+
+
+async def say(page: Page, text: str) -> None:
+    await page.fill("#text", text)
+    await page.click("#speak")
+
+
+async def spoken(page: Page, sentences: int) -> None:
+    """That many have been spoken to their end."""
+    words = "[...document.querySelectorAll('#sentences .facts')].filter((one) => one.textContent.includes('spoken')).length"
+    await until(page, f"{words} === {sentences}")
+
+
+async def test_a_browser_hears_the_node_and_sees_where_the_time_went(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        await connect(page)
+        assert await energy(page) < HEARD
+        await say(page, "One two three four. Five six seven.")
+        await until(page, "document.querySelector('#sentences li:last-child mark')?.textContent === 'One two'")
+        await spoken(page, 2)
+        assert await energy(page) > HEARD
+        texts = await page.locator("#sentences .text").all_inner_texts()
+        assert [text.strip() for text in texts] == ["Five six seven.", "One two three four."]
+        assert await page.locator("#sentences mark").all_inner_texts() == texts
+        facts = await page.locator("#sentences .facts").last.inner_text()
+        assert re.search(r"chosen \+\d+ ms\s+first sound \+\d+ ms\s+spoken \+[\d.]+ m?s\s+tone, ", facts)
+        assert await page.locator("#sentences .line span").count() == 6
+        assert await page.inner_text("#node-level") == "at its best"
+        for figure in ("#ttft", "#heard"):
+            assert re.fullmatch(r"\d+ ms p95 \d+ ms", await page.inner_text(figure))
+
+
+async def test_stop_is_silence_at_once(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        await connect(page)
+        await say(page, f"{LONG}. And this is never heard.")
+        await until(page, "window.ears[0].loudest > 0.05")
+        stopped = await page.evaluate("(document.getElementById('stop').click(), performance.now())")
+        assert await page.evaluate("document.querySelector('#players audio').muted")
+        await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
+        await asyncio.sleep(0.6)
+        assert await page.evaluate("window.ears[0].lastLoud") - stopped < 250  # what arrives, and is not let through
+        assert await page.locator("#sentences li.lost .text").all_inner_texts() == ["And this is never heard."]
+        await say(page, "We go on.")
+        await until(page, "[...document.querySelectorAll('mark')].some((one) => one.textContent === 'We go on.')")
+        assert not await page.evaluate("document.querySelector('#players audio').muted")
+
+
+async def test_words_that_come_one_by_one_are_spoken_as_they_come(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        await connect(page)
+        await page.select_option("select[name=manner]", "stream")
+        await say(page, "One two three. Four five six seven eight nine ten eleven twelve.")
+        await until(page, "window.ears[0].firstLoud > 0")
+        assert await page.locator("#sentences li").count() == 1  # the second is still being written
+        await spoken(page, 2)
+
+
+async def test_keys_alone_do_it_all(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        for _ in range(10):
+            await page.keyboard.press("Tab")
+            if await page.evaluate("document.activeElement.id") == "connect":
+                break
+        await page.keyboard.press("Enter")
+        await page.wait_for_selector("#speak:enabled", timeout=WAIT)
+        await page.focus("#text")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type(f"{LONG}.")
+        await page.keyboard.press("Control+Enter")
+        await until(page, "window.ears[0].loudest > 0.05")
+        await page.keyboard.press("Escape")
+        await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
+        assert await page.evaluate(NAMELESS) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_everything_can_be_read_and_fits_on_a_phone(browser: Browser, node: Node, scheme: str) -> None:
+    async with opened(browser, node, color_scheme=scheme, viewport={"width": 360, "height": 740}) as page:
+        await connect(page)
+        await say(page, "One two.")
+        await spoken(page, 1)
+        contrasts = await page.evaluate(CONTRASTS)
+        assert {name: round(ratio, 1) for name, ratio in contrasts.items() if ratio < 4.5} == {}
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_what_goes_wrong_is_said_in_words(browser: Browser, settings: Settings) -> None:
+    alone = settings.model_copy(update={"livekit": settings.livekit.model_copy(update={"url": ""})})
+    async with Node(alone) as node, opened(browser, node) as page:
+        await node.ready()
+        await page.check("input[value=room]")
+        await page.wait_for_selector("#no-rooms:has-text('no LiveKit server')", timeout=WAIT)
+        assert await page.is_disabled("#connect")
+        await page.check("input[value=direct]")
+        await page.evaluate("() => void (HTMLMediaElement.prototype.plain = HTMLMediaElement.prototype.play)")
+        await page.evaluate("() => void (HTMLMediaElement.prototype.play = async () => { throw new DOMException('', 'NotAllowedError') })")
+        await connect(page)
+        await page.wait_for_selector("#unblock", timeout=WAIT)  # the browser lets nothing be heard without another gesture
+        await page.evaluate("() => void (HTMLMediaElement.prototype.play = HTMLMediaElement.prototype.plain)")
+        await page.click("#unblock")
+        await page.wait_for_selector("#unblock", state="hidden", timeout=WAIT)
+        await say(page, "😀")
+        await page.wait_for_selector("#sentences .lost:has-text('nothing in it can be said')", timeout=WAIT)
+        await node.aclose()
+        await page.wait_for_selector("#trouble:has-text('ended the connection')", timeout=WAIT)
+        assert await page.inner_text("#connect") == "Connect"
+
+
+async def test_a_room_is_heard_in_one_language_and_people_are_lowered_meanwhile(browser: Browser, node: Node, house: House) -> None:
+    find_client()
+    await house.booth()
+    neighbour = await house.person("neighbour")
+    source = rtc.AudioSource(48_000, 1)
+    await neighbour.room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("microphone", source))
+    players = "[...document.querySelectorAll('#players audio')]"
+    async with opened(browser, node) as page:
+        await page.check("input[value=room]")
+        await page.fill("input[name=room]", house.name)
+        await connect(page)
+        await until(page, f"{players}.length === 2")  # the neighbour's, and the booth's English
+        await say(page, LONG)
+        await until(page, f"{players}.some((one) => one.volume < 0.3)")
+        await until(page, "document.querySelector('#sentences mark')?.textContent.startsWith('one two')")
+        assert await energy(page) > HEARD
+        await page.click("#stop")
+        await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
+        await until(page, f"{players}.every((one) => one.volume === 1)")
+
+        await hush(page)
+        await neighbour.send(text="Un deux trois.", language="fr", utterance="u")
+        await neighbour.told("speech_finished", utterance="u")
+        assert await energy(page) < HEARD  # French is spoken, and nobody asked for it here
+        await page.select_option("select[name=language]", "fr")
+        await until(page, f"{players}.length === 2")
+        await say(page, "Un deux trois.")
+        await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
+        await spoken(page, 2)
+    await source.aclose()
+
+
+async def test_the_readme_s_few_lines_are_enough(browser: Browser, node: Node) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)
+    async with opened(browser, node) as page:
+        await page.click("body")  # browsers let nothing be heard before that
+        await page.evaluate(f"async () => {{ {lines[0]} }}")
+        await until(page, "window.ears[0]?.loudest > 0.05")
+
+
+async def test_what_was_written_can_be_saved(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        await page.fill("#text", "One two three.")
+        async with page.expect_download() as coming:
+            await page.click("#save")
+        path = await (await coming.value).path()
+        with wave.open(str(path)) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+            assert sounds_like(pitches(samples, file.getframerate()), "One two three.")
