@@ -39,7 +39,8 @@ from pipeline.studio import Studio
 
 DOOR = "peer"  # under which sessions are counted
 ANSWER_WAIT = 8.0  # seconds for an answer: asking a STUN or TURN server that is silent takes 5
-LOOK = 1.0  # seconds between two looks whether a peer has been idle for too long
+LOOK = 1.0  # seconds between two looks whether a peer has been idle for too long, or may not stay
+FOR_GOOD = 401  # the status of a refusal that no waiting mends
 UNREAD = 1 << 20  # bytes of events that a peer has not taken: half an hour of speech; more means that it does not read
 LAST_WORDS = 0.4  # seconds for events that wait when a peer is ended; Ctrl-C promises an end within 2
 LAST_LOOK = 0.02  # seconds between two looks whether they have gone out
@@ -80,7 +81,7 @@ class Guest(Protocol):
     def name(self) -> str: ...
 
     def check(self) -> None:
-        """Before more is said to it. Raises :exc:`agent.gateway.errors.Refused`."""
+        """Before more is said to it. Raises :exc:`agent.gateway.errors.Refused`: 401 when it may not stay, 429 when it has to wait."""
 
     def spend(self, seconds: float) -> None:
         """So much speech was sent to it."""
@@ -94,8 +95,7 @@ class Peer:
        of life and gives up after six), or does not read what it is told.
     """
 
-    def __init__(self, host: Host, guest: Guest, settings: PeerSettings, longest: float) -> None:
-        """``longest``: seconds that it may last; 0 for any time."""
+    def __init__(self, host: Host, guest: Guest, settings: PeerSettings) -> None:
         self.name = f"peer-{next(_numbers)}"
         self.username = ""
         """The ICE user fragment of its offer."""
@@ -103,7 +103,6 @@ class Peer:
         self._guest = guest
         self._sender = guest.name or DOOR
         self._settings = settings
-        self._longest = longest or float("inf")
         self._loop = asyncio.get_running_loop()
         self._connection = RTCPeerConnection(RTCConfiguration(ice_servers(settings), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self._connection.on("connectionstatechange", self._on_state)
@@ -167,12 +166,12 @@ class Peer:
         connecting.cancel()
         if not self._connected.is_set() and not self._over.done():
             return f"not connected within {self._settings.connect_wait:g} s"
-        end = self._loop.time() + self._longest
         while not self._over.done():
             await asyncio.wait((self._over,), timeout=LOOK)
-            if self._loop.time() > end:
-                self._tell(Failure("too_long", f"a session lasts {self._longest:g} s at the most", retryable=True))
-                return "it has lasted long enough"
+            refused = self._refusal()
+            if refused is not None and refused.status == FOR_GOOD:
+                self._tell(Failure(refused.code, refused.message))
+                return refused.message
             if not stage.is_idle:
                 self._active = self._loop.time()
             if self._loop.time() - self._active > self._settings.idle:
@@ -231,13 +230,18 @@ class Peer:
             return
         if not isinstance(message, Ping):
             self._active = self._loop.time()
-        if isinstance(message, Text):
-            try:
-                self._guest.check()
-            except Refused as refused:
-                self._tell(Failure(refused.code, refused.message, True, message.stream, message.seq))
-                return
+        if isinstance(message, Text) and (refused := self._refusal()) is not None:
+            self._tell(Failure(refused.code, refused.message, refused.status != FOR_GOOD, message.stream, message.seq))
+            return
         stage.on_message(self._sender, message)
+
+    def _refusal(self) -> Refused | None:
+        """Why nothing more is said to it, now or for good."""
+        try:
+            self._guest.check()
+        except Refused as refused:
+            return refused
+        return None
 
     def _rouse(self) -> None:
         self._host.pump.rouse(self._feed)
@@ -268,12 +272,11 @@ class Admitted:
 class Peers:
     """All peers of a node. On the node's loop."""
 
-    def __init__(self, host: Host, settings: PeerSettings, *, most: int, longest: float = 0.0) -> None:
-        """``most``: how many may be there at once. ``longest``: seconds that one may last; 0 for any time."""
+    def __init__(self, host: Host, settings: PeerSettings, *, most: int) -> None:
+        """``most``: how many may be there at once."""
         self._host = host
         self._settings = settings
         self._most = most
-        self._longest = longest
         self._peers: dict[str, tuple[Peer, asyncio.Task[None]]] = {}
         self._answering = 0
         self._is_closed = False
@@ -289,7 +292,7 @@ class Peers:
         if self._is_closed or self._host.is_draining:
             raise OfferRefused("draining", "this node is about to end")
         self._answering += 1
-        peer = Peer(self._host, guest, self._settings, self._longest)
+        peer = Peer(self._host, guest, self._settings)
         try:
             answer = await peer.answer(wanted)
         except BaseException:

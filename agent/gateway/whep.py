@@ -47,7 +47,7 @@ def routes(node: Node) -> APIRouter:
         return router
 
     settings = node.settings
-    peers = Peers(node, settings.peer, most=settings.limits.sessions, longest=settings.limits.session_s)
+    peers = Peers(node, settings.peer, most=settings.limits.sessions)
     node.before_end(peers.aclose)
     servers = ice_servers(settings.peer)
     link = {"Link": links(servers)} if servers else {}

@@ -2,7 +2,7 @@
 
 const ERRORS = {
   idle: "The node let this page go, because nothing was said for a while. Connect again to go on.",
-  too_long: "The node lets a connection last only so long. Connect again to go on.",
+  session_over: "The node lets a connection last only so long. Connect again to go on.",
   draining: "The node is about to end and takes no more text.",
   forbidden: "This node does not speak the text of guests in this room.",
   overloaded: "The node has too much to do right now. Wait a moment, then say it again.",

@@ -30,10 +30,11 @@ class Listener:
         self.name = "tester"
         self.spent = 0.0
         self.is_over = False
+        self.status = 429
 
     def check(self) -> None:
         if self.is_over:
-            raise Refused("rate_limited", "enough for this minute", 429, retry_after=30)
+            raise Refused("rate_limited" if self.status == 429 else "session_over", "enough", self.status)
 
     def spend(self, seconds: float) -> None:
         self.spent += seconds
@@ -242,11 +243,12 @@ async def test_one_that_says_nothing_is_told_and_let_go(node: Node, browser: Bro
     await gone(peers)
 
 
-async def test_a_session_may_have_an_end(node: Node, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_that_may_not_stay_is_told_and_let_go(peers: Peers, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent.peer, "LOOK", 0.05)
-    peers = Peers(node, PeerSettings(), most=2, longest=0.2)
-    await browser.connect(peers)
-    await browser.told("error", code="too_long")
+    guest = Listener()
+    await browser.connect(peers, guest)
+    guest.status, guest.is_over = 401, True
+    assert (await browser.told("error", code="session_over"))["retryable"] is False
     await gone(peers)
 
 
