@@ -172,10 +172,16 @@ async def _way_back(stages: Sequence[Any], doors: Sequence[Door], plan: Plan) ->
     while None in back and time.monotonic() - start < CALM:
         for index in [index for index, at in enumerate(back) if at is None]:
             await asyncio.sleep(PAUSE)
+            left = start + CALM - time.monotonic()
+            if left <= 0:
+                break
             number += 1
             stages[index].on_message("bench", Text(text=made_up(chosen, SHORT), utterance=f"calm{number}"))
-            await doors[index].wait((SpeechFinished, Dropped), f"calm{number}")
-            if doors[index].of(SpeechStarted)[-1].engine == BETTER:
+            try:
+                await doors[index].wait((SpeechFinished, Dropped), f"calm{number}", timeout=left)
+            except TimeoutError:
+                continue  # it still has older things to say, or says nothing at all: it is not back
+            if [event.engine for event in doors[index].of(SpeechStarted)][-1:] == [BETTER]:
                 back[index] = time.monotonic() - start
     return tuple(back)
 

@@ -53,7 +53,9 @@ class Door:
     async def close(self) -> None:
         for pump in self._pumps:
             pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        for outcome in await asyncio.gather(*self._pumps, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                raise outcome  # nobody has taken what was said there since
 
     async def _pump(self, buffer: Any) -> None:
         count, loop = round(FRAME * buffer.sample_rate), asyncio.get_running_loop()
