@@ -64,12 +64,10 @@ class LimitSettings:
     """Seconds of speech that one caller's sessions may have in a minute, likewise."""
     session_s: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """Seconds that one session may last; 0 for any time."""
-    sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
-    """Browsers that may be connected at once without a server between."""
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
-    """WebSocket sessions at once, those included whose client may still come back."""
+    """WebSocket sessions at once, those included whose client may still come back; and as many browsers without a server between."""
 
 
 @dataclass(frozen=True, slots=True)
