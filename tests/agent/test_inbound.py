@@ -15,11 +15,13 @@ from agent.inbound import (
     Inbound,
     InboundSettings,
     Letter,
+    Refused,
     Said,
     is_for_us,
     may_send,
 )
 from pipeline.events import Failure
+from tests.virtual_time import Room
 from tests.virtual_time import run as in_virtual_time
 
 FINAL = {"lk.transcription_final": "true", "language": "fr"}
@@ -210,3 +212,53 @@ def test_what_follows_a_cancel_does_not_overtake_it_and_no_stream_is_waited_for_
         return desk
 
     in_virtual_time(run())
+
+
+def test_whatever_is_wrong_is_answered_and_the_next_text_is_heard():
+    async def run() -> list[tuple[str, int | None]]:
+        async with Room() as room:
+            desk = Desk()
+            wrong: list[dict[str, Any]] = [
+                {"text": "a\x00b"},
+                {"text": "a\u0085\u009fb", "stream": "s", "seq": 0},
+                {"text": "\x1b[31mred"},
+                {"text": "Hello.", "speaker": "a\nb"},
+                {"text": "Hello.", "voice": "nobody", "stream": "s", "seq": 1},
+                {"text": "Hello.", "voice": "v" * 200},
+                {"text": "Hello.", "stream": "s", "seq": 2**52},
+                {"text": "Hello.", "stream": "s", "seq": 10**30},
+                {"text": "Hello.", "stream": "s", "seq": -1},
+                {"text": "Hello.", "stream": "s"},
+            ]
+            for fields in wrong:
+                desk.packet("eve", type="text", **fields)
+            desk.stream("eve", "a\x00b", stream="t", seq="0")
+            desk.stream("eve", "Hello.", voice="nobody")
+            desk.stream("eve", "Hello.", stream="t", seq=str(2**52))
+            desk.packet("ada", type="text", text="Good morning.")
+            await asyncio.sleep(1)
+            for letter in desk.letters:
+                match letter:
+                    case Said(sender, message):
+                        room.stage.on_message(sender, message)
+                    case Refused(sender, error):
+                        room.stage.on_refused(sender, error)
+            await room.quiet()
+            assert room.heard() and not room.told(Failure, "ada") and not desk.told
+            assert all(len(event.message) < 1000 for event in room.told(Failure, "eve"))
+            return [(event.code, event.seq) for event in room.told(Failure, "eve")]
+
+    answers = in_virtual_time(run())
+    assert answers[:10] == [
+        ("bad_text", None),
+        ("bad_text", 0),
+        ("bad_text", None),
+        ("bad_field", None),
+        ("unknown_voice", 1),
+        ("bad_field", None),
+        ("seq_too_far", 2**52),
+        ("bad_field", None),
+        ("bad_field", None),
+        ("bad_field", None),
+    ]
+    assert {("bad_text", 0), ("unknown_voice", None), ("seq_too_far", 2**52)} <= set(answers[10:])

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.events import Ack, Dropped, Failure, Gap, SpeechFinished, Spoken
+from pipeline.ingest import IngestLimits
 from pipeline.protocol import ProtocolError, Text, parse
+from pipeline.script import ScriptLimits
 from tests.virtual_time import Room, run
 
 names = st.sampled_from(["a", "b", "", "x" * 200, "\x00", None, 7])
@@ -51,6 +53,21 @@ raws = st.one_of(messages.map(lambda message: json.dumps(message).encode(errors=
 throws = st.lists(st.tuples(st.sampled_from(["up", "other"]), raws, st.sampled_from([0.0, 0.0, 0.1, 0.7, 2.0])), max_size=25)
 
 
+def assert_bounded(room):
+    """What the limits name, and what is kept beside it."""
+    script, ingest = ScriptLimits(), IngestLimits()
+    for speaker in room.stage._speakers.values():
+        kept = speaker._script
+        assert 0 <= kept.waiting_characters <= script.characters
+        assert len(kept._live) <= script.utterances + 1 and len(kept._names) <= script.utterances + script.remembered + 1
+        assert len(kept._alarms) <= 64 + 2 * (script.utterances + script.characters)
+        assert speaker.buffer.in_hand <= room.stage._settings.speaker.look_ahead + 2.0
+    for sender in room.stage._senders.values():
+        streams = sender.ingest._streams.values()
+        assert len(streams) <= ingest.streams
+        assert all(len(stream.held) <= ingest.held and len(stream.undone) <= script.characters for stream in streams)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(throws)
 def test_arbitrary_messages(thrown):
@@ -67,6 +84,7 @@ def test_arbitrary_messages(thrown):
                     if isinstance(message, Text) and message.seq is not None:
                         accepted.add((sender, message.stream, message.seq))
                 await asyncio.sleep(wait)
+                assert_bounded(room)
             for sender in ("up", "other"):
                 room.stage.on_message(sender, parse(b'{"type": "end"}'))
             await asyncio.sleep(5)  # gaps are given up by then
@@ -90,6 +108,8 @@ def test_ten_thousand_utterances_at_once_are_bounded_and_told():
         async with Room() as room:
             for seq in range(10_000):
                 room.stage.on_message("up", Text(text="This is one of very many.", stream="s", seq=seq))
+                if seq % 500 == 0:
+                    assert_bounded(room)
             dropped = room.told(Dropped)
             assert len(dropped) > 8_000 and {event.why for event in dropped} == {"overflow"}
             assert room.told(Spoken) == [] or room.told(Spoken)[-1].seq < 10_000
