@@ -86,9 +86,9 @@ def test_a_bench_that_fails_leaves_what_was_found_before_it(told: list[str], mon
     monkeypatch.setattr(cli, "_rooms", fails)
     with pytest.raises(TimeoutError):
         cli.main([])
-    assert told == EVERYTHING[:4]
+    assert told == EVERYTHING[:6]
 
 
 def test_a_first_look_at_everything_publishes_nothing(told: list[str]) -> None:
     assert cli.main(["all", "--quick"]) == 0
-    assert told == ["engine", "latency", "pauses", "rooms", "chain"]
+    assert told == list(BENCHES)

@@ -230,6 +230,10 @@ WIRE: dict[type[Event], tuple[Event, dict[str, Any]]] = {
         (events.Switched("s1", "a", "b", "late"), {"type": "switched", "id": "s1", "from": "a", "to": "b", "why": "late"}),
         (events.Dropped("u", "x", "expired"), {"type": "dropped", "utterance": "u", "text": "x", "why": "expired"}),
         (events.Backlog(3.5), {"type": "backlog", "seconds": 3.5}),
+        (
+            events.Captioned("s1", "en", "booth", " Hello", False),
+            {"type": "caption", "id": "s1", "language": "en", "speaker": "booth", "text": " Hello", "final": False},
+        ),
         (events.LevelChanged(1, "busy"), {"type": "level", "level": 1, "why": "busy"}),
         (
             events.Failure("bad_json", "no", stream="s", seq=2),
