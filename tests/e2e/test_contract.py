@@ -24,11 +24,13 @@ phases.coverage.enabled = false  # they read the same body as /synthesize, which
 """
 SECONDS = 120.0
 
+OFFERS = "/whep"  # SDP is no type that it can write; tests of offers damage them by themselves
+
 
 def test_every_answer_is_as_the_page_says(shared: Alone, tmp_path: Path) -> None:
     settings = tmp_path / "schemathesis.toml"
     settings.write_text(SETTINGS)
-    asked = "--exclude-tag later --max-examples 8 --workers 1 --seed 1 --request-timeout 20 --no-color"
+    asked = f"--exclude-tag later --exclude-path-regex {OFFERS} --max-examples 8 --workers 1 --seed 1 --request-timeout 20 --no-color"
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings), "run", shared.address + "/openapi.json"]
     done = subprocess.run([*command, *asked.split()], capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
