@@ -34,6 +34,10 @@ MEMORY = 5.0  # percent between two counts of requests
 REST = 0.05  # seconds between two measurements
 AT_ONCE = 8  # requests of the many that are under way at the same time
 SHORT = 60  # texts among the many: each comes again and again, and changes by its number
+FILLING = tuple(
+    f"Part {number}. " + " ".join(f"One two three four five six seven eight {number} {line}." for line in range(40)) for number in range(16)
+)
+"""Half an hour of speech, several times what is kept in memory."""
 HEADER = 44  # bytes of a WAV file before its sound
 
 
@@ -196,6 +200,8 @@ async def _memory(plan: Plan) -> dict[int, float]:
     """Megabytes by the number of requests so far."""
     found = {}
     async with _node("tone") as (process, address), aiohttp.ClientSession(address) as client:
+        for text in FILLING:  # what the node keeps of what it has said is full before anything is counted
+            await _whole(client, text, use_cache=True)
         done = 0
         for count in milestones(plan.first, plan.last):
             numbers = iter(range(done, count))
