@@ -161,7 +161,8 @@ async def test_the_example_of_the_readme_is_heard(house: House):
     await house.booth()
     listener = await house.listener()
     await listener.ear("booth-en")
-    (example,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (example,) = (block for block in blocks if "agent.upstream" in block)
     own = example.replace("ws://127.0.0.1:7880", house.server.url).replace('"lobby"', repr(house.name))
     names: dict[str, Any] = {}
     exec(own.replace("asyncio.run(main())", ""), names)
