@@ -87,13 +87,13 @@ def run(plan: Plan) -> Result:
     }
     rate = engine.voice("").sample_rate
     for speak in systems.values():
-        _measure("", of_length(158)[0], speak, rate)
+        measure("", of_length(158)[0], speak, rate)
     made = []
     for number in range(plan.repeats):
         for length in chosen.sample(LENGTHS, len(LENGTHS)):
             text = of_length(length)[number % len(of_length(length))]
             for system, speak in systems.items():
-                made.append(_measure(system, text, speak, rate))
+                made.append(measure(system, text, speak, rate))
                 time.sleep(REST)
     alike = [likeness(engine, voice, text) for length in (81, 158) for text in of_length(length)]
     load = f"No room: both systems in one process, {plan.repeats} sentences per length in turns"
@@ -109,7 +109,8 @@ def windows(engine: Engine, text: str, voice: str = "") -> Iterator[Samples]:
         pace.window = min(made / rate, WINDOW)
 
 
-def _measure(system: str, text: str, speak: Callable[[str], Iterator[Samples]], rate: int) -> Made:
+def measure(system: str, text: str, speak: Callable[[str], Iterator[Samples]], rate: int) -> Made:
+    """Says it once; ``rate`` of its samples in hertz."""
     cpu, start = time.process_time(), time.perf_counter()
     first, count = None, 0
     for samples in speak(text):

@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.engine import Made, is_audible, windows
+from bench.engine import Made, measure, windows
 from bench.faults import made_up
 from bench.passages import of_length
 from bench.processes import server
@@ -62,12 +61,12 @@ def run(plan: Plan, url: str = "") -> Result:
     }
     rate = engine.voice(VOICE).sample_rate
     for speak in systems.values():
-        _measure("", "One, two, three.", speak, rate)
+        measure("", "One, two, three.", speak, rate)
     made = []
     for number in range(plan.repeats):
         for length in chosen.sample(LENGTHS, len(LENGTHS)):
             text = of_length(length)[number % len(of_length(length))]
-            made += [_measure(system, text, speak, rate) for system, speak in systems.items()]
+            made += [measure(system, text, speak, rate) for system, speak in systems.items()]
     memory = {precision: _memory(precision) for precision in MEMORY}
     load = (
         f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room; then no room: both systems in one process, "
@@ -97,18 +96,6 @@ def _peer() -> Any:
         archive = Path(scratch, "voices.npz")
         np.savez(archive, **{VOICE: table})  # type: ignore[arg-type]
         return Kokoro(str(find_model(None, cache_folder())), str(archive))
-
-
-def _measure(system: str, text: str, speak: Callable[[str], Iterator[Samples]], rate: int) -> Made:
-    cpu, start = time.process_time(), time.perf_counter()
-    first, count = None, 0
-    for samples in speak(text):
-        now = time.perf_counter() - start
-        count += len(samples)
-        if first is None and is_audible(samples, rate):
-            first = now
-    whole = time.perf_counter() - start
-    return Made(system, len(text), first or whole, whole, time.process_time() - cpu, count / rate)
 
 
 def _memory(precision: str) -> float:
