@@ -9,7 +9,7 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import NATIVE, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Refuse, Resume, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, RATES, Encoder, Encoding
-from pipeline.events import Event, Pong, Ready, SentenceChosen, SentenceFinished
+from pipeline.events import Captioned, Event, Pong, Ready, SentenceChosen, SentenceFinished
 from pipeline.playout import Sound
 from pipeline.protocol import AudioFormat, Cancel, Config, Hello, ProtocolError, parse
 from pipeline.speaker import Caption, TrackKey
@@ -130,12 +130,11 @@ class Native(Dialect):
         return [Send({**about, "utterance": utterance} if utterance else about), Send(sound)]
 
     def on_caption(self, caption: Caption) -> list[Order]:
-        if not caption.text:
-            return []
         track = self._track(caption.track)
         position = track.position if track.sentence == caption.sentence else 0
         milliseconds = round(position * 1000 / self._terms.rate)
-        return [Send({"type": "caption", "id": caption.sentence, "text": caption.text, "position_ms": milliseconds})]
+        told = Captioned(caption.sentence, caption.track.language, caption.track.speaker, caption.text, caption.final)
+        return [Send({**told.encode(), "position_ms": milliseconds})]
 
     def _track(self, key: TrackKey) -> _Track:
         """Bounded by the tracks that a stage may have."""

@@ -134,7 +134,7 @@ async def test_no_frame_of_what_was_cleared_follows_the_answer(address):
 async def test_words_are_told_where_they_begin_in_the_sound(address):
     async with talking(address, "/ws/synthesize?dialect=native") as client:
         await say(client, "native", "Good morning everybody.")
-        words = [message for message in client.objects if message["type"] == "caption"]
+        words = [message for message in client.objects if message["type"] == "caption" and not message["final"]]
         assert [word["text"] for word in words] == ["Good", " morning", " everybody."]
         assert [word["position_ms"] for word in words] == [0, 280, 740]  # 60 ms a character at most 600, and 40 between words
 

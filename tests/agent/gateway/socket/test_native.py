@@ -42,8 +42,9 @@ def test_words_are_told_where_they_begin(native):
     assert sent(native.on_caption(Caption(TRACK, "s1", "Good", False)))[0]["position_ms"] == 0
     native.on_sound(TRACK, sound(0.25))
     (word,) = sent(native.on_caption(Caption(TRACK, "s1", " morning", False)))
-    assert word == {"type": "caption", "id": "s1", "text": " morning", "position_ms": 250}
-    assert native.on_caption(Caption(TRACK, "s1", "", True)) == []
+    about = {"type": "caption", "id": "s1", "language": "en", "speaker": "booth"}
+    assert word == {**about, "text": " morning", "final": False, "position_ms": 250}
+    assert sent(native.on_caption(Caption(TRACK, "s1", "", True))) == [{**about, "text": "", "final": True, "position_ms": 250}]
     assert sent(native.on_caption(Caption(TRACK, "s2", "Next", False)))[0]["position_ms"] == 0
 
 

@@ -225,7 +225,7 @@ class SynthesizeStream(tts.SynthesizeStream):
                 heard += len(message) / 2 / self._tts.sample_rate
                 continue
             match message.get("type"):
-                case "caption":
+                case "caption" if message["text"]:
                     for word in words.on_word(message["text"], heard):
                         emitter.push_timed_transcript(word)
                 case "sentence_finished":
