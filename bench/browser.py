@@ -17,18 +17,18 @@ from bench.results import Figure, Result, Table, machine, moment, quantile, vers
 
 TONES = "we speak now"  # short, and with a first word that is audible at once
 LONG = " ".join(["one two three four five six seven eight nine ten"] * 3)
-PAUSES = (0.5, 3.0, 12.0)  # seconds of silence before a text; after the last one the node has ceased to send
+PAUSES = (0.1, 1.0, 3.0, 12.0)  # seconds of silence before a text, beside those that tell that the last is over; in all but the first
+# the node has ceased to send
 START = 60.0  # seconds for the node to be ready
 HEARD = 5.0  # seconds until a sound is given up
-QUIET = 0.5  # seconds of silence after which a tone is over
+QUIET = 0.1  # seconds of silence after which a tone is over: longer than a pause inside it
 CLIENT = """
 async () => {
   const ear = (window.ear = { loud: [], started: [] });
   const connection = new RTCPeerConnection();
   connection.addTransceiver("audio", { direction: "recvonly" });
   const channel = connection.createDataChannel("voicebooth");
-  connection.ontrack = ({ track, receiver }) => {
-    receiver.jitterBufferTarget = 0;
+  connection.ontrack = ({ track }) => {
     const stream = new MediaStream([track]);
     const player = (window.player = new Audio());
     player.srcObject = stream;
@@ -70,14 +70,14 @@ async () => {
 class Plan:
     """How much is measured."""
 
-    tones: tuple[int, int, int] = (40, 15, 6)
+    tones: tuple[int, int, int, int] = (20, 20, 15, 6)
     """Tones after each of the pauses."""
     cancels: int = 15
     """Interruptions."""
     seed: int = 1
 
 
-QUICK = Plan(tones=(12, 4, 1), cancels=4)
+QUICK = Plan(tones=(8, 6, 3, 1), cancels=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ async def run(plan: Plan) -> Result:
         heard = [await _say(page, pause + chosen.uniform(0, 0.1)) for pause in _pauses(plan, chosen)]
         silences = [await _cancel(page, chosen) for _ in range(plan.cancels)]
         version = browser.version
-    load = f"One node with `tone` and one headless Chromium {version}, {'/'.join(map(str, plan.tones))} tones after 0.5/3/12 s of silence"
+    counts, pauses = "/".join(map(str, plan.tones)), "/".join(f"{pause:g}" for pause in PAUSES)
+    load = f"One node with `tone` and one headless Chromium {version}, {counts} tones after {pauses} s of silence"
     return Result("browser", plan.seed, load, tuple(_figures(heard, silences)), (_table(heard),), machine(), versions(), when, busy)
 
 

@@ -9,7 +9,7 @@ from bench.processes import node_alone, running
 
 FOLDER = Path(__file__).parent
 TEXT = "Good morning, and welcome. The first speaker comes from Lyon. She has built 24 bridges since 1998, and all of them still stand."
-WIDE, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
+WIDE, PHONE = {"width": 1200, "height": 790}, {"width": 390, "height": 844}
 SCREENS = {
     "light": {"color_scheme": "light", "viewport": WIDE},
     "dark": {"color_scheme": "dark", "viewport": WIDE},

@@ -11,10 +11,7 @@ export async function open({ headers, on }) {
   connection.addTransceiver("audio", { direction: "recvonly" });
   const channel = connection.createDataChannel("voicebooth");
   channel.onmessage = ({ data }) => on.event(JSON.parse(data));
-  connection.ontrack = ({ track, streams, receiver }) => {
-    receiver.jitterBufferTarget = 0; // no more than the network makes necessary
-    on.stream(streams[0] ?? new MediaStream([track]));
-  };
+  connection.ontrack = ({ track, streams }) => on.stream(streams[0] ?? new MediaStream([track]));
 
   await connection.setLocalDescription();
   const answer = await fetch(ENDPOINT, {

@@ -70,7 +70,7 @@ function facts(sentence) {
 }
 
 /** Milliseconds as people read them. */
-export const span = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`);
+export const span = (ms) => (ms < 1000 ? `${Math.round(ms)}\u00a0ms` : `${(ms / 1000).toFixed(1)}\u00a0s`);
 
 function labelled(words, value) {
   const whole = make("span", "", `${words} `);

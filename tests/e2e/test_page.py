@@ -112,11 +112,11 @@ async def test_a_browser_hears_the_node_and_sees_where_the_time_went(browser: Br
         assert [text.strip() for text in texts] == ["Five six seven.", "One two three four."]
         assert await page.locator("#sentences mark").all_inner_texts() == texts
         facts = await page.locator("#sentences .facts").last.inner_text()
-        assert re.search(r"chosen \+\d+ ms\s+first sound \+\d+ ms\s+spoken \+[\d.]+ m?s\s+tone, ", facts)
+        assert re.search(r"chosen \+\d+\sms\s+first sound \+\d+\sms\s+spoken \+[\d.]+\sm?s\s+tone, ", facts)
         assert await page.locator("#sentences .line span").count() == 6
         assert await page.inner_text("#node-level") == "at its best"
         for figure in ("#ttft", "#heard"):
-            assert re.fullmatch(r"\d+ ms p95 \d+ ms", await page.inner_text(figure))
+            assert re.fullmatch(r"\d+\sms p95 \d+\sms", await page.inner_text(figure))
 
 
 async def test_stop_is_silence_at_once(browser: Browser, node: Node) -> None:
