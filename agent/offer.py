@@ -44,7 +44,7 @@ def read(raw: bytes) -> Offer:
     try:
         offer = SessionDescription.parse(text)
     except Exception as error:  # the parser says what it did not expect by whatever Python raises
-        raise OfferRefused("bad_offer", f"not SDP that can be read: {error or type(error).__name__}") from error
+        raise OfferRefused("bad_offer", "not SDP that can be read: a line of it is broken") from error
     return Offer(_thinned(text), _check(offer))
 
 

@@ -132,7 +132,8 @@ class Peer:
         except TimeoutError as error:
             raise OfferRefused("unavailable", f"this node did not find its own addresses within {ANSWER_WAIT:g} s") from error
         except Exception as error:  # what is wrong with an offer shows in many places of the library, in as many ways
-            raise OfferRefused("bad_offer", f"the offer cannot be answered: {error or type(error).__name__}") from error
+            words = str(error) if isinstance(error, ValueError) else "something is missing from it, or does not fit the rest"
+            raise OfferRefused("bad_offer", f"the offer cannot be answered: {words}") from error
         return connection.localDescription.sdp
 
     async def add(self, fragment: Fragment) -> None:
@@ -158,7 +159,8 @@ class Peer:
     async def aclose(self) -> None:
         """Let go of the connection."""
         self._host.pump.stop(self._feed)
-        with contextlib.suppress(TimeoutError):
+        # AttributeError: the library cannot close what an offer broke before it had an address; there is nothing open then.
+        with contextlib.suppress(TimeoutError, AttributeError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._connection.close()
 

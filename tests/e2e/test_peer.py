@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aioice.ice
@@ -275,13 +275,24 @@ async def test_a_node_that_drains_takes_no_more(peers: Peers, browser: Browser, 
     assert caught.value.code == "draining"
 
 
-async def test_an_offer_that_cannot_be_answered_leaves_nothing_behind(peers: Peers, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda sdp: sdp.replace("a=rtcp-mux\r\n", ""), "RTCP mux is not enabled"),
+        (lambda sdp: sdp.replace("a=fingerprint:", "a=print:").replace("a=setup:", "a=set:"), "something is missing"),
+        (lambda sdp: sdp.replace("a=group:BUNDLE 0 1", "a=group:BUNDLE 7 0 1"), "something is missing"),
+    ],
+)
+async def test_an_offer_that_cannot_be_answered_leaves_nothing_behind(
+    peers: Peers, browser: Browser, node: Node, damage: Callable[[str], str], words: str
+) -> None:
     await browser.connection.setLocalDescription(await browser.connection.createOffer())
-    broken = browser.connection.localDescription.sdp.replace("a=rtcp-mux\r\n", "")
-    with pytest.raises(OfferRefused) as caught:
+    broken = damage(browser.connection.localDescription.sdp)
+    assert broken != browser.connection.localDescription.sdp
+    with pytest.raises(OfferRefused, match=words) as caught:
         await peers.admit(broken.encode(), LISTENER)
     assert caught.value.code == "bad_offer"
-    assert len(peers) == 0
+    assert len(peers) == 0 and not node.sessions()
 
 
 async def test_a_machine_without_a_network_is_reached_on_itself(
