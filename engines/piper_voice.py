@@ -207,7 +207,6 @@ class LoadedVoice:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: the library warns of its own optimisations
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would take the cores of other lanes
-        options.enable_cpu_mem_arena = False  # one for each part of the graph: it takes 20 MB more, and no step less time
         options.enable_mem_reuse = False  # planned, it takes 0.7 s of each start for the front, and saves no memory
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
