@@ -163,5 +163,5 @@ def _settings(url: str, engine: str) -> dict[str, str]:
         "LIVEKIT_API_SECRET": DevServer.api_secret,
         "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": engine,
         "VOICEBOOTH_CACHE__ENABLED": "false",  # what is measured is how sentences are made
-        "VOICEBOOTH_SERVER__PORTS": "none",  # for rooms alone: another node may have the port
+        "VOICEBOOTH_SERVER__PORTS": "none" if url else "0",  # for rooms alone, or at a free port: another node may have the usual one
     }
