@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from typing import Any, Literal
+from typing import Any
 
 import psutil
 from fastapi import APIRouter
@@ -21,7 +21,7 @@ BEAT = 1.0  # seconds between two looks at the clock
 WEDGED = 5.0  # seconds by which the loop may be late before it counts as stuck
 REMEMBERED = 30.0  # seconds for which a late loop is told: a probe comes every 20 or so
 LEAST_SPACE = 64 << 20  # bytes that must be free where temporary files lie
-Level = Literal["full", "reduced", "single", "captions"]
+LEVELS = ("full", "reduced", "single", "captions")  # what the node's levels, 0 to 3, are called here
 
 
 class Pulse:
@@ -61,7 +61,7 @@ def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots) -> APIRouter:
     @router.get("/health", **documents.HEALTH)
     async def health() -> dict[str, Any]:
         """How the node is; 200 while it answers at all."""
-        is_heard, level = canary.is_heard(loop().time()), level_of(node)
+        is_heard, level = canary.is_heard(loop().time()), LEVELS[node.studio.level()[0]]
         entries = node.studio.cache.stats().entries if node.studio.cache is not None else 0
         return {
             "status": "ok" if is_heard and level == "full" else "degraded" if node.studio.offers else "error",
@@ -105,14 +105,6 @@ def reasons_against(node: Node, canary: Canary, slots: Slots, *, now: float) -> 
     if slots.is_full:
         reasons.append("at capacity: every slot is taken")
     return reasons
-
-
-def level_of(node: Node) -> Level:
-    """How much of what is configured can speak."""
-    able, known = len(node.studio.offers), len(node.studio.status)
-    if not able:
-        return "captions"
-    return "full" if able == known else "single" if able == 1 else "reduced"
 
 
 def checks(node: Node) -> dict[str, str]:

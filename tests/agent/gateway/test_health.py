@@ -3,7 +3,7 @@
 import asyncio
 
 from agent.gateway.canary import Canary
-from agent.gateway.health import REMEMBERED, Pulse, level_of, reasons_against
+from agent.gateway.health import REMEMBERED, Pulse, reasons_against
 from agent.gateway.slots import Slots
 
 
@@ -63,7 +63,13 @@ async def test_a_loop_that_was_stuck_is_told_for_a_while():
     assert 0.1 < pulse.lag(61.0) < 0.3
 
 
-async def test_the_level_says_how_much_can_speak(node):
-    assert level_of(node) == "full"
-    node.studio._offers = {}
-    assert level_of(node) == "captions"
+async def test_the_level_is_what_senders_are_told(client, node, monkeypatch):
+    async def told():
+        async with client.get("/health") as answer:
+            found = await answer.json()
+            return found["level"], found["status"]
+
+    await until_ready(client)
+    assert await told() == ("full", "ok")
+    monkeypatch.setattr(node.studio.chain, "rests", lambda engine: True)  # loaded, and not asked any more
+    assert await told() == ("captions", "degraded")
