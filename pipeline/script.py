@@ -100,9 +100,9 @@ class Script:
     on its way before the cancel.
 
     Revisions. A higher revision carries the whole utterance in its new wording and replaces what was not started; what was handed
-    out and reads the same is not taken back. What was started is left out: the text's beginning, where it still reads the same;
-    otherwise as many sentences as were started, and their new wording is told as ``superseded``. It holds for an utterance that
-    has ended, too, as long as it is remembered.
+    out and reads the same is not taken back. What was started, or has failed in its turn, is left out: the text's beginning, where
+    it still reads the same; otherwise as many sentences as that were, and their new wording is told as ``superseded``. It holds for
+    an utterance that has ended, too, as long as it is remembered.
 
     Expiry. Whole sentences expire, from the ``expires_ms`` of the utterance's latest text that has one, until they are started;
     text that is no sentence yet does not.
@@ -254,7 +254,11 @@ class Script:
     def on_dropped(self, id: str, why: DropReason, *, now: float) -> list[Outcome]:
         """It will not be heard."""
         line = self._out.get(id)
-        return self._drop(line, why) + self._retire(line.utterance) if line is not None else []
+        if line is None:
+            return []
+        if not line.is_started:
+            line.utterance.history.add(line.text)  # its turn has been: what follows may be heard, and a revision goes on behind it
+        return self._drop(line, why) + self._retire(line.utterance)
 
     def timer(self) -> float | None:
         """When :meth:`on_timer` is to be called, in seconds; there may be nothing to do then after all."""

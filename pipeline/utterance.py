@@ -71,7 +71,7 @@ class Line:
 
 @dataclass(slots=True, eq=False)
 class History:
-    """What was started under one name, in the order in which it was; shared by an utterance and what continues or revises it."""
+    """What was started, or has failed in its turn, under one name, in that order; shared by an utterance and what goes on or revises it."""
 
     openings: list[str] | None = field(default_factory=list)
     """The sentences' texts; None when they grew too long to keep."""

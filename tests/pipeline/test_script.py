@@ -757,6 +757,7 @@ def act(booth: Booth, action: tuple[Any, ...]) -> None:
 @settings(max_examples=120, deadline=None)
 @given(st.lists(ACTIONS, max_size=40))
 @example([("text", "a", "u", 7, False, None, None), ("next",), ("start",), ("revise", "a", "u", 2, True, 4), ("next",)])
+@example([("text", "a", "v", 4, False, None, None), ("next",), ("flush_all", "a"), ("fail",), ("play",), ("revise", "a", "v", 0, False, 4)])
 def test_every_word_is_heard_once_and_in_order_or_is_told(actions: list[tuple[Any, ...]]) -> None:
     booth = Booth()
     for action in actions:
