@@ -368,6 +368,7 @@ class Chain:
         """What sentences of ours took, as in :meth:`on_warm`; nothing when they were not said.
 
         A voice that is faster than was thought begins anew: waiting until its slow sentences are forgotten would take minutes.
+        Otherwise it is learned from: a voice that is passed over because too little is known of it would never be known.
         """
         old = self.forecast(candidate)
         if firsts:
@@ -375,6 +376,9 @@ class Chain:
             fresh = Forecast(firsts, cost=old.cost)
             if all(fresh.first(size) < old.first(size) for size, _ in firsts):
                 self._forecasts[candidate.key] = fresh
+            else:
+                for size, first in firsts:
+                    old.on_first(size, work=first)
         if self.breaker(candidate).is_closed and not firsts:
             self.on_failed(candidate, SynthesisFailed("a sentence of ours was not said"), now=now)
         elif not self.breaker(candidate).is_closed:

@@ -284,6 +284,18 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     assert choose(chain)[0] == "first"
 
 
+def test_a_voice_that_is_passed_over_for_want_of_experience_is_known_in_a_minute(chain):
+    chain.on_warm("first", [(16, 0.18), (88, 0.30)], cost=0.6)
+    first = find(chain)[0]
+    assert choose(chain)[0] == "second", "nobody knows yet how much longer than at its warm-up it may take"
+    now = NOW
+    while choose(chain, now=now)[0] == "second":
+        now = chain.next_probe()
+        assert chain.probes(now) == [first]
+        chain.on_probed(first, [(16, 0.19), (88, 0.31)], cost=0.6, now=now)
+        assert now < NOW + 60
+
+
 def test_a_voice_that_could_not_keep_up_is_tried_again(chain):
     chain.on_warm("first", [(16, 0.05)], cost=1.8)
     first, second = find(chain)
