@@ -100,6 +100,8 @@ class Ask:
     """Language, voice and engine that are asked for."""
     made: frozenset[str] = frozenset()
     """Engines whose sound is there already: they take no time and no lane."""
+    firsts: Mapping[str, int] = field(default_factory=dict)
+    """Characters with which each engine would begin; all of them where it is not named."""
 
 
 class Hedges:
@@ -225,7 +227,8 @@ class Chain:
         """Seconds from now to its first audible sample, at the quantile that should hold."""
         if candidate.engine in ask.made:
             return 0.0
-        return self.forecast(candidate).first(ask.characters, wait=ask.waits.get(candidate.engine, 0.0))
+        characters = ask.firsts.get(candidate.engine, ask.characters)
+        return self.forecast(candidate).first(characters, wait=ask.waits.get(candidate.engine, 0.0))
 
     def _stays(self, ask: Ask, track: Track, now: float) -> bool:
         """Whether a track keeps a voice that is not the one it should have."""

@@ -358,6 +358,12 @@ def test_primary(tag, language):
 # What is there already
 
 
+def test_an_engine_that_begins_with_a_clause_is_expected_as_soon(chain):
+    found = find(chain)
+    assert chain.choose(found, Ask(90, 0.25), Track(), now=NOW).engine == "second"
+    assert chain.choose(found, Ask(90, 0.25, firsts={"first": 20, "second": 90}), Track(), now=NOW).engine == "first"
+
+
 def test_what_has_been_made_is_in_time_and_needs_no_lane(chain):
     found, waits = find(chain), {"first": 5.0}
     assert chain.choose(found, Ask(20, 0.05, waits, 2), Track(), now=NOW).engine == "second"
