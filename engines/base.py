@@ -177,6 +177,9 @@ class Engine(ABC):
     """How settings and events call it: lower case, stable."""
     network: bool = False
     """True when its steps wait for a network rather than a processor: it gets lanes of its own."""
+    comfort: int = 100
+    """Characters that it begins soon enough. A longer sentence for which its listener waits is begun with its first clause, since
+    fronts need all of their text."""
 
     def missing(self) -> str:
         """The command that brings what it cannot be loaded without; empty when nothing is known to be missing.

@@ -26,6 +26,7 @@ class Guarded(Engine):
     def __init__(self, engine: Engine) -> None:
         self.name = engine.name
         self.network = bool(engine.network)
+        self.comfort = int(engine.comfort)
         self.inside = engine
         self._voices: tuple[Voice, ...] = ()
 

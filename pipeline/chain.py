@@ -100,6 +100,8 @@ class Ask:
     """Language, voice and engine that are asked for."""
     made: frozenset[str] = frozenset()
     """Engines whose sound is there already: they take no time and no lane."""
+    firsts: Mapping[str, int] = field(default_factory=dict)
+    """Characters with which each engine would begin; all of them where it is not named."""
 
 
 class Hedges:
@@ -225,7 +227,8 @@ class Chain:
         """Seconds from now to its first audible sample, at the quantile that should hold."""
         if candidate.engine in ask.made:
             return 0.0
-        return self.forecast(candidate).first(ask.characters, wait=ask.waits.get(candidate.engine, 0.0))
+        characters = ask.firsts.get(candidate.engine, ask.characters)
+        return self.forecast(candidate).first(characters, wait=ask.waits.get(candidate.engine, 0.0))
 
     def _stays(self, ask: Ask, track: Track, now: float) -> bool:
         """Whether a track keeps a voice that is not the one it should have."""
@@ -368,6 +371,7 @@ class Chain:
         """What sentences of ours took, as in :meth:`on_warm`; nothing when they were not said.
 
         A voice that is faster than was thought begins anew: waiting until its slow sentences are forgotten would take minutes.
+        Otherwise it is learned from: a voice that is passed over because too little is known of it would never be known.
         """
         old = self.forecast(candidate)
         if firsts:
@@ -375,6 +379,9 @@ class Chain:
             fresh = Forecast(firsts, cost=old.cost)
             if all(fresh.first(size) < old.first(size) for size, _ in firsts):
                 self._forecasts[candidate.key] = fresh
+            else:
+                for size, first in firsts:
+                    old.on_first(size, work=first)
         if self.breaker(candidate).is_closed and not firsts:
             self.on_failed(candidate, SynthesisFailed("a sentence of ours was not said"), now=now)
         elif not self.breaker(candidate).is_closed:

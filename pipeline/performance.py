@@ -203,13 +203,15 @@ class Performance:
 
     def _ask(self, candidates: Iterable[Candidate], made: frozenset[str] = frozenset()) -> Ask:
         wish, due = self._wish, self._timing.due()
-        waits = {}
+        order = self._order()
+        waits, firsts = {}, {}
         for candidate in candidates:
-            network = self._means.engines[candidate.engine].network
-            waits[candidate.engine] = self._means.lanes.wait(due, network=network)
-        characters = first_length(self._order())
+            engine = self._means.engines[candidate.engine]
+            waits[engine.name] = self._means.lanes.wait(due, network=engine.network)
+            firsts[engine.name] = first_length(order, engine.comfort)
         asked = wish.language, wish.voice, wish.engine
-        return Ask(characters, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made)
+        left = len(order.text) - order.rest
+        return Ask(left, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made, firsts)
 
     def _time_left(self) -> float:
         """Seconds until the listener hears a gap, or hears the first sound too late."""

@@ -15,7 +15,6 @@ from pipeline.lanes import Lanes, Steps
 from pipeline.loudness import amplify, fade_in
 from pipeline.segmenter import first_clause
 
-COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
 NEARLY = 0.030  # seconds before the next word at which one is over: what is missing of it is heard less than the word said again
 FADE = 0.008  # seconds in which a voice that goes on for another one rises: no click
 
@@ -71,7 +70,7 @@ class Take:
     def __init__(self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float) -> None:
         self.candidate = candidate
         self.opened = now
-        self._parts = deque(_parts(order))
+        self._parts = deque(_parts(order, engine.comfort))
         self.order = order
         self.future: asyncio.Future[Chunk | None] | None = None
         self.is_whole = False
@@ -205,14 +204,14 @@ class Take:
         return tuple(words)
 
 
-def first_length(order: Order) -> int:
-    """Characters of what an engine is asked for first."""
-    return len(_parts(order)[0][1])
+def first_length(order: Order, comfort: int) -> int:
+    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`."""
+    return len(_parts(order, comfort)[0][1])
 
 
-def _parts(order: Order) -> list[tuple[int, str]]:
+def _parts(order: Order, comfort: int) -> list[tuple[int, str]]:
     """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
     text, rest = order.text, order.rest
-    cut = 0 if order.in_hand or len(text) - rest <= COMFORT else first_clause(text[rest:], COMFORT, order.language)
+    cut = 0 if order.in_hand or len(text) - rest <= comfort else first_clause(text[rest:], comfort, order.language)
     bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
     return [(start, text[start:end]) for start, end in pairwise(bounds)]

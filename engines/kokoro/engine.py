@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engines.kokoro.loaded import Compared, Loaded
 
 WARM_UP = "One, two, three."
+COMFORT = 48  # characters: its front takes 2 ms for each of them on two cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class KokoroEngine(Engine):
     """
 
     name = "kokoro"
+    comfort = COMFORT
 
     def __init__(self, settings: KokoroSettings | None = None) -> None:
         self._settings = settings or KokoroSettings()

@@ -230,6 +230,6 @@ def test_what_it_lacks_is_what_it_says() -> None:
 def test_it_is_an_engine_with_its_own_lanes() -> None:
     assert issubclass(Guarded, Engine)
     foreign = Foreign()
-    foreign.network = True
-    assert Guarded(foreign).network
+    foreign.network, foreign.comfort = True, 30
+    assert Guarded(foreign).network and Guarded(foreign).comfort == 30
     assert issubclass(BadSound, EngineError)

@@ -284,6 +284,18 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     assert choose(chain)[0] == "first"
 
 
+def test_a_voice_that_is_passed_over_for_want_of_experience_is_known_in_a_minute(chain):
+    chain.on_warm("first", [(16, 0.18), (88, 0.30)], cost=0.6)
+    first = find(chain)[0]
+    assert choose(chain)[0] == "second", "nobody knows yet how much longer than at its warm-up it may take"
+    now = NOW
+    while choose(chain, now=now)[0] == "second":
+        now = chain.next_probe()
+        assert chain.probes(now) == [first]
+        chain.on_probed(first, [(16, 0.19), (88, 0.31)], cost=0.6, now=now)
+        assert now < NOW + 60
+
+
 def test_a_voice_that_could_not_keep_up_is_tried_again(chain):
     chain.on_warm("first", [(16, 0.05)], cost=1.8)
     first, second = find(chain)
@@ -344,6 +356,12 @@ def test_primary(tag, language):
 
 
 # What is there already
+
+
+def test_an_engine_that_begins_with_a_clause_is_expected_as_soon(chain):
+    found = find(chain)
+    assert chain.choose(found, Ask(90, 0.25), Track(), now=NOW).engine == "second"
+    assert chain.choose(found, Ask(90, 0.25, firsts={"first": 20, "second": 90}), Track(), now=NOW).engine == "first"
 
 
 def test_what_has_been_made_is_in_time_and_needs_no_lane(chain):

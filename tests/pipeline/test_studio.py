@@ -17,7 +17,7 @@ from pipeline.protocol import Text
 from pipeline.script import Wish
 from pipeline.studio import LONG as LONGER
 from pipeline.studio import LONGEST_RETRY, MOST_MIXED, RETRY, SHORT, UNLOADING, Studio, pauses
-from pipeline.take import COMFORT, Sounded
+from pipeline.take import Sounded
 from tests.virtual_time import PRACTICE, Room, Work, run, virtual_lanes
 
 
@@ -127,7 +127,7 @@ def test_a_long_sentence_is_cut_at_its_first_clause_when_nothing_is_in_hand():
         await made.load()
         engine.texts.clear()
         sounds = await collect(made, LONG)
-        assert len(LONG) > COMFORT and len(engine.texts) == 2 and "".join(engine.texts) == LONG
+        assert len(LONG) > engine.comfort and len(engine.texts) == 2 and "".join(engine.texts) == LONG
         words = [LONG[w.start : w.end] for sound in sounds if isinstance(sound, Sounded) for w in sound.words]
         assert " ".join(words) == LONG
         engine.texts.clear()

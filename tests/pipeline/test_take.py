@@ -3,10 +3,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from engines.base import BadSound
+from engines.base import BadSound, Engine
 from engines.scripted import Die, Hang, Odd, Script, Scripted, distinct_words, level_of
 from pipeline.chain import Candidate
-from pipeline.take import COMFORT, Order, Take, first_length
+from pipeline.take import Order, Take, first_length
 from tests.virtual_time import Work, run, virtual_lanes
 
 WORDS = distinct_words(40)
@@ -78,8 +78,9 @@ def test_the_rest_of_a_sentence_rises_from_nothing():
 
 def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
     async def go():
-        assert len(LONG) > COMFORT and first_length(order(LONG)) < COMFORT
-        assert first_length(order(LONG, in_hand=True)) == len(LONG)
+        comfort = Engine.comfort
+        assert len(LONG) > comfort and first_length(order(LONG), comfort) < comfort
+        assert first_length(order(LONG, in_hand=True), comfort) == len(LONG) == first_length(order(LONG), len(LONG))
         desk = Desk(order(LONG))
         sounds = await desk.all()
         assert desk.engine.begun == 2
