@@ -177,6 +177,8 @@ class Engine(ABC):
     """How settings and events call it: lower case, stable."""
     network: bool = False
     """True when its steps wait for a network rather than a processor: it gets lanes of its own."""
+    cores: float = 1.0
+    """Cores that one of its steps keeps busy; known once it is loaded."""
     comfort: int = 100
     """Characters that it begins soon enough. A longer sentence for which its listener waits is begun with its first clause, since
     fronts need all of their text."""

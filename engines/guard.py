@@ -44,6 +44,7 @@ class Guarded(Engine):
         with self._border(EngineUnavailable):
             self.inside.load()
             voices = tuple(self.inside.voices())
+            self.cores = float(self.inside.cores)
         if len(voices) > MOST_VOICES:
             raise self._unusable(f"it has {len(voices)} voices")
         for voice in voices:

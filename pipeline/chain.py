@@ -143,6 +143,7 @@ class Chain:
         self._warm: dict[str, tuple[Sequence[tuple[int, float]], float]] = {}
         self._refresh: dict[tuple[str, str], float] = {}
         self._asked: dict[tuple[str, str], float] = {}
+        self._cores: dict[str, float] = {}
         self._network: set[str] = set()
         self._tracks: dict[Track, None] = {}
         self._offers: Mapping[str, Sequence[Voice]] = {}
@@ -239,15 +240,19 @@ class Chain:
         return is_rationed or (now - track.until < settings.pause and now - track.changed < settings.change_again)
 
     def _fits(self, candidate: Candidate, others: float, lanes: int) -> bool:
-        cost = self.forecast(candidate).cost
-        return cost <= STREAM and (candidate.engine in self._network or others + cost <= FULL * lanes)
+        has_room = candidate.engine in self._network or others + self._takes(candidate) <= FULL * lanes
+        return has_room and self.forecast(candidate).cost <= STREAM
+
+    def _takes(self, candidate: Candidate) -> float:
+        """Lanes that it needs while it speaks: a step that keeps two cores busy leaves no other lane its own."""
+        return self.forecast(candidate).cost * self._cores.get(candidate.engine, 1.0)
 
     def _demand(self, track: Track, now: float) -> float:
         """Lanes that are needed by all the other tracks that speak now."""
         for gone in [other for other in self._tracks if other.until <= now]:
             del self._tracks[gone]
         spoken = (other.spoken for other in self._tracks if other is not track)
-        return sum(self.forecast(one).cost for one in spoken if one is not None and one.engine not in self._network)
+        return sum(self._takes(one) for one in spoken if one is not None and one.engine not in self._network)
 
     # What became of it
 
@@ -263,9 +268,10 @@ class Chain:
         for candidate in [known for known in self._known.values() if known.engine == engine]:
             self.forget(candidate)
 
-    def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False) -> None:
-        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts."""
+    def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False, cores: float = 1.0) -> None:
+        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts. ``cores``: that a step keeps busy."""
         self._warm[engine] = firsts, cost
+        self._cores[engine] = cores
         self._forecasts = {key: forecast for key, forecast in self._forecasts.items() if key[0] != engine}
         (self._network.add if network else self._network.discard)(engine)
 
@@ -358,14 +364,25 @@ class Chain:
         resting = [breaker.probe_at for breaker in self._breakers.values() if breaker.probe_at is not None]
         return min([*resting, *self._refresh.values()], default=None)
 
-    def probes(self, now: float) -> list[Candidate]:
-        """Voices that are to say a sentence of ours now; :meth:`on_probed` follows for each."""
+    def probes(self, now: float, *, is_calm: bool = True) -> list[Candidate]:
+        """Voices that are to say a sentence of ours now; :meth:`on_probed` follows for each.
+
+        ``is_calm``: those that are passed over have their turn too; otherwise it comes later.
+        """
         keys = [key for key, at in self._refresh.items() if at <= now]
-        for key in keys:
-            del self._refresh[key]
-            self._asked[key] = now
+        if is_calm:
+            for key in keys:
+                del self._refresh[key]
+                self._asked[key] = now
+        else:
+            self._refresh |= dict.fromkeys(keys, now + REFRESH)
+            keys = []
         keys += [key for key, breaker in self._breakers.items() if breaker.probe(now)]
         return [self._known[key] for key in dict.fromkeys(keys)]
+
+    def is_only_late(self, candidate: Candidate) -> bool:
+        """It can speak and keep up; how soon it begins is all that a sentence of ours has to tell."""
+        return self.breaker(candidate).is_closed and self.forecast(candidate).cost <= STREAM
 
     def on_probed(self, candidate: Candidate, firsts: Sequence[tuple[int, float]], *, cost: float, now: float) -> None:
         """What sentences of ours took, as in :meth:`on_warm`; nothing when they were not said.

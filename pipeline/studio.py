@@ -32,6 +32,7 @@ SHORT = "One, two, three."  # a sentence short enough to be no delay and long en
 LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
 WARM_UP = (SHORT, SHORT)  # the first sentence of an engine pays for what is made once; the one after it is measured
 SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
+CALM = 0.3  # of the lanes' time: below it a sentence of ours keeps nobody waiting, and tells what there is time for
 BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
 LARGEST = 0.5  # seconds of sound in one step: what sentences that share the lanes come to; larger ones would take memory before any room
@@ -312,11 +313,13 @@ class Studio:
 
     def _on_warm(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
         firsts = [(len(one.text), one.first) for one in heard]
-        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
+        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network, cores=engine.cores)
         self._gains[engine.name, voice.id] = self._gain_of(heard[-1].samples, voice.sample_rate)
 
-    async def _rehearse(self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None) -> _Heard:
-        """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""
+    async def _rehearse(
+        self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None, begins_only: bool = False
+    ) -> _Heard:
+        """A sentence of ours, in time that nobody else needs; ``begins_only``: up to its first sound. Raises :exc:`EngineError`."""
         pace = Pace()
         chunks = engine.synthesize(Request(text, voice.id), pace)
         steps = self.lanes.steps(chunks, pace, network=engine.network, allowance=allowance, owner=engine.name)
@@ -328,11 +331,13 @@ class Studio:
                 window = min(inspector.made / voice.sample_rate, LARGEST)  # as for a listener who has waited: what is made is in hand
                 chunk = await steps.next(due=asyncio.get_running_loop().time() + PROBE, window=window)
                 if chunk is None:
+                    inspector.finish()
                     break
                 work += steps.took
                 sounds.append(inspector.check(chunk)[0])
                 first = first or (work if inspector.is_audible else 0.0)
-            inspector.finish()
+                if first and begins_only:
+                    break
         finally:
             steps.close()
         samples = np.concatenate(sounds)
@@ -402,7 +407,7 @@ class Studio:
         if not self.lanes.has_idle() or self.lanes.spares < SPARED:
             self._timer = asyncio.get_running_loop().call_later(BUSY, self._on_timer)
             return
-        for candidate in self.chain.probes(asyncio.get_running_loop().time()):
+        for candidate in self.chain.probes(asyncio.get_running_loop().time(), is_calm=self.lanes.load() <= CALM):
             self._spawn(self._probe(candidate), f"probe {candidate.engine}")
         self._arm()
 
@@ -417,9 +422,10 @@ class Studio:
         try:
             if self.lanes.hangs(candidate.engine):
                 raise EngineUnavailable("it hangs in too many lanes")
+            begins_only = self.chain.is_only_late(candidate)
             async with asyncio.timeout(PROBE):
                 for text in (SHORT, LONG):
-                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text)
+                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text, begins_only=begins_only)
                     firsts.append((len(text), heard.first))
                     cost = heard.cost
         except EngineError as error:

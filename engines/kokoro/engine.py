@@ -71,6 +71,7 @@ class KokoroEngine(Engine):
                 for _ in loaded.speak(Request(WARM_UP), loaded.voices[0], Pace()):
                     pass
                 self._loaded = loaded
+                self.cores = loaded.threads
 
     def unload(self) -> None:
         with self._loading:

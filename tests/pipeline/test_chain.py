@@ -275,6 +275,8 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     chain.on_chosen(second, Ask(20, 0.25), Track(), now=NOW, preferred=[first])
     at = chain.next_probe()
     assert NOW <= at < NOW + 10
+    assert chain.probes(at, is_calm=False) == [] and at < chain.next_probe() < at + 10, "while others speak nobody waits for it"
+    at = chain.next_probe()
     assert chain.probes(at) == [first] and chain.probes(at) == []
     chain.on_probed(first, [(16, 0.6), (88, 0.9)], cost=0.5, now=at)
     assert choose(chain)[0] == "second"
@@ -356,6 +358,12 @@ def test_primary(tag, language):
 
 
 # What is there already
+
+
+@pytest.mark.parametrize(("cores", "chosen"), [(1.0, ["first", "first", "second"]), (2.0, ["first", "second", "second"])])
+def test_an_engine_that_keeps_several_cores_busy_leaves_fewer_to_others(chain, cores, chosen):
+    chain.on_warm("first", [(20, 0.1)], cost=0.6, cores=cores)
+    assert [choose(chain, Track())[0] for _ in range(3)] == chosen
 
 
 def test_an_engine_that_begins_with_a_clause_is_expected_as_soon(chain):
