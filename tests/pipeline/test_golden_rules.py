@@ -46,7 +46,7 @@ RULES = {
     "the pronoun and an initial": "There are only two of us, you and I.| Have you met Oscar I. Brandt?",
     "omission at the end of a quotation": "Her diary says that in the north, “the nights are never wholly dark. . . .”",
     "omission in brackets": '"Finch [...] kept a second set of books [...]" (Lamb 31).',
-    "omission, then a full stop": "Where the end of a line is illegible, we print three points and close with a fourth . . . .| The rest follows.",
+    "omission, then a full stop": "Where a line breaks off, we print three points and close with a fourth . . . .| The rest follows.",
     "four points": "I only asked him.... |He slammed the door.",
     "hesitation": "It was not ... well, how shall I put it...you know . . . the point is . . . I forgot it.",
     "four points apart": "The second tower . . . was pulled down with the wall. . . .| The gate was left. . . .",
