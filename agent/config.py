@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
@@ -52,6 +53,7 @@ DERIVED = {
     "chain.quality_threshold": "selection.quality_threshold",
 }
 """Fields of modules that are set under another key, and only there."""
+SECTIONS = 256  # kinds of sections whose names are remembered: 30 of ours, each engine's own, and all that settings may hold
 FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
 
 
@@ -329,9 +331,14 @@ def _read(path: Path) -> dict[str, Any]:
 
 def keys(kind: Any) -> Mapping[str, Any]:
     """The names in a section, each with its type; empty when it is no section."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    return _keys(kind) if isinstance(kind, type) else {}
+
+
+@lru_cache(SECTIONS)
+def _keys(kind: type) -> Mapping[str, Any]:
+    if issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return {}

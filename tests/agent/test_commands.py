@@ -22,6 +22,7 @@ from agent.doctor import Finding
 from engines.catalog import Catalog
 from engines.tone import ToneEngine
 
+pytestmark = pytest.mark.shell
 TONE = ("--set", "selection.fallback_chain=tone")
 ARIANE = "fr-CH-ArianeNeural"
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.scripted import Dice, Die, Hang, Late, Scripted
@@ -26,6 +26,7 @@ from pipeline.recording import Recording
 from pipeline.script import Wish
 from pipeline.studio import Studio
 from pipeline.take import Sounded
+from tests.examples import examples
 from tests.pipeline.test_performance import AFTERWARDS, BETTER, QUICK, Hall, check, passage
 from tests.pipeline.test_studio import Waiting
 from tests.virtual_time import Room, Work, run, virtual_lanes
@@ -139,7 +140,7 @@ def test_time_goes_on_while_no_node_runs(tmp_path):
 STEPS = st.lists(st.tuples(st.sampled_from(["keep", "find", "clear", "restart"]), st.integers(0, 5), st.floats(0, 30)), max_size=30)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(STEPS)
 def test_whatever_is_found_is_what_was_kept_and_never_more_than_there_may_be(tmp_path_factory, steps):
     folder = tmp_path_factory.mktemp("speech")
@@ -475,7 +476,7 @@ class Ears(Hall):
         self.room, self.engines = room, engines
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(seed=st.integers(0, 2**32))
 def test_any_schedule_of_faults_and_departures_is_heard_completely_and_once_in_every_room(seed):
     dice = random.Random(seed)

@@ -8,16 +8,18 @@ from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Chunk
 from engines.guard import Guarded
-from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
+from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechFinished, SpeechStarted, Switched
 from pipeline.protocol import Config, Text
+from tests.examples import examples
 from tests.virtual_time import Room, Work, run, virtual_lanes
+from tests.words import distinct_words
 
 EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "40"))
 WORD = 0.2  # seconds
@@ -232,6 +234,7 @@ def test_sound_in_hand_gives_an_engine_time():
     assert not room.told(Switched) and room.report.counts["underruns"] == 0
 
 
+@pytest.mark.long
 def test_a_hedge_takes_a_lane_that_is_idle_only():
     slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
     spread = {"budget": 0.16}
@@ -247,7 +250,7 @@ def test_a_hedge_takes_a_lane_that_is_idle_only():
 DICE = st.integers(0, 2**32)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(seed=DICE)
 def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     dice = random.Random(seed)
@@ -263,7 +266,7 @@ def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     check(hall, sentences)
 
 
-@settings(max_examples=max(10, EXAMPLES // 3), deadline=None)
+@examples(max(10, EXAMPLES // 3))
 @given(seed=DICE)
 def test_with_one_sound_engine_nothing_is_dropped(seed):
     dice = random.Random(seed)
@@ -278,6 +281,7 @@ def quantile(values, q):
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
+@pytest.mark.long
 def test_thirty_faults_in_a_hundred_sentences_are_hardly_noticed():
     """In 30 % of the sentences the preferred engine stalls, hangs, dies, is slow or is silent."""
     front = {"word": WORD, "front": 0.02, "step": 0.04, "jitter": 0.2}
@@ -317,6 +321,7 @@ def spoken(hall):
     return {texts[id]: engines for id, engines in heard.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_a_passage_without_pauses_goes_back_to_the_preferred_voice_after_each_fault(seed):
     script = Script(word=WORD, front=0.02, front_character=0.0008, step=0.04, jitter=0.2)
@@ -337,6 +342,7 @@ def test_a_passage_without_pauses_goes_back_to_the_preferred_voice_after_each_fa
     assert len(unforced) <= hall.seconds() / 60, "each of them is followed by one more, back: two a minute"
 
 
+@pytest.mark.long
 def test_an_engine_that_hangs_time_and_again_costs_nobody_a_lane():
     hall = Hall(("better", BETTER, Dice(1, share=0.5, kinds=(Hang,))), ("quick", QUICK, None))
     sentences = passage([3] * 80)
@@ -346,6 +352,7 @@ def test_an_engine_that_hangs_time_and_again_costs_nobody_a_lane():
     assert [event.engine for event in room.told(SpeechStarted)][-20:] == ["quick"] * 20, "it is not asked any more"
 
 
+@pytest.mark.long
 def test_more_sessions_than_the_preferred_engine_can_carry():
     """Twelve sessions at 40 % duty on two lanes: some move to the cheaper voice, nobody hears a gap, and back it is when it is calm."""
     work = Work()
@@ -424,6 +431,7 @@ MISDEEDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("misdeed", MISDEEDS)
 def test_what_a_foreign_engine_does_is_told_and_other_sessions_do_not_notice(misdeed):
     async def go(is_asked):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from engines.base import BadSound, Engine
-from engines.scripted import Die, Hang, Odd, Script, Scripted, distinct_words, level_of
+from engines.scripted import Die, Hang, Odd, Script, Scripted, level_of
 from pipeline.chain import Candidate
 from pipeline.take import Order, Take, first_length
 from tests.virtual_time import Work, run, virtual_lanes
+from tests.words import distinct_words
 
 WORDS = distinct_words(40)
 TEXT = " ".join(WORDS[:4]) + "."

@@ -83,6 +83,7 @@ async def test_no_foreign_page_may_read_unless_it_is_named(client: aiohttp.Clien
     assert answer.status == 401 and answer.headers["Access-Control-Allow-Origin"] == "https://page.example", "it may read why"
 
 
+@pytest.mark.shell
 async def test_speech_that_may_not_be_said_is_refused_or_masked(tmp_path):
     lengths = []
     for mode, status in (("reject", 422), ("mask", 200), ("off", 200)):

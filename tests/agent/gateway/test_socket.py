@@ -19,6 +19,7 @@ from bench.hearing import tones
 from tests.agent.gateway.socket.client import talking
 from tests.e2e.conftest import score
 
+pytestmark = pytest.mark.shell
 TEXT = "Good morning, everybody. It is nine"
 PITCHES = [*score("Good morning, everybody."), *score("It is nine")]
 
