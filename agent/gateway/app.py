@@ -70,7 +70,7 @@ def make_app(node: Node) -> FastAPI:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living)
+    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
     app.include_router(health.routes(node, canary, pulse, slots))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
