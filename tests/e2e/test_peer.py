@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError
 
 import agent.peer
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.settings import PeerSettings
 from agent.node import Node
 from agent.offer import OfferRefused
@@ -117,7 +118,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def peers(node: Node) -> AsyncIterator[Peers]:
-    peers = Peers(node, PeerSettings(), most=2)
+    peers = Peers(node, PeerSettings(), Seats(2))
     yield peers
     await peers.aclose()
 
@@ -225,7 +226,7 @@ async def test_one_that_vanishes_is_let_go(peers: Peers, browser: Browser, monke
 
 
 async def test_one_that_never_connects_is_let_go(node: Node, browser: Browser) -> None:
-    peers = Peers(node, PeerSettings(connect_wait=0.1), most=2)
+    peers = Peers(node, PeerSettings(connect_wait=0.1), Seats(2))
     await browser.connection.setLocalDescription(await browser.connection.createOffer())
     await peers.admit(browser.connection.localDescription.sdp.encode(), LISTENER)
     assert len(peers) == 1
@@ -234,7 +235,7 @@ async def test_one_that_never_connects_is_let_go(node: Node, browser: Browser) -
 
 async def test_one_that_says_nothing_is_told_and_let_go(node: Node, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent.peer, "LOOK", 0.05)
-    peers = Peers(node, PeerSettings(idle=0.4), most=2)
+    peers = Peers(node, PeerSettings(idle=0.4), Seats(2))
     await browser.connect(peers)
     for _ in range(3):
         browser.send(type="ping")
