@@ -47,8 +47,8 @@ LISTENER = Listener()
 class Browser:
     """The other end."""
 
-    def __init__(self) -> None:
-        self.connection = RTCPeerConnection(RTCConfiguration([]))
+    def __init__(self, connection: RTCPeerConnection | None = None) -> None:
+        self.connection = connection or RTCPeerConnection(RTCConfiguration([]))
         self.channel = self.connection.createDataChannel("voicebooth")
         self.events: list[dict[str, Any]] = []
         self.loudness: list[float] = []
@@ -64,9 +64,13 @@ class Browser:
         await self.connection.setLocalDescription(await self.connection.createOffer())
         admitted = await peers.admit(self.connection.localDescription.sdp.encode(), guest)
         await self.connection.setRemoteDescription(RTCSessionDescription(admitted.answer, "answer"))
+        await self.opened()
+        return admitted
+
+    async def opened(self) -> None:
+        """The data channel."""
         async with asyncio.timeout(WAIT):
             await self._open.wait()
-        return admitted
 
     def send(self, **message: Any) -> None:
         self.channel.send(json.dumps(message))
