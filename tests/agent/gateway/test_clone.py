@@ -242,11 +242,13 @@ async def test_xtts_itself_speaks_in_the_voice_that_was_brought(tmp_path):
                 voices, sounds = set(), set()
                 for pitch in (120.0, 180.0, 120.0):
                     reference = recording(pitch=pitch)
-                    status, sound, headers = await ask(client, voice_clone_reference=reference, language="fr", response_format="pcm")
+                    asked = {"voice_clone_reference": reference, "language": "fr", "response_format": "pcm", "trim_silence": False}
+                    status, sound, headers = await ask(client, **asked)
                     assert (status, headers["X-Engine"]) == (200, "xtts"), sound
                     voices.add(headers["X-Voice"])
                     sounds.add(sound)
-                assert len(voices) == 2 and all(voice.startswith("fr-clone-") for voice in voices) and len(sounds) >= 2
+                assert len(voices) == 2 and all(voice.startswith("fr-clone-") for voice in voices)
+                assert len(sounds) >= 2 and all(sounds)
                 assert await refusal(client, recording(1.0)) == (422, "clone_reference_length")
                 assert await refusal(client, written(np.zeros(5 * 22_050))) == (422, "bad_audio")
                 assert {file.suffix for file in (tmp_path / "cache" / "voices").iterdir()} == {".npz"}
