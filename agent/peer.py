@@ -26,6 +26,7 @@ from aiortc.exceptions import InvalidStateError
 
 from agent.failures import tell_failure
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.settings import PeerSettings
 from agent.mix import Mix
 from agent.offer import Fragment, Offer, OfferRefused, read
@@ -276,11 +277,12 @@ class Admitted:
 class Peers:
     """All peers of a node. On the node's loop."""
 
-    def __init__(self, host: Host, settings: PeerSettings, *, most: int) -> None:
-        """``most``: how many may be there at once."""
+    def __init__(self, host: Host, settings: PeerSettings, seats: Seats) -> None:
+        """``seats``: shared with all others who keep sessions here."""
         self._host = host
         self._settings = settings
-        self._most = most
+        self._seats = seats
+        seats.watch(self.__len__)
         self._peers: dict[str, tuple[Peer, asyncio.Task[None]]] = {}
         self._answering = 0
         self._is_closed = False
@@ -291,8 +293,8 @@ class Peers:
     async def admit(self, offer: bytes, guest: Guest) -> Admitted:
         """Answers an offer; the peer runs until it ends. Raises :exc:`OfferRefused`."""
         wanted = read(offer)
-        if len(self) >= self._most:
-            raise OfferRefused("too_many_peers", f"{self._most} browsers listen here already")
+        if self._seats.is_full:
+            raise OfferRefused("too_many_peers", f"{self._seats.count} sessions are open, and no more may be (limits.sessions)")
         if self._is_closed or self._host.is_draining:
             raise OfferRefused("draining", "this node is about to end")
         self._answering += 1

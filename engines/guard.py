@@ -27,6 +27,7 @@ class Guarded(Engine):
         self.name = engine.name
         self.network = bool(engine.network)
         self.comfort = int(engine.comfort)
+        self.can_clone = bool(engine.can_clone)
         self.inside = engine
         self._voices: tuple[Voice, ...] = ()
 
@@ -60,6 +61,12 @@ class Guarded(Engine):
 
     def voices(self) -> tuple[Voice, ...]:
         return self._voices
+
+    def clone(self, *recordings: bytes, language: str = "") -> Voice:
+        with self._border(EngineUnavailable):
+            voice = self.inside.clone(*recordings, language=language)
+        self._check_voice(voice)
+        return voice
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         with self._border(SynthesisFailed):

@@ -434,8 +434,9 @@ def find_voice(id: str, voices: Iterable[Voice]) -> Voice | None:
 
 
 def _nearest(voices: Sequence[Voice], wished: Voice | None, id: str, language: str) -> Voice | None:
-    """The voice asked for, else the same language, and of these the same region and gender; the engine's own order decides ties."""
-    speakers = [voice for voice in voices if primary(voice.language) == primary(language)]
+    """The voice asked for, else the same language, and of these the same region and gender; the engine's own order decides ties. A voice
+    that was cloned speaks for nobody but who asks for it."""
+    speakers = [voice for voice in voices if primary(voice.language) == primary(language) and (voice.id == id or not voice.is_cloned)]
     gender = wished.gender if wished else ""
     tag = language.replace("_", "-").lower()
     return min(

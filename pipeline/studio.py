@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -102,6 +103,7 @@ class Studio:
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
+        self._spoken: dict[str, tuple[Voice, ...]] = {}  # the same, and those that were lent for somebody's own texts
         self._mixed: dict[str, Voice] = {}
         self._meaning = meaning
         self._meant: dict[tuple[str, str, str], tuple[str, str] | None] = {}
@@ -123,7 +125,7 @@ class Studio:
         if wish.budget is not None:
             return wish.budget
         voice, tier = self._mean(wish)
-        return TIERS[tier] if tier else self.chain.budget(self.offers, voice)
+        return TIERS[tier] if tier else self.chain.budget(self._spoken, voice)
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -136,8 +138,27 @@ class Studio:
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
-        """Voices by engine, of the engines that are ready; with those that were mixed for somebody."""
+        """Voices by engine, of the engines that are ready; with those that were mixed for somebody, and without those that were cloned:
+        who has lent a voice does not offer it to others."""
         return self._offers
+
+    @property
+    def cloning(self) -> tuple[str, ...]:
+        """Engines that are ready and take voices from recordings, in order of preference."""
+        return tuple(name for name in self._offers if self._engines[name].can_clone)
+
+    async def clone(self, engine: str, recording: bytes, language: str) -> Voice:
+        """The voice in a recording, which speaks under its id from now on and is offered to nobody. The id comes from the content: the same
+        recording has the same one.
+
+        Raises :exc:`engines.base.BadReference`, and other :exc:`EngineError`.
+        """
+        mine = self._engine(engine)
+        take = partial(mine.clone, recording, language=language)
+        due = asyncio.get_running_loop().time()
+        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=LOADING)
+        self._mix(voice.id, replace(voice, is_cloned=True))
+        return voice
 
     def has_voice(self, id: str) -> bool:
         """Whether it may be asked for: it is somebody's own, or means a kind of voice, whose nearest one speaks then.
@@ -147,24 +168,31 @@ class Studio:
         if id in self._mixed and self._mixed[id].engine in self._offers:
             self._mixed[id] = self._mixed.pop(id)  # the latest one, now
             return True
-        if find_voice(id, (voice for voices in self.offers.values() for voice in voices)) is not None:
+        if find_voice(id, (voice for voices in self._spoken.values() for voice in voices)) is not None:
             return True
         for name in self._offers if id else ():
             with contextlib.suppress(EngineError):
-                self._mixed[id] = replace(self._engines[name].voice(id), id=id)
-                if len(self._mixed) > MOST_MIXED:
-                    self._forget(self._mixed.pop(next(iter(self._mixed))))
-                self._offer()
+                self._mix(id, replace(self._engines[name].voice(id), id=id))
                 return True
         return bool(id) and self._meaning(id, (), "") is not None
+
+    def _mix(self, id: str, voice: Voice) -> None:
+        known = self._mixed.pop(id, None)
+        self._mixed[id] = voice
+        if known == voice:
+            return
+        if len(self._mixed) > MOST_MIXED:
+            self._forget(self._mixed.pop(next(iter(self._mixed))))
+        self._offer()
 
     def _mean(self, wish: Wish) -> tuple[str, str]:
         """Id of the voice that is meant, and the tier that was asked for; each may be empty."""
         asked = wish.voice, wish.language, wish.engine
         if asked not in self._meant:
+            self.has_voice(wish.voice)  # one that was mixed for it may have made room for others since
             if len(self._meant) >= MOST_MEANT:
                 self._meant.clear()
-            offered = [voice for voices in self._offers.values() for voice in voices]
+            offered = [voice for voices in self._spoken.values() for voice in voices]
             is_own = not wish.voice or find_voice(wish.voice, offered) is not None
             mine = [voice for voice in offered if voice.engine == wish.engine]
             found = None if is_own else self._meaning(wish.voice, mine or offered, wish.language)
@@ -177,7 +205,8 @@ class Studio:
         for voice in self._mixed.values():
             if voice.engine in offers:
                 offers[voice.engine] += (voice,)
-        self._offers = offers
+        self._spoken = offers
+        self._offers = {name: tuple(voice for voice in voices if not voice.is_cloned) for name, voices in offers.items()}
         self._meant.clear()
 
     def _forget(self, voice: Voice) -> None:
@@ -361,7 +390,7 @@ class Studio:
         """
         voice, _ = self._mean(wish)
         candidates = self.chain.candidates(
-            self.offers, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
+            self._spoken, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
             who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"

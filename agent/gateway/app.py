@@ -28,6 +28,7 @@ from agent.gateway.gate import Gate
 from agent.gateway.openai import SpeechRequest
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
+from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
 from agent.gateway.socket import routes as sockets
 from agent.gateway.traffic import Traffic
@@ -56,6 +57,7 @@ def make_app(node: Node) -> FastAPI:
     settings = node.settings
     pulse, canary = health.Pulse(), Canary(node)
     slots = Slots(settings.limits.concurrent_requests, settings.limits.queue_wait_s)
+    seats = Seats(settings.limits.sessions)
     counted = metrics.Metrics()
     counted.watch(node, canary, slots)
     traffic = Traffic(counted.on_exchange)
@@ -70,16 +72,16 @@ def make_app(node: Node) -> FastAPI:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living)
+    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
     app.include_router(health.routes(node, canary, pulse, slots))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
-    app.include_router(sockets.routes(node, access.socket))
+    app.include_router(sockets.routes(node, seats, access.socket))
     app.include_router(operation.routes(node, pulse, slots, traffic))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
-    app.include_router(whep.routes(node))
+    app.include_router(whep.routes(node, seats))
     app.include_router(rooms.routes(node))
     app.include_router(page.routes(node))
     app.include_router(later.routes())

@@ -15,7 +15,6 @@ from engines.base import Voice
 from pipeline.chain import primary
 
 TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
-CLONING = frozenset({"xtts"})  # engines that take voices from recordings
 NAMES = {
     "ar": "Arabic",
     "cs": "Czech",
@@ -57,14 +56,14 @@ def routes(node: Node) -> APIRouter:
     ) -> dict[str, Any]:
         """The voices that can be heard now."""
         found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or voice.tier == tier)]
-        return {"voices": [_voice(voice) for voice in found if language is None or _speaks(voice, language)]}
+        return {"voices": [_voice(node, voice) for voice in found if language is None or _speaks(voice, language)]}
 
     @router.get("/voices/{name}", **documents.VOICES_OF)
     async def voices_of(name: Annotated[str, Path(description="A language tag.")]) -> dict[str, Any]:
         """Those that speak a language; none where nobody does."""
         if not TAG.fullmatch(name):
             raise Refused("bad_language", f"language: {clip(name)!r} is no language tag", 422, field="language")
-        return {"voices": [_voice(voice) for voice in _voices(node) if _speaks(voice, name)]}
+        return {"voices": [_voice(node, voice) for voice in _voices(node) if _speaks(voice, name)]}
 
     @router.get("/languages", **documents.LANGUAGES)
     async def languages() -> dict[str, Any]:
@@ -101,7 +100,7 @@ def _speaks(voice: Voice, language: str) -> bool:
     return spoken == wanted or spoken.startswith(wanted + "-")
 
 
-def _voice(voice: Voice) -> dict[str, Any]:
+def _voice(node: Node, voice: Voice) -> dict[str, Any]:
     return {
         "voice_id": voice.id,
         "id": voice.id,
@@ -111,7 +110,7 @@ def _voice(voice: Voice) -> dict[str, Any]:
         "description": voice.description,
         "supported_engines": [voice.engine],
         "quality_tier": voice.tier,
-        "clone_capable": voice.engine in CLONING,
+        "clone_capable": voice.engine in node.studio.cloning,
         "sample_rate": voice.sample_rate,
     }
 

@@ -121,9 +121,11 @@ class Workshop:
         parts.append(chain.finish())
         samples = await effects.finish(np.concatenate(parts), rate, trim=finish.trim, loudness=finish.loudness)
         encoder = open_encoder(medium.format, rate, medium.rate, is_open=False)
+        pieces = []
         for start in range(0, len(samples), rate):
-            encoder.feed(samples[start : start + rate])
+            pieces.append(encoder.feed(samples[start : start + rate]))
             await asyncio.sleep(0)
+        data = b"".join((*pieces, encoder.finish()))
         done = {
             "cache": speech.facts.is_cached,
             "enhancement": plan.effects.enhance,
@@ -132,7 +134,7 @@ class Workshop:
             "loudness": finish.loudness is not None,
         }
         applied = tuple(name for name, is_done in done.items() if is_done)
-        return Product(encoder.finish(), medium, len(samples) / rate, speech.seconds, applied, speech.facts)
+        return Product(data, medium, len(samples) / rate, speech.seconds, applied, speech.facts)
 
     async def stream(self, speech: Speech, plan: Plan, medium: Medium) -> AsyncGenerator[bytes, None]:
         """Pieces of at most ``stream.chunk_bytes``. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused`."""

@@ -67,7 +67,7 @@ class LimitSettings:
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
-    """WebSocket sessions at once, those included whose client may still come back; and as many browsers without a server between."""
+    """WebSocket sessions and browsers without a server between, together, at once; those included whose client may still come back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 
-from agent.casting import Role, UnknownVoice, cast
+from agent.gateway.description import Role, describe
 from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
 from agent.gateway.fields import clip
 from agent.gateway.wanted import ENGINE_SPEEDS, Wanted
 from agent.node import Node
 from agent.recorder import Recorder
+from engines.aliases import DEFAULT, find_alias
 from engines.base import Samples, Voice
 from pipeline.chain import find_voice, primary
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Switched
@@ -107,7 +108,6 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
         engine=wanted.engine or None,
         strict_engine=wanted.is_strict or None,
         strategy=wanted.strategy,
-        budget_ms=None if role.budget is None else round(role.budget * 1000),
         speed=spoken,
         use_cache=wanted.use_cache,
     )
@@ -147,20 +147,20 @@ def _known(asked: str) -> str:
 
 
 def _cast(node: Node, wanted: Wanted) -> Role:
-    default = node.settings.node.languages[0]
-    try:
-        return cast(
-            node.studio.offers,
-            voice=wanted.voice,
-            language=wanted.language,
-            description=wanted.description,
-            engine=wanted.engine,
-            default=default,
-        )
-    except UnknownVoice:
-        known = ", ".join(voice.id for voice in _voices(node)[:NAMED])
-        words = f"voice_id: nobody knows {clip(wanted.voice)!r}; there are: {known}"
-        raise Refused("unknown_voice", words, 422, field="voice_id") from None
+    """Who shall speak, and in which language. What an id means that is no voice's is left to the studio. Raises :exc:`Refused`."""
+    id, language, studio = wanted.voice, wanted.language, node.studio
+    if not id or id == DEFAULT:
+        if not wanted.description:
+            return Role(language=language)
+        voices = sorted(_voices(node), key=lambda voice: voice.engine != wanted.engine)
+        return describe(wanted.description, voices, language=language, default=node.settings.node.languages[0])
+    is_known = studio.has_voice(id)  # some are mixed when they are asked for
+    if is_known and (found := find_voice(id, _voices(node))) is not None:
+        return Role(id, language or found.language)
+    if is_known and (alias := find_alias(id)) is not None:
+        return Role(id, language or alias.language)
+    known = ", ".join(voice.id for voice in _voices(node)[:NAMED])
+    raise Refused("unknown_voice", f"voice_id: nobody knows {clip(id)!r}; there are: {known}", 422, field="voice_id")
 
 
 def _voices(node: Node) -> list[Voice]:

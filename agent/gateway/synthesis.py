@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from agent.gateway import documents
-from agent.gateway.clone import reference_of
+from agent.gateway.clone import take_voice
 from agent.gateway.errors import Refused
 from agent.gateway.fields import Batch, ReplyFormat, SpeechBody, parse_object
 from agent.gateway.production import Medium, Product, Workshop
@@ -118,8 +118,12 @@ class Desk:
                 default=server.default_shape,
             )
         medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
-        wanted = await reference_of(self._node, wanted)
-        return Asked(wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine), reply, medium, request.state.request_id)
+        plan = await self._plan(wanted, unknown_engine)
+        return Asked(wanted, plan, reply, medium, request.state.request_id)
+
+    async def _plan(self, wanted: Wanted, unknown_engine: int = 422) -> Plan:
+        """Raises :exc:`Refused`."""
+        return await take_voice(self._node, self._workshop.slots, wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine))
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """Whole, in the shape that was decided."""
@@ -138,8 +142,7 @@ class Desk:
         wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
         format = decide_format(wanted.format, parse_accept(request.headers.get("accept")))
         medium = Medium.of(wanted, format, self._settings.audio)
-        wanted = await reference_of(self._node, wanted)
-        plan = make_plan(self._node, wanted)
+        plan = await self._plan(wanted)
         speech = Speech(self._node, plan)
         asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
         pieces = self._workshop.stream(speech, plan, medium)

@@ -43,6 +43,7 @@ class Wanted:
     has_options: bool = False
     """A block ``options`` was sent: whoever sends one expects 22 050 Hz."""
     use_cache: bool = True
+    """False where a voice is to be cloned, too: what a lent voice says is not kept."""
     priority: int = 1
     timeout: float | None = None
     normalize: bool | None = None
@@ -84,7 +85,7 @@ def read(body: SpeechBody, *, characters: int, description: int) -> Wanted:
         format=found.get("format") or "",
         sample_rate=found.get("sample_rate"),
         has_options=body.options is not None,
-        use_cache=found.get("use_cache", True),
+        use_cache=found.get("use_cache", True) and not found.get("voice_clone_reference"),
         priority=found.get("priority", 1),
         timeout=found.get("timeout"),
         normalize=found.get("normalize_audio"),

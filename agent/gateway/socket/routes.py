@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from uvicorn.protocols.utils import ClientDisconnected
 
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
 from agent.gateway.socket.dialect import Dialect, Terms, answer, named, spoken_in
@@ -57,9 +58,13 @@ async def admit_anybody(socket: WebSocket) -> Guest:
 class Door:
     """All WebSocket sessions of a node. On its loop."""
 
-    def __init__(self, node: Node, admit: Admit = admit_anybody) -> None:
+    def __init__(self, node: Node, seats: Seats, admit: Admit = admit_anybody) -> None:
+        """``seats``: shared with all others who keep sessions here."""
         self._node = node
+        self._seats = seats
         self._admit = admit
+        self._entering = 0  # clients that were let in and have no connection yet
+        seats.watch(lambda: self.sessions)
         self._settings = node.settings
         self._connections: set[Connection] = set()
         self._named: dict[str, Session] = {}  # sessions that may be taken up again, connected or not
@@ -70,26 +75,26 @@ class Door:
     @property
     def sessions(self) -> int:
         """How many there are, those included whose client may still come back."""
-        return len(self._connections) + len(self._lost)
+        return self._entering + len(self._connections) + len(self._lost)
 
     async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
         """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
         try:
             if self._node.is_draining:
                 raise Refused("draining", "this node is about to end", 503, retry_after=FULL_WAIT)
-            if self.sessions >= self._settings.limits.sessions:
-                raise Refused("at_capacity", f"{self.sessions} sessions are open, and no more may be", 503, retry_after=FULL_WAIT)
-            guest = await self._admit(socket)
+            if self._seats.is_full:
+                words = f"{self._seats.count} sessions are open, and no more may be (limits.sessions)"
+                raise Refused("at_capacity", words, 503, retry_after=FULL_WAIT)
         except Refused as refused:
-            await socket.send_denial_response(JSONResponse(refused.body(secrets.token_hex(16)), refused.status, headers=refused.headers))
+            await _deny(socket, refused)
             return
-        wire = socket.scope["extensions"][SCOPE]
-        assert isinstance(wire, Wire)
+        self._entering += 1
         try:
-            await socket.accept(answer(socket.scope["subprotocols"]))
-        except (ClientDisconnected, OSError):
+            connection = await self._enter(socket)
+        finally:
+            self._entering -= 1
+        if connection is None:
             return
-        connection = Connection(socket, wire, self._settings.ws, self, guest)
         self._connections.add(connection)
         try:
             await self._run(connection, dialect)
@@ -100,6 +105,21 @@ class Door:
                 self._keep(session)
             elif session is not None:
                 self._forget(session)
+
+    async def _enter(self, socket: WebSocket) -> Connection | None:
+        """None when it may not come in, or did not wait."""
+        try:
+            guest = await self._admit(socket)
+        except Refused as refused:
+            await _deny(socket, refused)
+            return None
+        wire = socket.scope["extensions"][SCOPE]
+        assert isinstance(wire, Wire)
+        try:
+            await socket.accept(answer(socket.scope["subprotocols"]))
+        except (ClientDisconnected, OSError):
+            return None
+        return Connection(socket, wire, self._settings.ws, self, guest)
 
     async def _run(self, connection: Connection, dialect: str | None) -> None:
         socket = connection.socket
@@ -179,8 +199,12 @@ class Door:
         task.add_done_callback(self._closing.discard)
 
 
-def routes(node: Node, admit: Admit = admit_anybody) -> APIRouter:
-    door = Door(node, admit)
+async def _deny(socket: WebSocket, refused: Refused) -> None:
+    await socket.send_denial_response(JSONResponse(refused.body(secrets.token_hex(16)), refused.status, headers=refused.headers))
+
+
+def routes(node: Node, seats: Seats, admit: Admit = admit_anybody) -> APIRouter:
+    door = Door(node, seats, admit)
     router = APIRouter()
 
     @router.websocket("/ws/synthesize")

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 from agent.config import Settings
 from agent.gateway.app import make_app
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.serving import Doors
 from agent.gateway.socket.routes import routes
 from agent.node import Node
@@ -388,7 +389,7 @@ async def test_who_has_had_enough_is_told_and_sent_away(node):
         return Poor()
 
     app = FastAPI()
-    app.include_router(routes(node, admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for dialect in DIALECTS:
             async with talking(doors.addresses[0], f"/ws/synthesize?dialect={dialect}") as client:
@@ -408,7 +409,7 @@ async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
         raise Refused("unauthorized", "a key is needed", 401)
 
     app = FastAPI()
-    app.include_router(routes(node, admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         with pytest.raises(InvalidStatus) as refused:
             await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")

@@ -90,6 +90,15 @@ async def test_every_format_is_whole_and_streamed(client):
         assert says(samples, TEXT, rate)
 
 
+async def test_a_whole_reply_of_pcm_holds_all_of_it(client):
+    for rate in (24_000, 16_000):
+        asked = {"text": TEXT, "sample_rate": rate, "normalize_audio": False}
+        _, wave = await ask(client, response_format="wav", **asked)
+        answer, data = await ask(client, response_format="pcm", **asked)
+        assert answer.headers["content-type"] == "audio/pcm"
+        assert np.array_equal(np.frombuffer(data, "<i2"), decoded(wave)[1])
+
+
 async def test_pcm_is_samples_and_nothing_else(client):
     answer, data = await ask(client, "/synthesize/stream", text=TEXT, format="pcm", sample_rate=16_000)
     assert (answer.headers["content-type"], answer.headers["X-Sample-Rate"]) == ("audio/pcm", "16000")
