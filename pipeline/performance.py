@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
-from pipeline.chain import CHARACTER, Ask, Candidate, Chain
+from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
 from pipeline.forecast import SLACK
 from pipeline.lanes import Lanes
+from pipeline.pace import reached, word_start
 from pipeline.recording import Recording
 from pipeline.script import Wish
 from pipeline.take import Order, Sounded, Take, first_length
@@ -129,10 +130,9 @@ class Progress:
 
     def _guess(self, take: Take, end: int) -> None:
         """Of an engine without marks only its pace is known. Goes on at the word that ought to be next, and cuts nothing."""
-        said = (end - self.written + take.said) / self._rate / CHARACTER * take.order.speed
-        index = min(len(self._text), take.order.rest + round(said))
-        start = self._text.rfind(" ", 0, index) + 1
-        self.rest = max(take.order.rest, start)
+        said = (end - self.written + take.said) / self._rate * take.order.speed
+        index = reached(self._text, take.order.rest, said)
+        self.rest = max(take.order.rest, word_start(self._text, index))
 
 
 class Performance:
