@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engines.aliases import DEFAULT, TIERS, Alias, find_alias, nearest
+from engines.aliases import DEFAULT, Alias, find_alias, nearest
 from engines.base import Voice
-from pipeline.chain import find_voice, primary
+from pipeline.chain import TIERS, find_voice, primary
 
 Offers = Mapping[str, Sequence[Voice]]
 """Voices by engine, as the studio has them."""
@@ -92,9 +92,8 @@ def _play(alias: Alias, voices: Sequence[Voice], language: str, default: str) ->
     """Whoever comes nearest; where another language is asked for, only the kind of voice counts."""
     if language and primary(alias.language or language) != primary(language):
         alias = replace(alias, language="")
-    tier = TIERS.get(alias.tier)
     best = nearest(alias, voices, language=language or default)
-    return Role(best.id if best else "", language or alias.language, tier.budget if tier else None)
+    return Role(best.id if best else "", language or alias.language, TIERS.get(alias.tier))
 
 
 def _describe(description: str, voices: Sequence[Voice], language: str, default: str) -> Role:
