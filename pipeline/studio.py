@@ -20,7 +20,7 @@ from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes, NoLane, StepGivenUp
 from pipeline.level import level_of
-from pipeline.loudness import TARGET, gain_for
+from pipeline.loudness import TARGET, Loudness
 from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
 from pipeline.take import Take
@@ -108,7 +108,7 @@ class Studio:
         self._meaning = meaning
         self._meant: dict[tuple[str, str, str], tuple[str, str] | None] = {}
         self.chain = chain
-        self._gains: dict[tuple[str, str], float] = {}
+        self._loudness: dict[tuple[str, str], Loudness] = {}
         self._level = level
         self._rehearsing: set[asyncio.Task[None]] = set()
         self._retrying: dict[str, asyncio.Task[None]] = {}
@@ -118,7 +118,7 @@ class Studio:
         self.rate = rate
         self.cache = cache
         self._builds: dict[str, str] = {}
-        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm, cache, self._key)
+        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._unsettled, self._measure, self._arm, cache, self._key)
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
@@ -211,7 +211,7 @@ class Studio:
 
     def _forget(self, voice: Voice) -> None:
         """Else what strangers ask for would fill the memory."""
-        self._gains.pop((voice.engine, voice.id), None)
+        self._loudness.pop((voice.engine, voice.id), None)
         self.chain.forget(Candidate(voice.engine, voice))
 
     def languages(self) -> tuple[str, ...]:
@@ -327,6 +327,7 @@ class Studio:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
             return error
         self.chain.forget_engine(engine.name)
+        self._loudness = {key: known for key, known in self._loudness.items() if key[0] != engine.name}
         self._on_warm(engine, voices[0], heard)
         self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
         self._offer()
@@ -343,7 +344,7 @@ class Studio:
     def _on_warm(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
         firsts = [(len(one.text), one.first) for one in heard]
         self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network, cores=engine.cores)
-        self._gains[engine.name, voice.id] = self._gain_of(heard[-1].samples, voice.sample_rate)
+        self._hear(Candidate(engine.name, voice), heard[-1].samples)
 
     async def _rehearse(
         self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None, begins_only: bool = False
@@ -413,15 +414,32 @@ class Studio:
 
     # How loud
 
-    def _gain(self, candidate: Candidate) -> float | None:
-        return 1.0 if self._level is None else self._gains.get(candidate.key)
+    def _gain(self, candidate: Candidate) -> float:
+        """Of a voice that nobody has heard yet, that of the engine's first one: engines differ by more than their voices do."""
+        known = self._loudness.get(candidate.key)
+        if known is not None and known.gain is not None:
+            return known.gain
+        others = (other.gain for (engine, _), other in self._loudness.items() if engine == candidate.engine)
+        return next((gain for gain in others if gain is not None), 1.0)
+
+    def _unsettled(self, candidate: Candidate) -> Loudness | None:
+        """What is known of a voice of which more has to be heard; None of others, and where voices are left as they are."""
+        if self._level is None:
+            return None
+        known = self._loudness.get(candidate.key) or Loudness(candidate.voice.sample_rate, target=self._level)
+        return None if known.is_settled else known
 
     def _measure(self, candidate: Candidate, take: Take) -> None:
-        if take.raw and candidate.key not in self._gains:
-            self._gains[candidate.key] = self._gain_of(np.concatenate(take.raw), candidate.voice.sample_rate)
+        self._hear(candidate, *take.raw or ())
 
-    def _gain_of(self, samples: Samples, rate: int) -> float:
-        return 1.0 if self._level is None else gain_for(samples, rate, target=self._level)
+    def _hear(self, candidate: Candidate, *sounds: Samples) -> None:
+        """That voice has said this well, once more or for the first time."""
+        known = self._unsettled(candidate)
+        if known is None:
+            return
+        for samples in sounds:
+            known.learn(samples)
+        self._loudness[candidate.key] = known
 
     # Voices that rest
 
@@ -457,6 +475,7 @@ class Studio:
                     heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text, begins_only=begins_only)
                     firsts.append((len(text), heard.first))
                     cost = heard.cost
+                    self._hear(candidate, heard.samples)
         except EngineError as error:
             why = str(error)
         except TimeoutError:

@@ -73,7 +73,7 @@ def _load(engine: str | None, settings: Settings) -> list[Voice]:
 
 def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
     """With what the catalog knows of each."""
-    from engines.aliases import TIERS
+    from engines.aliases import KEEPERS
     from engines.catalog import Catalog
 
     rows = {(row.engine, row.id): row for row in Catalog(settings.models.root).list_voices()}
@@ -81,7 +81,7 @@ def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, An
     for voice in voices:
         row = rows.get((voice.engine, voice.id.partition("#")[0]))
         facts = {"quality": row.tier, "licence": row.licence, "source": row.source} if row else {"quality": "", "licence": "", "source": ""}
-        tiers = [name for name, tier in TIERS.items() if voice.engine in tier.engines]
+        tiers = [tier for tier, engines in KEEPERS.items() if voice.engine in engines]
         described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
     return described
 

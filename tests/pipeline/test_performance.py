@@ -15,8 +15,11 @@ from engines.base import Chunk
 from engines.guard import Guarded
 from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
 from engines.tone import ToneEngine
+from pipeline.chain import CHARACTER
 from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechFinished, SpeechStarted, Switched
+from pipeline.pace import KANA, SYLLABLE
 from pipeline.protocol import Config, Text
+from pipeline.stage import StageSettings
 from tests.examples import examples
 from tests.virtual_time import Room, Work, run, virtual_lanes
 from tests.words import distinct_words
@@ -247,6 +250,42 @@ def test_a_hedge_takes_a_lane_that_is_idle_only():
         assert (both > 0) == expected or not expected
 
 
+class Markless(Scripted):
+    """Does not tell which words it speaks."""
+
+    def synthesize(self, request, pace):
+        for chunk in super().synthesize(request, pace):
+            yield Chunk(chunk.samples)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "syllable"),
+    [
+        ("en", "Balatan beletan bilitan bolotan bulutan.", WORD),
+        ("zh", "今天天气很好我们一起去公园里走走。", SYLLABLE),
+        ("ja", "きのうはともだちとうみまであるいた。", KANA),
+        ("th", "วันนี้อากาศดีมากเราไปเดินเล่นกัน", CHARACTER),
+    ],
+)
+def test_for_an_engine_without_marks_somebody_goes_on_where_it_has_come_to(language, sentence, syllable):
+    async def go():
+        work = Work()
+        script = Script(word=syllable, front=0.02, step=0.005)
+        first = Markless("first", script, faults={0: Die(at=3 if language == "en" else 10)}, languages=(language,), work=work.spend)
+        second = Scripted("second", script, languages=(language,), work=work.spend)
+        settings = StageSettings(languages=(language,))
+        async with Room([first, second], settings=settings, lanes=virtual_lanes(0.0, count=2, work=work)) as room:
+            room.stage.on_message("up", Text(text=sentence, utterance="u", final=True))
+            await room.quiet()
+            assert not room.told(Dropped) and room.told(Switched)
+            return second.asked[-1][0]
+
+    rest = run(go())
+    assert sentence.endswith(rest)
+    begun = len(sentence) - len(rest)
+    assert begun in range(8, 11), "at a word in its middle: neither all of it anew, nor beyond it"
+
+
 DICE = st.integers(0, 2**32)
 
 
@@ -455,3 +494,25 @@ def test_what_a_foreign_engine_does_is_told_and_other_sessions_do_not_notice(mis
         assert one.report.counts["underruns"] == 0
     first, second = ([event.ttft for event in one.told(SpeechStarted, "good")] for one in (room, alone))
     assert max(first) < max(second) + 0.05
+
+
+class Chatty(ToneEngine):
+    """Prints in each of its steps, and is well otherwise."""
+
+    def synthesize(self, request, pace):
+        for chunk in super().synthesize(request, pace):
+            print("step done,", len(chunk.samples))  # noqa: T201 - that is what is tried
+            yield chunk
+
+
+def test_an_engine_that_prints_and_then_speaks_well_is_heard_like_any_other(capsys):
+    async def go(engine):
+        async with Room([Guarded(engine)]) as room:
+            room.stage.on_message("up", Text(text="The quick brown fox jumps. And then it sleeps."))
+            await room.quiet()
+            assert len(room.told(SentenceFinished)) == 2 and not room.told(Dropped)
+            return np.concatenate(room.sound["booth-en"])
+
+    chatty = run(go(Chatty()))
+    assert "step done" in capsys.readouterr().out
+    assert np.array_equal(chatty, run(go(ToneEngine())))

@@ -6,6 +6,7 @@ import pytest
 from engines.base import BadSound, Engine
 from engines.scripted import Die, Hang, Odd, Script, Scripted, level_of
 from pipeline.chain import Candidate
+from pipeline.loudness import Loudness
 from pipeline.take import Order, Take, first_length
 from tests.virtual_time import Work, run, virtual_lanes
 from tests.words import distinct_words
@@ -57,7 +58,7 @@ def test_sound_comes_with_its_words_and_what_it_cost():
 
 def test_a_voice_is_made_as_loud_as_it_is_told_and_measured_as_it_is():
     async def go():
-        desk = Desk(order(gain=0.5, is_measured=True))
+        desk = Desk(order(gain=0.5, loudness=Loudness(24_000)))
         sounds = await desk.all()
         assert sounds[0].samples[1000] == level_of(WORDS[0]) // 2
         assert np.concatenate(desk.take.raw)[1000] == level_of(WORDS[0])
