@@ -24,8 +24,8 @@ class KokoroSettings:
     voices: tuple[str, ...] = ()
     """Ids of the voices to offer, the default one first, mixtures such as ``af_heart:0.6+af_bella:0.4`` among them; empty for all."""
     folder: Path | None = None
-    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/kokoro``.
-    Packages and the cache are looked through as well."""
+    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/voices/kokoro``.
+    Packages and the cache are looked through as well. A model of your own in it is taken as it is, with a line in the log."""
     cache: Path | None = None
     """Where the model's parts are kept; None for ``~/.cache/voicebooth/kokoro``."""
     precision: Literal["float32", "int8"] = "float32"

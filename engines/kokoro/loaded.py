@@ -16,7 +16,7 @@ import numpy as np
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
 from engines.kokoro import asia
 from engines.kokoro.cut import FORMAT
-from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
+from engines.kokoro.files import MODEL_DIGEST, cache_folder, digest, find_model, find_parts, find_voices, model_folder
 from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
@@ -67,6 +67,8 @@ class Loaded:
         self._threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
         self._model = find_model(settings.folder, self._cache)
         self._digest = digest(self._model)
+        if self._digest != MODEL_DIGEST:
+            log.warning("%s is not Kokoro v1.0 as the catalog has it: it is taken as your own", self._model)
         parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
         Espeak.load()
         self._styles = Styles(*find_voices(settings.folder, self._cache))
