@@ -62,6 +62,13 @@ def find_model(folder: Path | None, cache: Path) -> Path:
         raise EngineUnavailable(f"Kokoro's model cannot be kept in {cache}: {problem}") from problem
 
 
+def has_model(folder: Path | None, cache: Path) -> bool:
+    """Whether :func:`find_model` will find it. Nothing is read or imported."""
+    if any((place / MODEL).is_file() for place in (model_folder(folder), cache)):
+        return True
+    return all(importlib.util.find_spec(package) is not None for package in MODEL_PACKAGES)
+
+
 def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
     """The folders that hold voices; people's own come first. Raises :exc:`EngineUnavailable` when there are none."""
     places = (model_folder(folder) / "voices", model_folder(folder), cache / "voices")

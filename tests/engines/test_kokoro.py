@@ -113,7 +113,7 @@ def test_a_long_text_is_spoken_in_pieces(kokoro):
 
 
 def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
-    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, number: None)
+    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, frames: None)
     sizes = [len(chunk.samples) for chunk in speak(kokoro, "The harbour is open.")]
     assert sizes[0] == 0
     assert len(sizes) == 2
