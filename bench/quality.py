@@ -240,7 +240,7 @@ def _table(found: Mapping[str, Sequence[Said]]) -> Table:
 
 
 def _kinds(found: Mapping[str, Sequence[Said]]) -> Table:
-    rows = []
+    rows: list[tuple[str | float | None, ...]] = []
     for kind in KINDS:
         mine = {name: [one for one in said if one.kind == kind] for name, said in found.items()}
         if all(mine.values()):

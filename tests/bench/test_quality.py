@@ -9,8 +9,10 @@ from bench import quality
 from bench.quality import KINDS, Plan, Said, Speaker, figures, sentences
 from bench.recognition import misheard
 from engines.base import UnknownVoice
+from engines.kokoro import KokoroEngine
 from engines.kokoro.calibrate import CHECKS
 from engines.kokoro.calibrate import SENTENCES as MEASURED
+from engines.piper import PiperEngine
 from engines.tone import ToneEngine
 
 
@@ -95,3 +97,20 @@ def test_digits_that_were_heard_are_the_words_that_were_said(monkeypatch):
 def test_a_voice_that_nobody_has_is_refused(tones, tmp_path):
     with pytest.raises(UnknownVoice, match="nobody"):
         quality.run(Plan(engines=("tone",), voices=("nobody",)), tmp_path)
+
+
+UNDERSTOOD = 0.08  # of the words of these may be wrong: two of them; a voice that is well loses one or none
+SUBSET = (1, 22, 36, 63, 80)  # very short, with names, with a date, a question, plain
+
+
+@pytest.mark.voice
+@pytest.mark.parametrize(("make", "voices"), [(KokoroEngine, ("af_heart", "bm_george")), (PiperEngine, ("",))])
+def test_a_few_of_the_hundred_are_understood_as_they_are_streamed(make, voices):
+    engine = make()
+    engine.load()
+    for id in voices:
+        voice = engine.voice(id)
+        chosen = [sentences()[number] for number in SUBSET]
+        heard = [quality._judge(Speaker(engine, lambda *_: None), voice.id, voice.sample_rate, kind, text) for kind, text in chosen]
+        assert sum(one.wrong for one in heard) <= UNDERSTOOD * sum(one.words for one in heard), [(one.kind, one.wrong) for one in heard]
+        assert min(one.score for one in heard) > 2.0

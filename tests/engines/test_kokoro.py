@@ -120,6 +120,17 @@ def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
     assert sizes[1] > 12_000
 
 
+def test_a_voice_that_was_found_worse_by_its_statistics_is_spoken_whole_by_itself(kokoro, monkeypatch):
+    """The package's file says so of one; whoever wants it streamed all the same may have that."""
+    sizes = [len(chunk.samples) for chunk in speak(kokoro, SENTENCES["zh"][0], voice="zf_xiaobei")]
+    assert not kokoro.streams("zf_xiaobei") and kokoro.streams("zf_xiaoyi")
+    assert sizes[0] == 0
+    assert len(sizes) == 2
+    assert sizes[1] > 12_000
+    monkeypatch.setattr(kokoro._loaded, "_statistics", "frozen")
+    assert kokoro.streams("zf_xiaobei")
+
+
 def test_bad_requests_are_typed(kokoro):
     with pytest.raises(SynthesisFailed):
         speak(kokoro, "…")
