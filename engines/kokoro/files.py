@@ -75,6 +75,11 @@ def find_model(folder: Path | None, cache: Path) -> Path:
         raise _unkept("model", cache, problem) from problem
 
 
+def has_model(folder: Path | None, cache: Path) -> bool:
+    """Whether :func:`find_model` will find it. Nothing is read or imported."""
+    return (model_folder(folder) / MODEL).is_file() or size_of(cache / MODEL) == MODEL_SIZE or not _absent(MODEL_PACKAGES)
+
+
 def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
     """The folders that hold voices; people's own come first. Raises :exc:`EngineUnavailable` when there are none."""
     places = (model_folder(folder) / "voices", model_folder(folder), cache / "voices")
@@ -88,7 +93,7 @@ def missing(folder: Path | None, cache: Path) -> str:
     """The command that brings what is not here yet; empty when everything is. Nothing is read or imported."""
     if _absent(LIBRARIES):
         return INSTALL
-    if not (model_folder(folder) / MODEL).is_file() and size_of(cache / MODEL) != MODEL_SIZE and _absent(MODEL_PACKAGES):
+    if not has_model(folder, cache):
         return FETCH_MODEL
     try:
         find_voices(folder, cache)

@@ -113,11 +113,22 @@ def test_a_long_text_is_spoken_in_pieces(kokoro):
 
 
 def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
-    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, number: None)
+    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, frames: None)
     sizes = [len(chunk.samples) for chunk in speak(kokoro, "The harbour is open.")]
     assert sizes[0] == 0
     assert len(sizes) == 2
     assert sizes[1] > 12_000
+
+
+def test_a_voice_that_was_found_worse_by_its_statistics_is_spoken_whole_by_itself(kokoro, monkeypatch):
+    """The package's file says so of one; whoever wants it streamed all the same may have that."""
+    sizes = [len(chunk.samples) for chunk in speak(kokoro, SENTENCES["zh"][0], voice="zf_xiaobei")]
+    assert not kokoro.streams("zf_xiaobei") and kokoro.streams("zf_xiaoyi")
+    assert sizes[0] == 0
+    assert len(sizes) == 2
+    assert sizes[1] > 12_000
+    monkeypatch.setattr(kokoro._loaded, "_statistics", "frozen")
+    assert kokoro.streams("zf_xiaobei")
 
 
 def test_bad_requests_are_typed(kokoro):
