@@ -102,5 +102,5 @@ $(WORK): pyproject.toml | $(VENV)/bin/pip
 # index that has them.
 $(TORCH): pyproject.toml | $(WORK)
 	@echo "installing torch and XTTS, for their tests: 5 GB, two to four minutes, once"
-	@$(PIP) --editable '.[dev,xtts]'
+	@$(PIP) --editable '.[dev,xtts,kokoro-torch]'
 	@touch $@

@@ -45,6 +45,7 @@ FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
 LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
 DERIVED = {
     "piper.folder": "models.root",
+    "kokoro.folder": "models.root",
     "xtts.folder": "models.root",
     "chain.order": "selection.fallback_chain",
     "chain.strategy": "selection.strategy",
@@ -235,7 +236,8 @@ class Settings(Section):
         )
         folder = self.models.root
         piper, xtts = (dataclasses.replace(engine, folder=folder) for engine in (self.piper, self.xtts))
-        vars(self).update(chain=chain, piper=piper, xtts=xtts)  # it is frozen, and not handed out yet
+        kokoro = dataclasses.replace(self.kokoro, folder=folder / "kokoro")
+        vars(self).update(chain=chain, piper=piper, xtts=xtts, kokoro=kokoro)  # it is frozen, and not handed out yet
         return self
 
 

@@ -208,6 +208,19 @@ class Node:
             for stage in self._stages.values():
                 stage.look_at_level()
 
+    async def load_engine(self, name: str) -> None:
+        """Makes an engine of the chain ready while others speak; returns at once when it is. Raises :exc:`EngineError`.
+
+        ``node.studio.status`` tells at any time which engines are.
+        """
+        await self.studio.load_engine(name)
+
+    async def unload_engine(self, name: str) -> None:
+        """Gives an engine's memory back while others speak: who speaks with it finishes the sentence, and the next engine of the chain says
+        the following ones. It stays away until :meth:`load_engine`. Raises :exc:`EngineError` when a sentence does not end in time.
+        """
+        await self.studio.unload_engine(name)
+
     def load(self) -> float:
         """What part of the node is taken, 0 to 1: of the lanes' time, for that is what runs out first."""
         return self.studio.lanes.load()

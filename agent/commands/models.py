@@ -85,7 +85,7 @@ def details(ids: Ids, settings: options.SettingsFile = None, assignments: option
                 ("source", entry.source),
             ]
             facts += [("file", f"{file.path}  {file.size} bytes  {file.algorithm}:{file.digest}") for file in entry.files]
-            facts += [("here", catalog.path(entry, file)) for file in entry.files if catalog.path(entry, file).exists()]
+            facts += [("here", catalog.find(entry, file)) for file in entry.files if catalog.find(entry, file).exists()]
             for name, fact in facts:
                 if fact:
                     typer.echo(f"{name:<9}{fact}")
@@ -136,7 +136,7 @@ def verify(
 
 @app.command()
 def remove(ids: Ids, settings: options.SettingsFile = None, assignments: options.Assignments = None) -> None:
-    """Delete installed voices and models from the folder that `models.root` names."""
+    """Delete installed voices and models from the folder that `models.root` names, and from the engine's cache."""
     with options.one_line():
         catalog = _catalog(settings, assignments)
         for id in ids:
@@ -168,11 +168,13 @@ def calibrate(
     with options.one_line():
         if engine != "kokoro":
             raise options.Refusal(f"the voices of engine {engine!r} need no calibration; those of kokoro do")
+        from agent.config import cache_folder
         from engines.kokoro import calibrate as kokoro
 
         found = options.read(settings, assignments).kokoro
+        cache = found.cache or cache_folder() / "kokoro"
         path = None
-        for done in kokoro.calibrate(ids or (), found.folder, found.cache, again=again):
+        for done in kokoro.calibrate(ids or (), found.folder, cache, again=again):
             path = done.path
             if not done.distance:
                 typer.echo(f"{done.id}: measured before")
@@ -188,7 +190,4 @@ def _advance(bar: Progress, task: TaskID, here: int, total: int) -> None:
 
 
 def _catalog(path: options.SettingsFile, assignments: options.Assignments) -> Catalog:
-    from engines.catalog import Catalog
-
-    found = options.read(path, assignments)
-    return Catalog(found.models.root, offline=found.models.offline)
+    return options.catalog(options.read(path, assignments))

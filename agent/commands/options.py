@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from agent.config import Settings
+    from engines.catalog import Catalog
 
 SettingsFile = Annotated[
     Path | None,
@@ -48,6 +49,16 @@ def read(path: Path | None, assignments: list[str] | None, **typed: Any) -> Sett
         if value is not None and value != []:
             _put(overrides, name.split("__"), value)
     return load(path, overrides)
+
+
+def catalog(settings: Settings) -> Catalog:
+    """Of the folders in which these settings let engines look."""
+    from agent.config import cache_folder
+    from engines.catalog import Catalog
+    from engines.kokoro.files import further_folders
+
+    kokoro = further_folders(settings.kokoro.folder, settings.kokoro.cache or cache_folder() / "kokoro")
+    return Catalog(settings.models.root, offline=settings.models.offline, elsewhere={"kokoro": kokoro})
 
 
 def _put(overrides: dict[str, Any], parts: list[str], value: Any) -> None:

@@ -38,11 +38,11 @@ def voices(
             here = _load(engine, found)
         if aliases:
             rows = _aliases(here, language)
-            columns = ("id", "name", "language", "gender", "tier", "voice", "engine")
+            columns: tuple[str, ...] = ("id", "name", "language", "gender", "tier", "voice", "engine")
         else:
             spoken = [voice for voice in here if not language or options.speaks(voice.language, language)]
             rows = _described(spoken, found)
-            columns = ("id", "language", "engine", "gender", "quality", "licence", "sample_rate")
+            columns = ("id", "language", "engine", "gender", "quality", "rating", "licence", "sample_rate")
         if as_json:
             typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         else:
@@ -72,15 +72,25 @@ def _load(engine: str | None, settings: Settings) -> list[Voice]:
 
 
 def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
-    """With what the catalog knows of each."""
+    """With what the catalog knows of each, or else of the model that speaks it."""
     from engines.aliases import KEEPERS
-    from engines.catalog import Catalog
+    from engines.catalog import known_models
+    from pipeline.chain import UNRATED
 
-    rows = {(row.engine, row.id): row for row in Catalog(settings.models.root).list_voices()}
+    listed = options.catalog(settings).list_voices()
+    rows = {(row.engine, row.id): row for row in listed}
+    models = {row.engine: row for row in reversed(listed) if row.id in known_models()}
+    ratings = settings.chain.quality
     described = []
     for voice in voices:
         row = rows.get((voice.engine, voice.id.partition("#")[0]))
-        facts = {"quality": row.tier, "licence": row.licence, "source": row.source} if row else {"quality": "", "licence": "", "source": ""}
+        model = row or models.get(voice.engine)
+        facts = {
+            "quality": row.tier if row else "",
+            "rating": ratings.get(voice.engine, UNRATED),
+            "licence": model.licence if model else "",
+            "source": model.source if model else "",
+        }
         tiers = [tier for tier, engines in KEEPERS.items() if voice.engine in engines]
         described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
     return described

@@ -5,6 +5,7 @@ What is measured is kept beside the model (``voicebooth models calibrate``); :fu
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from engines.kokoro.files import cache_folder, digest, find_model, find_parts, f
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, can_read, phonemize
 from engines.kokoro.runtimes import make
-from engines.kokoro.statistics import BUCKETS, Moments, Pressed, bucket, write
+from engines.kokoro.statistics import BUCKETS, DAMAGED, Measured, Moments, Pressed, bucket, read, write
 from engines.kokoro.voices import Mixture, Styles
 from engines.windows import Floats
 
@@ -127,22 +128,26 @@ CHECKS = {
 BY_LETTER = {"a": "en", "b": "en", "e": "es", "f": "fr", "h": "hi", "i": "it", "j": "ja", "p": "pt", "z": "zh"}
 
 
-def measure(model: Kokoro, styles: Styles, mixture: Mixture) -> tuple[Moments, ...]:
-    """One for each bucket of length. ``model`` is of kind ``measuring``."""
+def measure(model: Kokoro, styles: Styles, mixture: Mixture) -> Measured:
+    """``model`` is of kind ``measuring``."""
     measured = []
     for text in SENTENCES[BY_LETTER[mixture.letter]]:
         prepared = model.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
         _, moments = model.measure(prepared)
         measured.append((prepared.frames, moments))
-    return tuple(_pooled(measured))
+    return pooled(measured)
 
 
-def _pooled(measured: list[tuple[int, Moments]]) -> Iterator[Moments]:
-    """A bucket without a sentence of its own takes those nearest in length."""
+def pooled(measured: Sequence[tuple[int, Moments]]) -> Measured:
+    """Sentences, each with its frames, by length. A bucket without a sentence of its own takes those nearest in length."""
+    lengths, moments = [], []
     for number in range(len(BUCKETS) + 1):
         near = min(abs(bucket(frames) - number) for frames, _ in measured)
         items = [item for item in measured if abs(bucket(item[0]) - number) == near]
-        yield Moments.pool([moments for _, moments in items], [float(frames) for frames, _ in items])
+        frames = [float(frames) for frames, _ in items]
+        lengths.append(float(np.average(frames, weights=frames)))
+        moments.append(Moments.pool([moments for _, moments in items], frames))
+    return Measured(tuple(lengths), tuple(moments))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,24 +184,24 @@ def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None
         if path.is_file() and not again:
             yield Calibrated(id, path, 0.0, 0.0)
             continue
-        moments = measure(measuring, styles, mixture)
-        levels, distances = zip(*differences(measuring, streaming, styles, mixture, moments), strict=True)
+        measured = measure(measuring, styles, mixture)
+        levels, distances = zip(*differences(measuring, streaming, styles, mixture, measured), strict=True)
         done = Calibrated(id, path, abs(float(np.mean(levels))), float(np.mean(distances)))
         try:
-            write(target, mixture.id, moments, good=done.is_good)
+            write(target, mixture.id, measured, good=done.is_good)
         except OSError as problem:
             raise EngineUnavailable(f"statistics cannot be kept in {target}: {problem}") from problem
         yield done
 
 
 def differences(
-    measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture, moments: Sequence[Moments]
+    measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture, measured: Measured
 ) -> Iterator[tuple[float, float]]:
     """Of each sentence of :data:`CHECKS`: decibels of level, and of spectra, between these statistics and the sentence's own."""
     for text in CHECKS[BY_LETTER[mixture.letter]]:
         prepared = measuring.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
         whole, _ = measuring.measure(prepared)
-        flow = streaming.flow(prepared, moments[bucket(prepared.frames)])
+        flow = streaming.flow(prepared, measured.at(prepared.frames))
         streamed = flow.pull(0, flow.columns).ravel()
         yield level(streamed) - level(whole), distance(whole, streamed)
 
@@ -225,10 +230,11 @@ def press(folder: Path, file: Path) -> int:
     for path in sorted(folder.glob("*.npz")):
         if "+" in path.stem:
             continue
-        with np.load(path) as kept:
-            measured[path.stem] = [Moments(mean, variance) for mean, variance in zip(kept["mean"], kept["variance"], strict=True)]
-            if not kept.get("good", True):
-                worse.append(path.stem)
+        with contextlib.suppress(*DAMAGED):
+            measured[path.stem] = read(path)
+            with np.load(path) as kept:
+                if not kept.get("good", True):
+                    worse.append(path.stem)
     if measured:
         Pressed.of(measured, worse).write(file)
     return len(measured)

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FORMAT = 1  # raised when the parts or the plan change, so that older ones in the cache are cut again
 FRONT, STYLE, PLAN = "front.onnx", "style.onnx", "plan.json"
 STAGES = ("decoder", "coarse", "fine")
-UNSPLITTABLE, CORRUPT, UNEQUIPPED = 3, 4, 5  # exit status: not a graph of this kind, not a graph, or the onnx package is missing
+UNSPLITTABLE, CORRUPT, UNEQUIPPED, FULL = 3, 4, 5, 6
+"""Exit status: not a graph of this kind, not a graph, the onnx package is missing, or the parts cannot be written."""
 TERMS = 5  # of the polynomial for a squared sine: it is off by 1.3e-6 at the most
 
 
@@ -411,9 +412,13 @@ def main(model_path: str, folder: str, precision: str, kind: str) -> int:
     except Unsplittable as problem:
         sys.stderr.write(str(problem))
         return UNSPLITTABLE
-    for name, part in parts.items():
-        onnx.save(part, str(Path(folder, name)))
-    plan.write(Path(folder, PLAN))
+    try:
+        for name, part in parts.items():
+            onnx.save(part, str(Path(folder, name)))
+        plan.write(Path(folder, PLAN))
+    except OSError as problem:
+        sys.stderr.write(str(problem))
+        return FULL
     return 0
 
 

@@ -12,7 +12,8 @@ from engines.base import Chunk, Engine, Pace, Request, UnknownVoice, Voice
 from engines.kokoro.files import cache_folder, missing
 
 if TYPE_CHECKING:
-    from engines.kokoro.loaded import Compared, Loaded
+    from engines.kokoro.loaded import Loaded, Way
+    from engines.windows import Floats
 
 WARM_UP = "One, two, three."
 COMFORT = 48  # characters: its front takes 2 ms for each of them on two cores
@@ -25,14 +26,15 @@ class KokoroSettings:
     voices: tuple[str, ...] = ()
     """Ids of the voices to offer, the default one first, mixtures such as ``af_heart:0.6+af_bella:0.4`` among them; empty for all."""
     folder: Path | None = None
-    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/kokoro``.
-    Packages and the cache are looked through as well."""
+    """Where the model, its voices and what was measured of them lie; None for ``~/.local/share/voicebooth/voices/kokoro``.
+    Packages and the cache are looked through as well. A model of your own in it is taken as it is, with a line in the log."""
     cache: Path | None = None
     """Where the model's parts are kept; None for ``~/.cache/voicebooth/kokoro``."""
     precision: Literal["float32", "int8"] = "float32"
     """``float32`` takes 0.7 GB and is as fast as the processor allows; ``int8`` takes 0.3 GB and is slower on most."""
-    runtime: Literal["auto", "onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda"] = "auto"
-    """What the model runs on; ``auto`` tries what is here once and keeps the fastest. ``int8`` runs on ``onnxruntime`` only."""
+    runtime: Literal["auto", "onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda", "torch"] = "auto"
+    """What the model runs on; ``auto`` tries what is here once and keeps the fastest. ``int8`` runs on ``onnxruntime`` only. ``torch`` is
+    the package ``kokoro`` with its author's weights, in whole pieces; ``auto`` takes it where the graph is missing and these are not."""
     statistics: Literal["auto", "frozen", "whole"] = "auto"
     """``frozen``: voices stream inside the sentence, by statistics that were measured beforehand. ``whole``: each part of a sentence is
     made in one pass that measures for itself, and is heard later. ``auto``: frozen, but for voices that were found worse by it."""
@@ -60,7 +62,14 @@ class KokoroEngine(Engine):
         return self._loaded.build if self._loaded is not None else "kokoro, not loaded"
 
     def missing(self) -> str:
-        return missing(self._settings.folder, self._settings.cache or cache_folder())
+        folder, cache = self._settings.folder, self._settings.cache or cache_folder()
+        found = missing(folder, cache)
+        if self._settings.runtime == "torch" or (found and self._settings.runtime == "auto"):
+            from engines.kokoro import torched
+
+            other = torched.missing(folder, cache)
+            return other if self._settings.runtime == "torch" or not other else found
+        return found
 
     def load(self) -> None:
         from engines.kokoro.loaded import Loaded
@@ -96,11 +105,14 @@ class KokoroEngine(Engine):
         assert loaded is not None  # it has a voice
         return loaded.streams(chosen)
 
-    def compare(self, text: str, voice: str = "") -> Compared:
-        """The same sentence whole and in windows, neither cut into pieces nor trimmed. Blocks. Raises what ``synthesize`` raises."""
+    def raw(self, text: str, voice: str, way: Way) -> Floats:
+        """One sentence as floats, neither cut into pieces nor trimmed, to compare ways of making it. Blocks.
+
+        Raises what ``synthesize`` raises.
+        """
         chosen, loaded = self.voice(voice), self._loaded
         assert loaded is not None  # it has a voice
-        return loaded.compare(text, chosen)
+        return loaded.raw(text, chosen, way)
 
     def _choose(self, request: Request) -> Voice:
         if request.voice or not request.language:

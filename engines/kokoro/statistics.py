@@ -22,11 +22,12 @@ from engines.windows import Floats
 
 log = logging.getLogger(__name__)
 
-VERSION = 2  # of the file's layout and of what is measured
+VERSION = 3  # of the file's layout and of what is measured
 EPSILON = 1e-5  # added to every variance, as the model does
 BUCKETS = (160, 340)  # frames of 12.5 ms, 2.0 and 4.25 s: shorter ones are silence to a third, and their statistics show it
+LENGTHS = (184.0, 235.0, 542.0)  # frames to which the buckets of a file without lengths belong: the mean of all voices
 RANK = 56  # directions in which voices differ: what is left out is a quarter of what differs between a voice's own buckets
-REMEMBERED = 32  # moments kept in memory, 140 kB each
+REMEMBERED = 32  # voices and mixtures whose moments are kept in memory, 430 kB each
 DAMAGED = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # what reading a file of a voice may raise
 FILE = Path(__file__).with_name("statistics.npz")
 
@@ -62,6 +63,28 @@ class Moments:
         return cls(mean.astype(np.float32), (deviation**2).astype(np.float32))
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is known of one voice or mixture: an entry for each bucket of length."""
+
+    lengths: tuple[float, ...]
+    """Frames of the sentences that were measured, their mean; never falling."""
+    moments: tuple[Moments, ...]
+
+    def at(self, frames: int) -> Moments:
+        """For an utterance of this length: between two buckets what lies between them, as the level would jump from one to the next."""
+        place = float(np.interp(np.log(max(frames, 1)), np.log(self.lengths), range(len(self.lengths))))
+        low, share = int(place), place % 1.0
+        return Moments.mix(self.moments[low : low + 2], (1.0 - share, share)) if share else self.moments[low]
+
+    @classmethod
+    def mix(cls, items: Sequence[Measured], weights: Sequence[float]) -> Measured:
+        """That of a voice between these."""
+        lengths = np.average([item.lengths for item in items], axis=0, weights=weights)
+        moments = zip(*(item.moments for item in items), strict=True)
+        return cls(tuple(map(float, lengths)), tuple(Moments.mix(bucket, weights) for bucket in moments))
+
+
 def frozen(parts: Sequence[Part], moments: Moments, style: Sequence[Factors]) -> list[Factors]:
     """Scale and shift of each stage from its gamma and beta."""
     factors, start = [], 0
@@ -80,8 +103,12 @@ class Known:
 
     def __init__(self, pressed: Pressed | None, folder: Path) -> None:
         self._pressed, self._folder = pressed, folder
-        self.moments = functools.lru_cache(maxsize=REMEMBERED)(self._moments)
-        """Of a mixture in a bucket; None when one of its voices was never measured."""
+        self._of = functools.lru_cache(maxsize=REMEMBERED)(self._find)
+
+    def moments(self, mixture: Mixture, frames: int) -> Moments | None:
+        """For an utterance of this length; None when one of its voices was never measured."""
+        measured = self._of(mixture)
+        return measured.at(frames) if measured is not None else None
 
     @classmethod
     def read(cls, file: Path, folder: Path) -> Known:
@@ -94,36 +121,51 @@ class Known:
 
     def is_good(self, mixture: Mixture) -> bool:
         """Whether none of its voices was found to be worse with these statistics than with those of what is said."""
+        if len(mixture.shares) > 1 and (found := self._verdict(mixture.id)) is not None:
+            return found
         return all(self._is_good(name) for name, _ in mixture.shares)
 
     def _is_good(self, name: str) -> bool:
+        found = self._verdict(name)
+        return found if found is not None else self._pressed is None or name not in self._pressed.worse
+
+    def _verdict(self, name: str) -> bool | None:
+        """Of what was measured here; None when nothing was."""
         with contextlib.suppress(*DAMAGED):
             with np.load(self._folder / f"{name}.npz") as kept:
                 return bool(kept["good"])
-        return self._pressed is None or name not in self._pressed.worse
+        return None
 
-    def _moments(self, mixture: Mixture, number: int) -> Moments | None:
-        if len(mixture.shares) > 1 and (own := self._measured(mixture.id, number)) is not None:
+    def _find(self, mixture: Mixture) -> Measured | None:
+        if len(mixture.shares) > 1 and (own := self._measured(mixture.id)) is not None:
             return own
-        found = [self._measured(name, number) for name, _ in mixture.shares]
+        found = [self._measured(name) for name, _ in mixture.shares]
         items = [item for item in found if item is not None]
         if len(items) < len(found):
             return None
-        return items[0] if len(items) == 1 else Moments.mix(items, [share for _, share in mixture.shares])
+        return items[0] if len(items) == 1 else Measured.mix(items, [share for _, share in mixture.shares])
 
-    def _measured(self, name: str, number: int) -> Moments | None:
+    def _measured(self, name: str) -> Measured | None:
         with contextlib.suppress(*DAMAGED):
-            with np.load(self._folder / f"{name}.npz") as kept:
-                return Moments(kept["mean"][number], kept["variance"][number])
-        return self._pressed.moments(name, number) if self._pressed is not None and name in self._pressed.ids else None
+            return read(self._folder / f"{name}.npz")
+        return self._pressed.measured(name) if self._pressed is not None and name in self._pressed.ids else None
 
 
-def write(folder: Path, name: str, measured: Sequence[Moments], *, good: bool = True) -> Path:
+def read(path: Path) -> Measured:
+    """What :func:`write` kept. Raises one of :data:`DAMAGED`."""
+    with np.load(path) as kept:
+        lengths = kept["lengths"] if "lengths" in kept else LENGTHS
+        moments = tuple(Moments(mean, variance) for mean, variance in zip(kept["mean"], kept["variance"], strict=True))
+        return Measured(tuple(map(float, lengths)), moments)
+
+
+def write(folder: Path, name: str, measured: Measured, *, good: bool = True) -> Path:
     """Keeps what was measured of a voice, for :class:`Known` to find. ``good``: whether it sounds right with it. Raises :exc:`OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
     with os.fdopen(handle, "wb") as file:
-        np.savez(file, mean=[item.mean for item in measured], variance=[item.variance for item in measured], good=good)
+        means, variances = ([getattr(item, name) for item in measured.moments] for name in ("mean", "variance"))
+        np.savez(file, mean=means, variance=variances, lengths=measured.lengths, good=good)
     path = folder / f"{name}.npz"
     os.replace(draft, path)
     return path
@@ -144,14 +186,16 @@ class Pressed:
     """Shape (directions, 2 * channels): of the means, then of the deviations; the largest of each is 127, which its weights allow for."""
     centre: npt.NDArray[np.float16]
     """Shape (2 * channels,)."""
+    lengths: Floats
+    """Frames to which each bucket belongs, shape (voices, buckets)."""
     worse: tuple[str, ...] = ()
     """Voices that were found to sound worse with them."""
 
     @classmethod
-    def of(cls, measured: Mapping[str, Sequence[Moments]], worse: Sequence[str] = ()) -> Pressed:
+    def of(cls, measured: Mapping[str, Measured], worse: Sequence[str] = ()) -> Pressed:
         ids = tuple(sorted(measured))
-        deviations = np.array([[np.sqrt(item.variance + EPSILON) for item in measured[id]] for id in ids], dtype=np.float64)
-        means = np.array([[item.mean for item in measured[id]] for id in ids], dtype=np.float64)
+        deviations = np.array([[np.sqrt(item.variance + EPSILON) for item in measured[id].moments] for id in ids], dtype=np.float64)
+        means = np.array([[item.mean for item in measured[id].moments] for id in ids], dtype=np.float64)
         middle = np.log(deviations).mean(axis=(0, 1)).astype(np.float16)
         values = np.concatenate([means / np.exp(middle.astype(np.float64)), np.log(deviations)], axis=-1)
         centre = np.concatenate([values.mean(axis=(0, 1))[: len(middle)].astype(np.float16), middle])
@@ -160,7 +204,8 @@ class Pressed:
         largest = np.abs(directions[:RANK]).max(axis=1)
         weights = (left * sizes)[:, :RANK] * (largest / 127)
         steps = np.round(directions[:RANK] / largest[:, None] * 127).astype(np.int8)
-        return cls(ids, weights.reshape(len(ids), -1, len(largest)).astype(np.float32), steps, centre, tuple(worse))
+        lengths = np.array([measured[id].lengths for id in ids], dtype=np.float32)
+        return cls(ids, weights.reshape(len(ids), -1, len(largest)).astype(np.float32), steps, centre, lengths, tuple(worse))
 
     @classmethod
     def read(cls, file: Path) -> Pressed:
@@ -169,18 +214,28 @@ class Pressed:
             if int(kept["version"]) != VERSION:
                 raise ValueError(f"is of version {int(kept['version'])}, not {VERSION}")
             ids, worse = (tuple(str(id) for id in kept[name]) for name in ("ids", "worse"))
-            return cls(ids, kept["weights"], kept["directions"], kept["centre"], worse)
+            return cls(ids, kept["weights"], kept["directions"], kept["centre"], kept["lengths"], worse)
 
     def write(self, file: Path) -> None:
         with file.open("wb") as out:
-            worse = np.array(self.worse, dtype=np.str_)
             np.savez_compressed(
-                out, version=VERSION, ids=self.ids, worse=worse, weights=self.weights, directions=self.directions, centre=self.centre
+                out,
+                version=VERSION,
+                ids=self.ids,
+                worse=np.array(self.worse, dtype=np.str_),
+                weights=self.weights,
+                directions=self.directions,
+                centre=self.centre,
+                lengths=self.lengths,
             )
 
-    def moments(self, id: str, number: int) -> Moments:
+    def measured(self, id: str) -> Measured:
+        number = self.ids.index(id)
+        return Measured(tuple(map(float, self.lengths[number])), tuple(self._moments(row) for row in self.weights[number]))
+
+    def _moments(self, weights: Floats) -> Moments:
         centre = self.centre.astype(np.float32)
-        values = centre + self.weights[self.ids.index(id), number] @ self.directions.astype(np.float32)
+        values = centre + weights @ self.directions.astype(np.float32)
         channels = len(centre) // 2
         mean = values[:channels] * np.exp(centre[channels:])
         return Moments(mean, np.maximum(np.exp(2 * values[channels:]) - EPSILON, 0.0))

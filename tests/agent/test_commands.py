@@ -19,6 +19,7 @@ from agent.cli import app
 from agent.config import Settings, child_environment
 from agent.devserver import DevServer
 from agent.doctor import Finding
+from engines.base import Voice
 from engines.catalog import Catalog
 from engines.tone import ToneEngine
 from tests.engines.edge_service import EdgeService
@@ -110,6 +111,18 @@ def test_voices_tell_what_the_catalog_knows_of_them() -> None:
     )
     assert (voice["id"], voice["gender"], voice["source"], voice["licence"]) == (ARIANE, "female", "service", "Microsoft's terms of use")
     assert (voice["quality"], voice["tiers"]) == ("", [])
+
+
+def test_voices_tell_the_licence_of_the_model_that_speaks_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    speakers = ("kokoro", "af_heart"), ("kokoro", "af_heart:0.6+af_bella:0.4"), ("xtts", "claribel-dervla"), ("mine", "me")
+    here = [Voice(id, engine, "en-US", 24_000) for engine, id in speakers]
+    monkeypatch.setattr("agent.commands.voices._load", lambda engine, settings: here)
+    rows = json.loads(voicebooth("voices", "--json").stdout)
+    assert [(row["quality"], row["rating"]) for row in rows] == [("A", 4.2), ("", 4.2), ("", 4.4), ("", 3.0)]
+    assert [row["licence"] for row in rows][:2] == ["Apache-2.0"] * 2
+    assert "non-commercial" in rows[2]["licence"] and not rows[3]["licence"]
+    shown = voicebooth("voices", "--set", "selection.quality=kokoro=4.7").stdout.splitlines()
+    assert {"A", "4.7", "Apache-2.0"} <= set(shown[1].split())
 
 
 def test_voices_can_be_asked_for_by_other_ids() -> None:

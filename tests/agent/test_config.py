@@ -123,7 +123,8 @@ def test_an_unknown_key_in_a_variable_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_is_set_once_reaches_the_modules_that_read_it(tmp_path: Path) -> None:
-    assert Settings.model_validate({"models": {"root": tmp_path}}).piper.folder == tmp_path
+    found = Settings.model_validate({"models": {"root": tmp_path}})
+    assert (found.piper.folder, found.xtts.folder, found.kokoro.folder) == (tmp_path, tmp_path, tmp_path / "kokoro")
 
 
 @pytest.mark.parametrize(("key", "instead"), config.DERIVED.items())

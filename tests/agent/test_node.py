@@ -281,3 +281,50 @@ async def test_ids_that_mean_a_kind_of_voice_are_spoken_by_the_nearest():
         stage = made.stage("other", door)
         stage.on_message("up", Text(text="Hello.", voice="nobody-knows-it"))
         assert [event.code for event in door.events if isinstance(event, Failure)] == ["unknown_voice"]
+
+
+@pytest.mark.voice
+async def test_a_real_engine_comes_and_goes_while_sessions_speak():
+    """Piper and tone: sentences go over to tone while Piper is away, and back; each is heard."""
+    lines = ("The harbour is open again.", "Ships come in one after the other.")
+    chain = {"fallback_chain": ("piper", "tone"), "quality_threshold": 1.0, "ttft_threshold_ms": 10_000}  # however slow this machine is now
+    wish = {"selection": chain, "lanes": {"allowance": 2.0}, "cache": {"enabled": False}}
+    async with Node(Settings.model_validate(wish)) as node:
+        await node.ready()
+        is_over = asyncio.Event()
+        said = [[] for _ in range(3)]  # engines, by speaker
+        heard = [0] * len(said)
+
+        async def speak(number):
+            def on_event(event):
+                if isinstance(event, SentenceChosen):
+                    said[number].append(event.engine)
+
+            while not is_over.is_set():
+                for line in lines:
+                    pieces = [piece async for piece in node.say(line, on_event=on_event)]
+                    assert sum(map(len, pieces)) > node.studio.rate / 2
+                    heard[number] += 1
+                    await asyncio.sleep(0.3)  # three who never pause would take all that the lanes can bear
+
+        async def all_said(engine):
+            """Everybody has been spoken for by this engine since now."""
+            begun = [len(engines) for engines in said]
+            while not all(engine in engines[start:] for engines, start in zip(said, begun, strict=True)):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+            for number in range(len(said)):
+                group.create_task(speak(number))
+            await all_said("piper")
+            await node.unload_engine("piper")
+            assert {status.name: status.state for status in node.studio.status} == {"piper": "unloaded", "tone": "ready"}
+            away = [len(engines) for engines in said]
+            await all_said("tone")
+            assert not any("piper" in engines[start:] for engines, start in zip(said, away, strict=True))
+            await node.load_engine("piper")
+            await all_said("piper")
+            is_over.set()
+        assert heard == [len(engines) for engines in said]
+        with pytest.raises(EngineUnavailable, match="engines: piper, tone"):
+            await node.load_engine("xtts")

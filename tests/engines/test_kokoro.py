@@ -7,13 +7,13 @@ import pytest
 
 from engines.base import EngineUnavailable, Pace, Request, SynthesisFailed, UnknownVoice
 from engines.kokoro import KokoroEngine, KokoroSettings
-from engines.kokoro.calibrate import SENTENCES
+from engines.kokoro.calibrate import CHECKS, SENTENCES, calibrate, level
 from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices
 from engines.kokoro.harmonics import HOP
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, phonemize
 from engines.kokoro.runtimes import make
-from engines.kokoro.statistics import bucket
+from engines.kokoro.statistics import FILE, Known, bucket
 from engines.kokoro.voices import Mixture, Styles
 from engines.vits import decibels
 
@@ -113,11 +113,22 @@ def test_a_long_text_is_spoken_in_pieces(kokoro):
 
 
 def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
-    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, number: None)
+    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, frames: None)
     sizes = [len(chunk.samples) for chunk in speak(kokoro, "The harbour is open.")]
     assert sizes[0] == 0
     assert len(sizes) == 2
     assert sizes[1] > 12_000
+
+
+def test_a_voice_that_was_found_worse_by_its_statistics_is_spoken_whole_by_itself(kokoro, monkeypatch):
+    """The package's file says so of one; whoever wants it streamed all the same may have that."""
+    sizes = [len(chunk.samples) for chunk in speak(kokoro, SENTENCES["zh"][0], voice="zf_xiaobei")]
+    assert not kokoro.streams("zf_xiaobei") and kokoro.streams("zf_xiaoyi")
+    assert sizes[0] == 0
+    assert len(sizes) == 2
+    assert sizes[1] > 12_000
+    monkeypatch.setattr(kokoro._loaded, "_statistics", "frozen")
+    assert kokoro.streams("zf_xiaobei")
 
 
 def test_bad_requests_are_typed(kokoro):
@@ -144,3 +155,21 @@ def test_int8_parts_speak_as_loud_and_as_long(kokoro):
     assert 0.9 < len(mine) / len(usual) < 1.1
     loudness = [float(np.sqrt(np.mean(np.square(samples.astype(np.float64))))) for samples in (usual, mine)]
     assert 0.8 < loudness[1] / loudness[0] < 1.25
+
+
+def test_a_mixture_that_was_calibrated_here_is_spoken_with_its_own_statistics(kokoro, measuring, tmp_path, monkeypatch):
+    def already(folder, *runtimes):
+        return measuring if "measuring" in folder.name else kokoro._loaded._kokoro
+
+    monkeypatch.setattr("engines.kokoro.calibrate.Kokoro", already)  # they are loaded
+    monkeypatch.setitem(SENTENCES, "en", ("Good morning, everybody.",))
+    monkeypatch.setitem(CHECKS, "en", ("Is anyone at home?",))
+    mixture = "af_heart:0.6+af_bella:0.4"
+    between = sound(speak(kokoro, "Good morning.", voice=mixture))  # of both voices' statistics
+    (done,) = calibrate([mixture], tmp_path)
+    assert done.distance > 0 and done.path.is_relative_to(tmp_path)
+    monkeypatch.setattr(kokoro._loaded, "_known", Known.read(FILE, done.path.parent))
+    own = sound(speak(kokoro, "Good morning.", voice=mixture))
+    count = min(len(own), len(between))
+    assert not np.array_equal(own[:count], between[:count])
+    assert abs(level(own / np.float32(32767)) - level(between / np.float32(32767))) < 6  # one sentence is few

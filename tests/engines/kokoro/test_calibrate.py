@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.kokoro.calibrate import BY_LETTER, CHECKS, MOST_DISTANCE, MOST_LEVEL, SENTENCES, Calibrated, distance, level, press
-from engines.kokoro.statistics import Moments, Pressed, write
+from engines.kokoro.calibrate import BY_LETTER, CHECKS, MOST_DISTANCE, MOST_LEVEL, SENTENCES, Calibrated, distance, level, pooled, press
+from engines.kokoro.statistics import LENGTHS, Measured, Moments, Pressed, write
 from engines.kokoro.voices import LANGUAGES
 
 WAVE = np.sin(np.arange(24_000) / 10).astype(np.float32)
@@ -38,7 +38,7 @@ def test_pressing_keeps_who_is_not_good_and_leaves_mixtures_out(tmp_path):
     assert press(folder, file) == 0
     assert not file.exists()
     for name, good in (("af_a", True), ("af_b", False), ("af_a:0.5+af_b:0.5", True)):
-        write(folder, name, [moments(1.0), moments(2.0), moments(3.0)], good=good)
+        write(folder, name, Measured(LENGTHS, (moments(1.0), moments(2.0), moments(3.0))), good=good)
     assert press(folder, file) == 2
     pressed = Pressed.read(file)
     assert (pressed.ids, pressed.worse) == (("af_a", "af_b"), ("af_b",))
@@ -48,3 +48,12 @@ def test_every_language_has_its_sentences():
     assert set(BY_LETTER) == set(LANGUAGES)
     assert set(BY_LETTER.values()) == set(SENTENCES) == set(CHECKS)
     assert {len(texts) for texts in SENTENCES.values()} == {8}
+
+
+def test_sentences_are_pooled_by_length_and_a_bucket_without_one_takes_the_nearest():
+    found = pooled([(100, moments(1.0)), (300, moments(2.0)), (100, moments(3.0))])
+    assert found.lengths == (100.0, 300.0, 300.0)
+    assert [item.mean[0] for item in found.moments] == [2.0, 2.0, 2.0]
+    found = pooled([(200, moments(1.0)), (600, moments(5.0))])
+    assert found.lengths == (200.0, 200.0, 600.0)
+    assert [item.mean[0] for item in found.moments] == [1.0, 1.0, 5.0]

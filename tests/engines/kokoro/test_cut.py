@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 
 from engines.graph import Graph, Unsplittable
+from engines.kokoro import cut
 from engines.kokoro.cut import Part, Plan, _smooth, find_places
 from engines.kokoro.dequantise import dequantise
 
@@ -52,6 +55,19 @@ def test_a_squared_sine_becomes_a_polynomial():
     smooth.graph.initializer.extend(constants)
     x = np.random.default_rng(1).uniform(-9, 9, (1, 4, 500)).astype(np.float32)
     assert np.abs(run(smooth, x) - run(model, x)).max() < 1e-5
+
+
+def test_a_disk_that_is_full_has_an_exit_status_of_its_own(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    onnx.save(snake(), tmp_path / "model.onnx")
+    monkeypatch.setattr(cut, "dequantise", lambda model: model)
+    monkeypatch.setattr(cut, "find_places", lambda graph: None)
+    monkeypatch.setattr(cut, "cut", lambda graph, places, kind: (None, {"front.onnx": snake()}))
+    monkeypatch.setattr(onnx, "save", full)
+    assert cut.main(str(tmp_path / "model.onnx"), str(tmp_path), "float32", "frozen") == cut.FULL
+    assert "No space left" in capsys.readouterr().err
 
 
 def test_a_quantised_graph_becomes_float_with_the_same_weights(tmp_path):

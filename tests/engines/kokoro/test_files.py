@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
+import engines.catalog as catalog_module
+import engines.download as download
 from engines.base import BadModel, EngineUnavailable
-from engines.kokoro import files
-from engines.kokoro.voices import Styles
+from engines.catalog import Catalog, Entry, File, known_kokoro, known_models
+from engines.kokoro import cut, files
+from engines.kokoro.voices import Styles, describe
 
 
 @pytest.fixture
@@ -25,6 +30,7 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setattr(files, "MODEL_PACKAGES", ("kk_part_0", "kk_part_1"))
     monkeypatch.setattr(files, "MODEL_DIGEST", hashlib.sha256(b"firstsecond").hexdigest())
+    monkeypatch.setattr(files, "MODEL_SIZE", 11)
     return tmp_path / "site"
 
 
@@ -44,6 +50,23 @@ def test_other_bytes_are_refused_and_leave_nothing(packages, tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_truncated_model_in_the_cache_is_put_together_again(packages, tmp_path):
+    model = files.find_model(tmp_path, tmp_path / "cache")
+    model.write_bytes(b"firstsec")
+    assert files.find_model(tmp_path, tmp_path / "cache").read_bytes() == b"firstsecond"
+
+
+def test_a_full_disk_under_the_model_is_told_with_what_mends_it(packages, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.shutil, "copyfileobj", full)
+    with pytest.raises(EngineUnavailable, match=r"model cannot be kept in .*No space left.*make room there, 0\.4 GB") as told:
+        files.find_model(tmp_path, tmp_path / "cache")
+    assert told.value.remedy and list((tmp_path / "cache").iterdir()) == []
+
+
+def full(*arguments, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_one_s_own_model_goes_first(packages, tmp_path):
     own = tmp_path / files.MODEL
     own.write_bytes(b"mine")
@@ -51,7 +74,7 @@ def test_one_s_own_model_goes_first(packages, tmp_path):
 
 
 def test_voices_are_found_in_the_folder_and_in_the_cache(tmp_path):
-    with pytest.raises(EngineUnavailable, match=r"python -m engines\.kokoro"):
+    with pytest.raises(EngineUnavailable, match="voicebooth models install kokoro-voices"):
         files.find_voices(tmp_path, tmp_path / "cache")
     for folder in (tmp_path / "cache" / "voices", tmp_path / "voices"):
         folder.mkdir(parents=True)
@@ -69,8 +92,8 @@ def test_what_is_missing_is_told_by_the_command_that_brings_it(packages, tmp_pat
     (cache / "voices" / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
     assert files.missing(tmp_path, cache) == ""
     monkeypatch.setattr(files, "MODEL_PACKAGES", ("kk_nobody",))
-    assert files.missing(tmp_path, cache) == files.INSTALL
-    (cache / files.MODEL).touch()
+    assert files.missing(tmp_path, cache) == files.FETCH_MODEL
+    (cache / files.MODEL).write_bytes(b"firstsecond")
     assert files.missing(tmp_path, cache) == ""
     monkeypatch.setattr(files, "LIBRARIES", ("json", "kk_nobody"))
     assert files.missing(tmp_path, cache) == files.INSTALL
@@ -89,20 +112,40 @@ def test_only_voices_are_unpacked(tmp_path):
         list(files._packed_voices(archive))
 
 
+VOICES = {f"{id}.bin": id.encode().ljust(files.SPOKEN, b".") for id in ("af_heart", "bm_lewis")}
+GRAPH = bytes(range(256)) * 50
+
+
 @pytest.fixture
-def release():
-    """A server with one file, whatever is asked for."""
+def source(monkeypatch):
+    """A place that publishes two voices and a graph, which are all that the catalog knows; ``content`` is what it has, by name."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        content = b""
+        content = {**VOICES, files.MODEL: GRAPH}
+        asked = []
 
         def do_GET(self):
-            self.send_response(200 if self.content else 404)
+            self.asked.append(self.path[1:])
+            found = self.content.get(self.path[1:])
+            self.send_response(404 if found is None else 200)
             self.end_headers()
-            self.wfile.write(self.content)
+            self.wfile.write(found or b"")
 
         def log_message(self, *arguments): ...
 
+    known = {name: File(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in Handler.content.items()}
+    single = {name[:-4]: Entry(name[:-4], "kokoro", ("en-US",), (known[name],), "Apache-2.0", tier="A") for name in VOICES}
+    models = {
+        files.MODEL_ID: Entry(files.MODEL_ID, "kokoro", ("en",), (known[files.MODEL],), "Apache-2.0"),
+        catalog_module.KOKORO_VOICES: Entry(
+            catalog_module.KOKORO_VOICES, "kokoro", ("en-US",), tuple(known[name] for name in VOICES), "Apache-2.0"
+        ),
+    }
+    for module in (catalog_module, files):
+        monkeypatch.setattr(module, "known_models", lambda: models)
+    monkeypatch.setattr(catalog_module, "known_kokoro", lambda: single)
+    monkeypatch.setattr(files.shutil, "which", lambda name: None)
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -112,34 +155,112 @@ def release():
         thread.join()
 
 
-def test_without_npm_voices_come_from_the_release(tmp_path, monkeypatch, release):
-    monkeypatch.setattr(files.shutil, "which", lambda name: None)
-    packed = io.BytesIO()
-    np.savez(packed, af_heart=np.zeros((510, 1, 256), np.float32))
-    release.content = packed.getvalue()
-    target = files.fetch_voices(tmp_path / "cache" / "voices", release.url)
-    assert Styles(target).ids == ("af_heart",)
-    release.content = b""
-    assert files.fetch_voices(target, release.url) == target  # they are there
-    assert [path.name for path in target.parent.iterdir()] == ["voices"]
+def test_what_is_installed_is_what_the_engine_finds(source, tmp_path):
+    root, cache = tmp_path / "voices", tmp_path / "cache"
+    folder = root / "kokoro"
+    catalog = Catalog(root, base_url=source.url, elsewhere={"kokoro": files.further_folders(folder, cache)})
+    with pytest.raises(EngineUnavailable, match="voicebooth models install kokoro-voices"):
+        files.find_voices(folder, cache)
+    assert catalog.install(files.MODEL_ID) == files.find_model(folder, cache)
+    catalog.install(catalog_module.KOKORO_VOICES)
+    assert set(Styles(*files.find_voices(folder, cache)).ids) == {"af_heart", "bm_lewis"}
+    assert all(catalog.verify(id) for id in (files.MODEL_ID, catalog_module.KOKORO_VOICES, "af_heart"))
+    rows = {row.id: row for row in catalog.list_voices() if row.engine == "kokoro"}
+    assert len(rows) == 4 and {row.source for row in rows.values() if row.installed} == {"folder"}
+    asked = len(source.asked)
+    catalog.install("bm_lewis")  # it came with the others
+    assert len(source.asked) == asked
+    catalog.remove("af_heart")
+    assert Styles(*files.find_voices(folder, cache)).ids == ("bm_lewis",)
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive"])
-def test_when_nothing_brings_the_voices_the_way_by_hand_is_told(tmp_path, monkeypatch, release, content):
-    monkeypatch.setattr(files.shutil, "which", lambda name: None)
-    release.content = content
-    with pytest.raises(EngineUnavailable, match=r"npm, .*is no archive.*put .*|npm, .*404.*put .*voices-v1\.0\.bin into"):
-        files.fetch_voices(tmp_path / "voices", release.url)
-    assert list(tmp_path.iterdir()) == []
+def test_what_lies_in_the_cache_is_listed_verified_and_removed(source, tmp_path):
+    root, cache = tmp_path / "voices", tmp_path / "cache"
+    files.fetch_voices(cache / "voices", url=source.url)
+    (cache / files.MODEL).write_bytes(GRAPH)
+    parts = cache / f"{catalog_module.made_of(hashlib.sha256(GRAPH).hexdigest())}-float32-frozen-1"
+    parts.mkdir()
+    catalog = Catalog(root, offline=True, elsewhere={"kokoro": files.further_folders(root / "kokoro", cache)})
+    assert {row.source for row in catalog.list_voices() if row.engine == "kokoro"} == {"cache"}
+    assert catalog.install("af_heart") == cache / "voices" / "af_heart.bin"  # nothing is fetched
+    (cache / "voices" / "af_heart.bin").write_bytes(bytes(files.SPOKEN))
+    with pytest.raises(download.WrongHash, match="voicebooth models install af_heart"):
+        catalog.verify("af_heart")
+    catalog.remove(catalog_module.KOKORO_VOICES)
+    assert not list((cache / "voices").glob("*.bin"))
+    catalog.remove(files.MODEL_ID)
+    assert not (cache / files.MODEL).exists() and not parts.exists()
+    assert not any(row.installed for row in catalog.list_voices() if row.engine == "kokoro")
 
 
-def test_an_npm_that_fails_is_told(tmp_path, monkeypatch, release):
-    npm = tmp_path / "npm"
-    npm.write_text("#!/bin/sh\nexit 1\n")
-    npm.chmod(0o755)
-    monkeypatch.setattr(files.shutil, "which", lambda name: str(npm))
+def test_every_voice_is_in_the_catalog():
+    voices, together = known_kokoro(), known_models()[catalog_module.KOKORO_VOICES]
+    assert len(voices) == len(together.files) == 54 and {entry.size for entry in voices.values()} == {files.SPOKEN}
+    assert {entry.licence for entry in voices.values()} == {"Apache-2.0"} and voices["af_heart"].tier == "A"
+    for id, entry in voices.items():
+        (language,) = entry.languages
+        described = describe(id)
+        assert (language, entry.gender) == (described.language, described.gender)
+    model = known_models()[files.MODEL_ID].files[-1]
+    assert (model.name, model.size, model.digest) == (files.MODEL, files.MODEL_SIZE, files.MODEL_DIGEST)
+
+
+def test_without_npm_voices_come_from_where_the_catalog_says(tmp_path, source):
+    target = files.fetch_voices(tmp_path / "cache" / "voices", url=source.url)
+    assert set(Styles(target).ids) == {"af_heart", "bm_lewis"}
+    asked = len(source.asked)
+    assert files.fetch_voices(target, url=source.url) == target  # they are there
+    assert len(source.asked) == asked
+    (target / "af_heart.bin").write_bytes(b"damaged")
+    files.fetch_voices(target, url=source.url)
+    assert source.asked[asked:] == ["af_heart.bin"]
+
+
+def test_when_nothing_brings_the_voices_the_way_by_hand_is_told(tmp_path, source):
+    source.content = {"af_heart.bin": bytes(files.SPOKEN)}
+    with pytest.raises(EngineUnavailable, match=r"npm, .* is not the file that the catalog means.*put the files of .* into"):
+        files.fetch_voices(tmp_path / "voices", url=source.url)
+    source.content = {}
+    with pytest.raises(EngineUnavailable, match=r"npm, .*404.*put the files of .* into"):
+        files.fetch_voices(tmp_path / "voices", url=source.url)
+    with pytest.raises(EngineUnavailable, match="offline"):
+        files.fetch_voices(tmp_path / "voices", offline=True, url=source.url)
+    assert not list((tmp_path / "voices").glob("*.bin"))
+
+
+def npm(tmp_path, monkeypatch, content):
+    """One that has packed these files; without any it fails."""
+    with tarfile.open(tmp_path / "packed.tgz", "w:gz") as packed:
+        for name, data in content.items():
+            member = tarfile.TarInfo(f"package/voices/{name}")
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
+    script = tmp_path / "npm"
+    script.write_text(f"#!/bin/sh\ncp {tmp_path}/packed.tgz voices.tgz\n" if content else "#!/bin/sh\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(files.shutil, "which", lambda name: str(script))
+
+
+def test_what_npm_brings_is_checked(tmp_path, monkeypatch, source):
+    npm(tmp_path, monkeypatch, VOICES)
+    target = files.fetch_voices(tmp_path / "voices", url=source.url)
+    assert {path.name: path.read_bytes() for path in target.glob("*.bin")} == VOICES and not source.asked
+    (target / "bm_lewis.bin").unlink()
+    source.content = {}
+    npm(tmp_path, monkeypatch, {**VOICES, "bm_lewis.bin": bytes(files.SPOKEN)})
+    with pytest.raises(EngineUnavailable, match=r"bm_lewis\.bin of kokoro-js.* is not the file"):
+        files.fetch_voices(target, url=source.url)
+    npm(tmp_path, monkeypatch, {"af_heart.bin": VOICES["af_heart.bin"]})
+    with pytest.raises(EngineUnavailable, match=r"has no bm_lewis\.bin"):
+        files.fetch_voices(target, url=source.url)
+
+
+def test_an_npm_that_fails_is_told_and_the_source_is_asked(tmp_path, monkeypatch, source):
+    npm(tmp_path, monkeypatch, {})
+    assert files.fetch_voices(tmp_path / "voices", url=source.url) == tmp_path / "voices"
+    source.content = {}
     with pytest.raises(EngineUnavailable, match="npm could not bring"):
-        files.fetch_voices(tmp_path / "voices", release.url)
+        files.fetch_voices(tmp_path / "others", url=source.url)
 
 
 def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
@@ -148,3 +269,51 @@ def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
     with pytest.raises(BadModel, match=r"model\.onnx"):
         files.find_parts(model, "0" * 64, "float32", "frozen", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.fixture
+def cutting(monkeypatch):
+    """Cutting that writes two small parts; the statuses it ends with are the test's."""
+    statuses = []
+
+    def run(command, **more):
+        folder = files.Path(command[4])
+        for name in ("front.onnx", cut.PLAN):
+            (folder / name).write_text(f"{name} of {command[3]}")
+        ended = statuses.pop(0) if statuses else 0
+        return SimpleNamespace(returncode=ended, stderr="[Errno 28] No space left on device" if ended else "")
+
+    monkeypatch.setattr(files.subprocess, "run", run)
+    return statuses
+
+
+def test_truncated_parts_are_noticed_and_made_again(tmp_path, cutting, caplog):
+    def found():
+        return files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path)
+
+    folder = found()
+    whole = (folder / "front.onnx").read_text()
+    inode = folder.stat().st_ino
+    assert found().stat().st_ino == inode and not caplog.text
+    for damage in (lambda: (folder / "front.onnx").write_text(whole[:5]), lambda: (folder / "front.onnx").unlink()):
+        damage()
+        assert found() == folder and (folder / "front.onnx").read_text() == whole
+        assert "are made again" in caplog.text
+        caplog.clear()
+    (folder / files.SIZES).unlink()  # made by an earlier version: what is empty is noticed
+    assert found() == folder and not caplog.text
+    (folder / "front.onnx").write_bytes(b"")
+    assert (found() / "front.onnx").read_text() == whole
+    (folder / files.SIZES).write_text("[")
+    assert json.loads((found() / files.SIZES).read_text()).keys() == {"front.onnx", cut.PLAN}
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_a_full_disk_under_the_parts_is_told_with_what_mends_it(tmp_path, cutting, monkeypatch):
+    cutting.append(cut.FULL)
+    with pytest.raises(EngineUnavailable, match=r"parts cannot be kept in .*No space left.*make room there, 0\.4 GB"):
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    monkeypatch.setattr(files.tempfile, "mkdtemp", full)
+    with pytest.raises(EngineUnavailable, match="make room there"):
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")

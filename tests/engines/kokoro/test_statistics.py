@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engines.kokoro.cut import Part
 from engines.kokoro.sound import Factors
-from engines.kokoro.statistics import BUCKETS, EPSILON, FILE, Known, Moments, Pressed, bucket, frozen, write
+from engines.kokoro.statistics import BUCKETS, EPSILON, FILE, LENGTHS, Known, Measured, Moments, Pressed, bucket, frozen, write
 from engines.kokoro.voices import LANGUAGES, Mixture
 
 
 def moments(mean, deviation):
     return Moments(np.array(mean, np.float32), np.square(np.array(deviation, np.float32)))
+
+
+def known(*items, lengths=LENGTHS):
+    return Measured(lengths, tuple(items * 3 if len(items) == 1 else items))
 
 
 def test_buckets_grow_with_length():
@@ -48,47 +54,48 @@ def test_pressed_statistics_come_back(tmp_path):
     random = np.random.default_rng(2)
     base, directions = random.normal(size=50), random.normal(0, 0.2, (4, 50))
     measured = {
-        f"af_{name}": [
-            moments(base + random.normal(size=4) @ directions, np.exp(0.1 * (random.normal(size=4) @ directions))) for _ in range(3)
-        ]
-        for name in "abcdef"
+        f"af_{name}": known(
+            *(moments(base + random.normal(size=4) @ directions, np.exp(0.1 * (random.normal(size=4) @ directions))) for _ in range(3)),
+            lengths=(100.0, 200.0, 400.0 + number),
+        )
+        for number, name in enumerate("abcdef")
     }
     file = tmp_path / "statistics.npz"
     Pressed.of(measured).write(file)
     pressed = Pressed.read(file)
     assert pressed.ids == tuple(sorted(measured))
-    for id, items in measured.items():
-        for number, item in enumerate(items):
-            again = pressed.moments(id, number)
+    for id, one in measured.items():
+        assert pressed.measured(id).lengths == one.lengths
+        for again, item in zip(pressed.measured(id).moments, one.moments, strict=True):
             assert again.mean == pytest.approx(item.mean, abs=0.02)
             assert again.variance == pytest.approx(item.variance, rel=0.03)
 
 
 def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
-    pressed = Pressed.of({"af_a": [moments([1.0, 2.0], [1.0, 1.0])] * 3, "af_b": [moments([2.0, 3.0], [1.0, 1.0])] * 3})
-    write(tmp_path, "af_b", [moments([7.0, 8.0], [2.0, 2.0])] * 3)
-    write(tmp_path, "af_new", [moments([5.0, 6.0], [1.0, 1.0])] * 3)
-    known = Known(pressed, tmp_path)
-    assert known.moments(Mixture.parse("af_a"), 0).mean == pytest.approx([1.0, 2.0], abs=0.01)
-    assert known.moments(Mixture.parse("af_b"), 2).mean == pytest.approx([7.0, 8.0])
-    assert known.moments(Mixture.parse("af_b+af_new"), 1).mean == pytest.approx([6.0, 7.0])
-    assert known.moments(Mixture.parse("af_a+af_nobody"), 1) is None
+    pressed = Pressed.of({"af_a": known(moments([1.0, 2.0], [1.0, 1.0])), "af_b": known(moments([2.0, 3.0], [1.0, 1.0]))})
+    write(tmp_path, "af_b", known(moments([7.0, 8.0], [2.0, 2.0])))
+    write(tmp_path, "af_new", known(moments([5.0, 6.0], [1.0, 1.0])))
+    here = Known(pressed, tmp_path)
+    assert here.moments(Mixture.parse("af_a"), 0).mean == pytest.approx([1.0, 2.0], abs=0.01)
+    assert here.moments(Mixture.parse("af_b"), 2).mean == pytest.approx([7.0, 8.0])
+    assert here.moments(Mixture.parse("af_b+af_new"), 1).mean == pytest.approx([6.0, 7.0])
+    assert here.moments(Mixture.parse("af_a+af_nobody"), 1) is None
 
 
 def test_a_voice_that_was_found_worse_is_known_as_such(tmp_path):
-    pressed = Pressed.of({f"af_{name}": [moments([1.0], [1.0])] * 3 for name in "abc"}, worse=["af_b"])
+    pressed = Pressed.of({f"af_{name}": known(moments([1.0], [1.0])) for name in "abc"}, worse=["af_b"])
     pressed.write(tmp_path / "pressed.npz")
-    known = Known.read(tmp_path / "pressed.npz", tmp_path)
-    assert [known.is_good(Mixture.parse(id)) for id in ("af_a", "af_b", "af_a+af_b", "af_a+af_c")] == [True, False, False, True]
-    write(tmp_path, "af_b", [moments([1.0], [1.0])] * 3)
-    write(tmp_path, "af_c", [moments([1.0], [1.0])] * 3, good=False)
-    assert [known.is_good(Mixture.parse(id)) for id in ("af_b", "af_c")] == [True, False]
+    here = Known.read(tmp_path / "pressed.npz", tmp_path)
+    assert [here.is_good(Mixture.parse(id)) for id in ("af_a", "af_b", "af_a+af_b", "af_a+af_c")] == [True, False, False, True]
+    write(tmp_path, "af_b", known(moments([1.0], [1.0])))
+    write(tmp_path, "af_c", known(moments([1.0], [1.0])), good=False)
+    assert [here.is_good(Mixture.parse(id)) for id in ("af_b", "af_c")] == [True, False]
 
 
 def test_a_mixture_that_was_measured_is_not_reckoned(tmp_path):
-    pressed = Pressed.of({f"af_{name}": [moments([1.0], [1.0])] * 3 for name in "ab"})
+    pressed = Pressed.of({f"af_{name}": known(moments([1.0], [1.0])) for name in "ab"})
     mixture = Mixture.parse("af_a:3+af_b:1")
-    write(tmp_path, mixture.id, [moments([9.0], [1.0])] * 3)
+    write(tmp_path, mixture.id, known(moments([9.0], [1.0])))
     assert Known(pressed, tmp_path).moments(mixture, 1).mean == pytest.approx([9.0])
     assert Known(pressed, tmp_path).moments(Mixture.parse("af_a+af_b"), 1).mean == pytest.approx([1.0], abs=0.01)
 
@@ -101,10 +108,46 @@ def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
     assert "of version 0" in caplog.text
 
 
+def test_between_two_lengths_lies_what_is_between_their_statistics():
+    measured = known(moments([0.0], [1.0]), moments([4.0], [3.0]), moments([8.0], [5.0]), lengths=(100.0, 400.0, 800.0))
+    for frames, mean, deviation in ((1, 0.0, 1.0), (100, 0.0, 1.0), (200, 2.0, 2.0), (400, 4.0, 3.0), (800, 8.0, 5.0), (9999, 8.0, 5.0)):
+        found = measured.at(frames)
+        assert found.mean == pytest.approx([mean], abs=1e-5), frames
+        assert np.sqrt(found.variance) == pytest.approx([deviation], abs=1e-5), frames
+
+
+@given(st.lists(st.floats(20.0, 900.0), min_size=3, max_size=3).map(sorted), st.integers(1, 2000))
+def test_what_lies_between_is_never_outside(lengths, frames):
+    measured = known(*(moments([float(number)], [1.0]) for number in range(3)), lengths=tuple(lengths))
+    place = float(measured.at(frames).mean[0])
+    low = max((number for number in range(3) if lengths[number] <= frames), default=0)
+    assert low - 1e-3 <= place <= min(low + 1, 2) + 1e-3
+
+
+def test_mixtures_lie_between_in_length_as_well():
+    mixed = Measured.mix(
+        [known(moments([0.0], [1.0]), lengths=(1.0, 2.0, 3.0)), known(moments([4.0], [3.0]), lengths=(5.0, 6.0, 7.0))], [3, 1]
+    )
+    assert mixed.lengths == (2.0, 3.0, 4.0)
+    assert mixed.moments[2].mean == pytest.approx([1.0])
+
+
+def test_a_mixture_that_was_measured_and_found_worse_is_known_as_such(tmp_path):
+    mixture = Mixture.parse("af_a+af_b")
+    write(tmp_path, mixture.id, known(moments([1.0], [1.0])), good=False)
+    assert not Known(None, tmp_path).is_good(mixture)
+
+
+def test_a_file_without_lengths_has_those_of_all_voices(tmp_path):
+    np.savez(tmp_path / "af_old.npz", mean=np.zeros((3, 2)), variance=np.ones((3, 2)), good=True)
+    assert Known(None, tmp_path).moments(Mixture.parse("af_old"), 100) is not None
+
+
 def test_the_package_s_file_is_small_and_holds_every_channel():
     assert FILE.stat().st_size < 2_000_000
     pressed = Pressed.read(FILE)
     assert len(pressed.ids) == 54
     assert {id[0] for id in pressed.ids} == set(LANGUAGES)
     assert set(pressed.worse) < set(pressed.ids)
-    assert pressed.moments("af_heart", 0).mean.shape == (17930,)
+    assert (np.diff(pressed.lengths, axis=1) >= 0).all()  # equal where a voice has no sentence of its own in a bucket
+    assert pressed.measured("af_heart").moments[0].mean.shape == (17930,)

@@ -1,0 +1,188 @@
+"""Kokoro streamed against Kokoro whole, voice by voice: words that Whisper understands, DNSMOS, level and seams."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.dnsmos import score
+from bench.journal import Journal
+from bench.passages import TEXTS
+from bench.recognition import plain, transcribe, word_errors
+from bench.results import FOLDER, Figure, Result, Table, commit, machine, moment, versions
+from engines.kokoro import KokoroEngine
+from engines.kokoro.calibrate import distance, level
+from engines.vits import decibels
+from engines.windows import Floats
+
+WORDS = 0.01  # more of all words misunderstood than of the whole
+WORSE = 0.05  # of DNSMOS below the whole
+LEVEL = 1.0  # decibels
+SEAMS = 40.0  # decibels of the sound above what windows change of it: far below hearing beside it
+BEGUN = "begun"  # in the journal: when and how busy
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    voices: tuple[str, ...] = ()
+    """Empty for all that the engine offers."""
+    sentences: int = 3
+    """Of each voice, in its own language, about 4 s each."""
+    seams: int = 1
+    """Of these, sentences whose windows are held against one pass at the same statistics, which costs a third pass."""
+    seed: int = 1
+
+
+QUICK = Plan(voices=("af_heart", "am_michael", "bf_emma"))
+
+
+@dataclass(slots=True)
+class Heard:
+    """One voice, an entry a sentence."""
+
+    voice: str
+    streams: bool = True
+    """False for a voice that the engine speaks in whole sentences, since statistics do it no good."""
+    words: int = 0
+    """In all; 0 for a language that the recogniser does not know."""
+    wrong: float = 0.0
+    """Words misunderstood of the streamed sound."""
+    wrong_whole: float = 0.0
+    scores: list[float] = field(default_factory=list)
+    """DNSMOS, overall."""
+    scores_whole: list[float] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+    """Decibels of the streamed above the whole."""
+    distances: list[float] = field(default_factory=list)
+    """Decibels between the spectra of both."""
+    seams: list[float] = field(default_factory=list)
+    """Decibels of windows against one pass at the same statistics."""
+    sound: float = 0.0
+    """Seconds."""
+    work: float = 0.0
+    """Core-seconds for the streamed sound."""
+    work_whole: float = 0.0
+
+
+def texts() -> Mapping[str, Sequence[str]]:
+    """By language; none of them is among those on which statistics are measured or judged."""
+    found: dict[str, list[str]] = json.loads((TEXTS / "voices.json").read_text(encoding="utf-8"))
+    return found
+
+
+def run(plan: Plan, folder: Path = FOLDER) -> Result:
+    """Blocks: half a minute a voice on two cores. Each voice is kept when it is done, and a run that was ended goes on behind it."""
+    engine = KokoroEngine()
+    engine.load()
+    journal = Journal(folder, "voices", [asdict(plan), texts(), engine.build, commit()])
+    if BEGUN not in journal.found:
+        journal.keep(BEGUN, [moment(), os.getloadavg()[0]])
+    when, busy = journal.found[BEGUN]
+    voices = plan.voices or tuple(voice.id for voice in engine.voices())
+    heard = []
+    for number, voice in enumerate(voices, 1):
+        if voice not in journal.found:
+            one = hear(engine, voice, plan)
+            journal.keep(voice, asdict(one))
+            print(_line(one), f"({number} of {len(voices)})", file=sys.stderr, flush=True)
+        heard.append(Heard(**journal.found[voice]))
+    load = (
+        f"{len(voices)} voices, {plan.sentences} sentences each in the voice's own language that its statistics do not know, "
+        f"streamed and whole; seams in {plan.seams} of them; {engine.build}"
+    )
+    result = Result("voices", plan.seed, load, figures(heard), (_table(heard),), machine(), versions(), when, busy)
+    journal.close()
+    return result
+
+
+def hear(engine: KokoroEngine, id: str, plan: Plan) -> Heard:
+    voice = engine.voice(id)
+    language, rate = voice.language.split("-")[0], voice.sample_rate
+    heard = Heard(id, streams=engine.streams(id))
+    for number, text in enumerate(texts()[language][: plan.sentences]):
+        whole, work_whole = _made(lambda text=text: engine.raw(text, id, "whole"))  # type: ignore[misc]
+        windows, work = _made(lambda text=text: engine.raw(text, id, "windows"))  # type: ignore[misc]
+        heard.levels.append(level(windows) - level(whole))
+        heard.distances.append(distance(whole, windows))
+        if number < plan.seams:
+            heard.seams.append(decibels(engine.raw(text, id, "once"), windows))
+        heard.scores.append(score(windows, rate))
+        heard.scores_whole.append(score(whole, rate))
+        heard.sound += len(whole) / rate
+        heard.work += work
+        heard.work_whole += work_whole
+        if language == "en":
+            count = len(plain(text).split())
+            heard.words += count
+            heard.wrong += count * _errors(text, windows, rate)
+            heard.wrong_whole += count * _errors(text, whole, rate)
+    return heard
+
+
+def _made(make: Callable[[], Floats]) -> tuple[Floats, float]:
+    """The sound and the core-seconds that it took."""
+    start = time.process_time()
+    return make(), time.process_time() - start
+
+
+def _errors(text: str, sound: Floats, rate: int) -> float:
+    return word_errors(text, transcribe((np.clip(sound, -1, 1) * 32767).astype(np.int16), rate))
+
+
+def _line(one: Heard) -> str:
+    marks = f"DNSMOS {np.mean(one.scores):.2f} of {np.mean(one.scores_whole):.2f}, level {np.mean(one.levels):+.1f} dB"
+    return f"{one.voice}: {marks}" + (f", {one.wrong:.0f} and {one.wrong_whole:.0f} of {one.words} words wrong" if one.words else "")
+
+
+def figures(all: Sequence[Heard]) -> tuple[Figure, ...]:
+    heard = [one for one in all if one.streams] or all
+    words = sum(one.words for one in heard)
+    more = (sum(one.wrong for one in heard) - sum(one.wrong_whole for one in heard)) / words if words else None
+    lost = [float(np.mean(one.scores_whole) - np.mean(one.scores)) for one in heard]
+    louder = [abs(float(np.mean(one.levels))) for one in heard]
+    seams = [seam for one in heard for seam in one.seams]
+    return (
+        Figure("Kokoro, voices that stream inside the sentence", float(sum(one.streams for one in all)), f"of {len(all)}"),
+        Figure("Kokoro streamed, words misunderstood beyond those of the whole", more, "", most=WORDS),
+        Figure("Kokoro streamed, DNSMOS below the whole, mean of voices", float(np.mean(lost)), "", most=WORSE),
+        Figure("Kokoro streamed, DNSMOS below the whole, worst voice", max(lost), "", most=WORSE),
+        Figure("Kokoro streamed, voices whose DNSMOS is below the whole by more", float(sum(loss > WORSE for loss in lost)), ""),
+        Figure("Kokoro streamed, level off the whole's, mean of voices", float(np.mean(louder)), "dB", most=LEVEL),
+        Figure("Kokoro streamed, level off the whole's, worst voice", max(louder), "dB", most=LEVEL),
+        Figure("Kokoro streamed, voices whose level is off by more", float(sum(off > LEVEL for off in louder)), ""),
+        Figure("Kokoro in windows against one pass at the same statistics, worst sentence", min(seams, default=None), "dB", least=SEAMS),
+    )
+
+
+def _table(heard: Sequence[Heard]) -> Table:
+    rows = []
+    for one in heard:
+        rates: tuple[float | None, float | None] = (one.wrong / one.words, one.wrong_whole / one.words) if one.words else (None, None)
+        marks: list[Any] = [float(np.mean(values)) for values in (one.scores, one.scores_whole, one.levels)]
+        farthest = float(max(map(abs, one.levels)))
+        costs = (one.work / one.sound, one.work_whole / one.sound)
+        way = "" if one.streams else "spoken whole"
+        rows.append((one.voice, way, *rates, *marks, farthest, float(np.mean(one.distances)), min(one.seams, default=None), *costs))
+    columns = (
+        "voice",
+        "",
+        "word errors",
+        "whole",
+        "DNSMOS",
+        "whole",
+        "level, mean dB",
+        "level, worst dB",
+        "spectra apart, dB",
+        "seams, dB",
+        "core-seconds per second of audio",
+        "whole",
+    )
+    return Table("Kokoro streamed and whole", columns, tuple(rows))

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import numpy as np
+
+from bench.dnsmos import HEARD, score
+
+RATE = 24_000
+
+
+def noise(seconds):
+    return np.random.default_rng(1).normal(0, 0.1, round(seconds * RATE)).astype(np.float32)
+
+
+def test_noise_is_no_speech():
+    assert score(noise(1.0), RATE) < 2.0
+
+
+def test_a_longer_sound_is_heard_to_its_end():
+    """Twelve seconds of which only the last ones are noise differ from silence alone."""
+    silence = np.zeros(round(12 * RATE), np.float32)
+    ending = silence.copy()
+    ending[round((HEARD + 1) * RATE) :] = noise(12)[round((HEARD + 1) * RATE) :]
+    assert abs(score(silence, RATE) - score(ending, RATE)) > 0.01
