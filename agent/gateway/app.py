@@ -16,16 +16,17 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Match
 
 from agent.gateway import documents, health, later, lists, metrics, openai, operation, page, rooms, synthesis, whep
 from agent.gateway.access import Access
 from agent.gateway.bounds import Bounds
 from agent.gateway.canary import Canary
 from agent.gateway.errors import Refused
+from agent.gateway.faults import Faults
 from agent.gateway.fields import Batch, SpeechBody, clip
 from agent.gateway.gate import Gate
 from agent.gateway.openai import SpeechRequest
+from agent.gateway.places import matching
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
 from agent.gateway.slots import Slots
@@ -87,9 +88,9 @@ def make_app(node: Node) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Gone, _on_gone)
-    app.add_exception_handler(Exception, _on_failure)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend what it says
     app.add_middleware(Gate, access=access, refuse=_on_refused)
+    app.add_middleware(Faults, refuse=_on_refused)
     origins = settings.security.cors_origins
     if origins:
         app.add_middleware(
@@ -132,19 +133,12 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> list[str]:
     """All that the path takes; the framework names those of one of its routes."""
-    routes = [inner for route in request.app.routes for inner in getattr(getattr(route, "original_router", None), "routes", (route,))]
-    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    return sorted({method for route in matching(request.scope) for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_gone(request: Request, error: Exception) -> JSONResponse:
     """Nobody reads this; it is counted."""
     return _answer(request, Refused("client_gone", "the caller has hung up", 499))
-
-
-async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    """A fault of ours; its traceback is in the log."""
-    return _answer(request, Refused("internal", "the node has failed at this; its log says how", 500))
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.gateway.connection import ABORT
 from agent.gateway.errors import Refused
+from agent.gateway.places import method_of, path_of
 from agent.gateway.settings import LimitSettings, StreamSettings
 
 REQUEST_ID = "X-Request-ID"
+UNANSWERED = 499  # in place of a status, where the caller hung up before there was one
 NAME_LENGTH = 128  # characters of a request's name that a caller gives
 
 
@@ -65,10 +67,9 @@ class Bounds:
         try:
             await self._app(scope, passage.receive, passage.send)
         finally:
-            route = scope.get("route")
-            handler = getattr(route, "path", None) or "none"
-            method = scope["method"] if route is not None else "OTHER"
-            self._tally.on_exchange(Exchange(handler, method, passage.status, loop.time() - begun, passage.received, passage.sent))
+            seconds = loop.time() - begun
+            place, method = path_of(scope), method_of(scope)
+            self._tally.on_exchange(Exchange(place, method, passage.status, seconds, passage.received, passage.sent))
 
 
 class _Passage:
@@ -86,7 +87,7 @@ class _Passage:
         self._declared = _length(headers)
         self._is_whole = False
         self.received = self.sent = 0
-        self.status = 499  # nobody was answered
+        self.status = UNANSWERED
 
     async def receive(self) -> Message:
         """Raises :exc:`Refused`."""

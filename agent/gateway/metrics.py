@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from agent.gateway import documents
-from agent.gateway.bounds import Exchange
+from agent.gateway.bounds import UNANSWERED, Exchange
 from agent.gateway.canary import Canary
 from agent.gateway.health import gpu_bytes
 from agent.node import Node
@@ -102,7 +102,8 @@ class Metrics(Watcher):
         self._gap.observe(seconds)
 
     def on_exchange(self, exchange: Exchange) -> None:
-        self._http.labels(exchange.handler, exchange.method, f"{exchange.status // 100}xx").inc()
+        status = str(UNANSWERED) if exchange.status == UNANSWERED else f"{exchange.status // 100}xx"
+        self._http.labels(exchange.handler, exchange.method, status).inc()
         self._http_seconds.labels(exchange.handler, exchange.method).observe(exchange.seconds)
         self._http_fine.observe(exchange.seconds)
         self._http_received.labels(exchange.handler).observe(exchange.received)

@@ -1,7 +1,9 @@
 import pytest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.gateway.metrics import reason_of
+from agent.gateway.bounds import Exchange
+from agent.gateway.metrics import Metrics, reason_of
 from tests.agent.gateway.test_synthesis import ask
 
 NAMES = """tts_synthesis_requests_total tts_requests_total tts_ttft_duration_seconds tts_synthesis_duration_seconds tts_latency_seconds
@@ -46,6 +48,13 @@ async def test_a_caller_s_words_are_no_label(client):
     await client.request("PARROT", "/synthesize")
     await ask(client, text="parrot", voice_id="parrot")
     assert "parrot" not in (await read(client)).lower()
+
+
+def test_a_caller_who_hung_up_is_no_wrong_request():
+    metrics = Metrics()
+    metrics.on_exchange(Exchange("/synthesize", "POST", 499, 0.1, 0, 0))
+    text = generate_latest(metrics.registry).decode()
+    assert value(text, "http_requests_total", status="499") == 1 and value(text, "http_requests_total", status="4xx") == 0
 
 
 @pytest.mark.parametrize(
