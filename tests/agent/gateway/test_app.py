@@ -14,7 +14,7 @@ async def test_a_path_that_is_not_there_is_told_in_the_shape_of_its_family(clien
 
 async def test_a_method_that_is_not_taken_names_those_that_are(client: aiohttp.ClientSession) -> None:
     async with client.delete("/health") as answer:
-        assert (answer.status, answer.headers["Allow"]) == (405, "GET")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
     async with client.put("/synthesize") as answer:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET, POST")
         assert (await answer.json())["code"] == "method_not_allowed"
