@@ -17,13 +17,14 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from agent.gateway import documents, health, later, lists, metrics, openai, operation, page, rooms, synthesis, whep
+from agent.gateway import documents, health, later, lists, metrics, notes, openai, operation, page, rooms, synthesis, whep
 from agent.gateway.access import Access
+from agent.gateway.batch import Batch
 from agent.gateway.bounds import Bounds
 from agent.gateway.canary import Canary
 from agent.gateway.errors import Refused
 from agent.gateway.faults import Faults
-from agent.gateway.fields import Batch, SpeechBody, clip
+from agent.gateway.fields import SpeechBody, clip
 from agent.gateway.gate import Gate
 from agent.gateway.openai import SpeechRequest
 from agent.gateway.places import matching
@@ -34,7 +35,6 @@ from agent.gateway.socket import routes as sockets
 from agent.gateway.traffic import Traffic
 from agent.node import Node
 
-OPENAI = "/v1/"
 CODES = {404: "not_found", 405: "method_not_allowed"}
 METHODS = ("GET", "POST", "PATCH", "DELETE")
 ASKED = ("Authorization", "Content-Type", "If-Match", "X-Request-ID")
@@ -101,10 +101,10 @@ def make_app(node: Node) -> FastAPI:
 
 
 def _answer(request: Request, refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    notes.on_refused(refused.code)
     headers = {**refused.headers, **(headers or {})}
-    if request.url.path.startswith(OPENAI):
-        return JSONResponse(refused.openai_body(), refused.openai_status, headers=headers)
-    return JSONResponse(refused.body(getattr(request.state, "request_id", "")), refused.status, headers=headers)
+    body, status = refused.told(request.url.path, getattr(request.state, "request_id", ""))
+    return JSONResponse(body, status, headers=headers)
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:
