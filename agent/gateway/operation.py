@@ -122,8 +122,8 @@ def cache_stats(node: Node) -> dict[str, Any]:
 
 def _setting(row: glossary.Row, node: Node) -> dict[str, str]:
     shown = row.shown(node.settings)
-    is_default = not row.is_secret and shown == glossary.plain(row.default)
-    return {"value": HIDDEN if row.is_secret and shown else shown, "origin": "default" if is_default else "set"}
+    origin = node.settings.origin(row.key) or ("default" if row.is_default(node.settings) else "set")
+    return {"value": HIDDEN if row.is_secret and shown else shown, "origin": origin}
 
 
 def _ms(seconds: float | None) -> float | None:
