@@ -37,6 +37,9 @@ from pipeline.studio import Studio
 
 log = logging.getLogger(__name__)
 
+DOORS = ("room", "http", "websocket", "peer", "own")
+"""Where text is taken, as sessions are counted by; ``own``: :meth:`Node.say`."""
+UNSEEN = ""  # door of what leaves no trace in the figures
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
@@ -254,12 +257,13 @@ class Node:
         name = f"session-{next(self._numbers)}"
         stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report or self.report)
         self._stages[name] = stage
-        self._doors[name] = door
+        self._doors[name] = door if report is None else UNSEEN
         return stage
 
     def sessions(self) -> Counter[str]:
         """How many places take text now, by door."""
-        return Counter(self._doors.get(name, "room") for name in self._stages)
+        doors = (self._doors.get(name, "room") for name in self._stages)
+        return Counter(door for door in doors if door != UNSEEN)
 
     def find_stage(self, name: str) -> Stage | None:
         return self._stages.get(name)

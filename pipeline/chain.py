@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -137,6 +138,8 @@ class Chain:
     def __init__(self, settings: ChainSettings) -> None:
         self.settings = settings
         self.hedges = Hedges(settings.hedges)
+        self.failures: Counter[str] = Counter()
+        """By engine: sentences that it did not end, or was too late to begin."""
         self._forecasts: dict[tuple[str, str], Forecast] = {}
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._overdue: dict[tuple[str, str], list[tuple[int, float]]] = {}
@@ -340,6 +343,7 @@ class Chain:
         """
         late = self._overdue.setdefault(candidate.key, [])
         late.append((characters, work))
+        self.failures[candidate.engine] += 1
         opened = self.breaker(candidate).on_failed(now=now)
         if opened:
             for seen, worked in late:
@@ -349,6 +353,7 @@ class Chain:
 
     def on_failed(self, candidate: Candidate, error: Exception, *, now: float) -> bool:
         """True when its breaker has opened."""
+        self.failures[candidate.engine] += 1
         rest = error.retry_after if isinstance(error, ServiceFailed) else 0.0
         for_good = isinstance(error, EngineUnavailable) or rest > 0 or (isinstance(error, SynthesisFailed) and not error.is_retryable)
         return self.breaker(candidate).on_failed(now=now, for_good=for_good, rest=rest)

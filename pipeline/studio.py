@@ -56,6 +56,10 @@ class EngineStatus:
     state: Literal["loading", "ready", "unavailable", "unloaded"]
     reason: str = ""
     voices: int = 0
+    build: str = ""
+    """As the engine says it, of one that is ready."""
+    network: bool = False
+    """Whether its sound comes over a network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +333,7 @@ class Studio:
         self.chain.forget_engine(engine.name)
         self._loudness = {key: known for key, known in self._loudness.items() if key[0] != engine.name}
         self._on_warm(engine, voices[0], heard)
-        self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
+        self._status[engine.name] = EngineStatus(engine.name, "ready", "", len(voices), self._builds[engine.name], engine.network)
         self._offer()
         self._spawn(self._practise(engine, voices[0], heard), f"practise {engine.name}")
         return None

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-"""What the OpenAI contract calls them; other refusals below 500 are ``invalid_request_error``, from 500 on ``server_error``."""
+OPENAI = "/v1/"
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 501: "invalid_request_error"}
+"""What the OpenAI contract calls them; other refusals below 500 are ``invalid_request_error``, from 500 on ``server_error``. 501 is the
+caller's, who asked for what is not built yet."""
 
 
 class Refused(Exception):
@@ -54,3 +56,9 @@ class Refused(Exception):
     @property
     def openai_status(self) -> int:
         return 400 if self.status == 422 else self.status
+
+    def told(self, path: str, request_id: str) -> tuple[dict[str, Any], int]:
+        """Body and status, in the shape of the contract that the path belongs to."""
+        if path.startswith(OPENAI):
+            return self.openai_body(), self.openai_status
+        return self.body(request_id), self.status

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.gateway import effects
+from agent.gateway import effects, notes
+from agent.gateway.deadline import LONGEST
 from agent.gateway.encoding import open_encoder, possible_rate
 from agent.gateway.errors import Refused
 from agent.gateway.kept import Replies, digest
@@ -22,7 +23,6 @@ from engines.base import NO_SAMPLES
 from pipeline.chain import primary
 from pipeline.report import CACHE
 
-LONGEST = 300.0  # seconds that a whole reply may take where its caller names none: the most that one may name
 OPTIONS_RATE = 22_050  # hertz that whoever sends a block `options` without a rate expects
 
 
@@ -102,7 +102,8 @@ class Workshop:
         kept = self.replies.find(key, begun)
         if kept is None:
             return None
-        facts = replace(kept.facts, cached=kept.facts.sentences, ttft=0.0, warnings=list(plan.warnings))
+        facts = replace(kept.facts, cached=kept.facts.sentences, ttft=0.0, fallback=list(plan.fallback), warnings=list(plan.warnings))
+        notes.on_text(len(plan.text), facts)
         report, cache = self.node.report, self.node.studio.cache
         report.on_started(CACHE, ttft=0.0, lag=0.0, budget=self.node.settings.chain.budget)
         report.on_made(CACHE, primary(facts.language), work=0.0, seconds=kept.seconds)

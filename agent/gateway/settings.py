@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from agent.content import Mode
 
@@ -16,6 +16,11 @@ def _net(value: str) -> str:
     """An address or a network, ``10.0.0.0/8``."""
     ipaddress.ip_network(value)  # a ValueError, which names it
     return value
+
+
+def _number(value: object) -> object:
+    """One of few numbers may be written as a word, where only words can be written."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -74,7 +79,7 @@ class LimitSettings:
 class AudioSettings:
     """What sound is like where a request does not say it."""
 
-    sample_rate: Rate = 24_000
+    sample_rate: Annotated[Rate, BeforeValidator(_number)] = 24_000
     """Hertz."""
     format: Format = "wav"
     """What it is encoded as; the OpenAI routes have their own, mp3."""

@@ -6,7 +6,9 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from agent.gateway import notes
 from agent.gateway.description import Role, describe
 from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
@@ -64,6 +66,8 @@ class Facts:
     engine: str = ""
     voice: str = ""
     sentences: int = 0
+    letters: int = 0
+    """Of those sentences, as they were written."""
     cached: int = 0
     ttft: float | None = None
     """Seconds from the request to its first audible sample."""
@@ -71,6 +75,8 @@ class Facts:
     """Engines that could not go on, in order, each with the reason."""
     warnings: list[str] = field(default_factory=list)
     samples: int = 0
+    rate: int = 24_000
+    """Hertz of them."""
 
     @property
     def is_cached(self) -> bool:
@@ -79,6 +85,36 @@ class Facts:
     @property
     def model(self) -> str:
         return self.voice
+
+    def on_event(self, event: Event, ttft: float | None = None) -> None:
+        """``ttft``: seconds since it was asked for, should this be its first sound; None: as the event has it."""
+        match event:
+            case SentenceChosen():
+                self.sentences += 1
+                self.letters += letters(event.text)
+                self.cached += event.cached
+                self.engine, self.voice = event.engine, event.voice
+            case SpeechStarted() if self.ttft is None:
+                self.ttft = event.ttft if ttft is None else ttft
+            case Switched():
+                self.fallback.append((event.old, event.why))
+
+    def line(self) -> dict[str, Any]:
+        """For the log."""
+        return {
+            "engine": self.engine,
+            "voice": self.voice,
+            "language": self.language,
+            "ttfa_ms": None if self.ttft is None else round(1000 * self.ttft, 1),
+            "duration": round(self.samples / self.rate, 3),
+            "cached": self.is_cached,
+            "fallback": [f"{engine}: {why}" for engine, why in self.fallback],
+        }
+
+
+def letters(text: str) -> int:
+    """All but white space."""
+    return sum(map(len, text.split()))
 
 
 def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
@@ -180,12 +216,18 @@ class Speech:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._problems: list[Refused] = []
-        self.facts = Facts(plan.language, fallback=list(plan.fallback), warnings=list(plan.warnings))
+        self.facts = Facts(plan.language, fallback=list(plan.fallback), warnings=list(plan.warnings), rate=node.studio.rate)
+        notes.on_text(len(plan.text), self.facts)
 
     @property
     def seconds(self) -> float:
         """Since it was asked for."""
         return self._loop.time() - self._begun
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the facts are already those of the whole text."""
+        return self.facts.letters >= letters(self._plan.text)
 
     async def sound(self) -> AsyncGenerator[Samples, None]:
         """Pieces of at most 0.1 s. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused` when something was not said."""
@@ -206,15 +248,8 @@ class Speech:
             raise Refused("nothing_to_say", "text: there is nothing in it that can be said", 422, field="text")
 
     def _on_event(self, event: Event) -> None:
+        self.facts.on_event(event, self.seconds)
         match event:
-            case SentenceChosen():
-                self.facts.sentences += 1
-                self.facts.cached += event.cached
-                self.facts.engine, self.facts.voice = event.engine, event.voice
-            case SpeechStarted() if self.facts.ttft is None:
-                self.facts.ttft = self.seconds
-            case Switched():
-                self.facts.fallback.append((event.old, event.why))
             case Dropped() if event.why != "nothing_to_say":
                 self._problems.append(_dropped(event))
             case Failure():

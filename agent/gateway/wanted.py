@@ -18,6 +18,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "use_cache": ("use_cache", "enable_caching"),
 }
 """By canonical name; a name that is not here is its own."""
+CANONICAL = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
 LATER = ("watermark", "ssml", "segments", "webhook_url")
 ENGINE_SPEEDS = (0.5, 2.0)  # what engines and the protocol take; what goes beyond is done to the sound
 
@@ -130,7 +131,13 @@ class Found:
         return next((path for path, _ in self._values(name)), name)
 
 
+def canonical(name: str) -> str:
+    """What a field is called here, whatever its contract calls it."""
+    return CANONICAL.get(name, name)
+
+
 def _strategy(found: Found) -> Strategy | None:
     if found.get("quality_preset") == "maximum":
         return "quality_first"
-    return "speed_first" if found.get("optimization_level") == "low" else None
+    level = found.get("optimization_level")
+    return None if level is None else "speed_first" if level == "low" else "auto"

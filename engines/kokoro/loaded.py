@@ -92,7 +92,7 @@ class Loaded:
         if settings.runtime != "torch":
             if settings.runtime != "auto" or has_model(settings.folder, self._cache) or missing(settings.folder, self._cache):
                 return None
-        torched = Torched(model_folder(settings.folder), self._threads)
+        torched = Torched(model_folder(settings.folder), self.threads)
         self.build = f"kokoro-torch {torched.device} {torched.build}"
         return torched
 

@@ -105,6 +105,7 @@ def test_the_tier_of_a_voice_is_its_budget(chain):
 def test_a_voice_that_rests_is_left_out_while_others_speak(chain):
     first, second = find(chain)
     assert [chain.on_failed(first, SynthesisFailed("no"), now=NOW) for _ in range(2)] == [False, True]
+    assert chain.failures == {"first": 2}
     assert find(chain) == [second]
     assert names(find(chain, voice="f-gb")) == ["f-gb", "s-en-low"], "another voice of the same engine"
     assert names(find(chain, strategy="manual")) == ["f-en"], "whatever happens"

@@ -70,6 +70,11 @@ class Connection:
         """Whether it ended without the client's saying so."""
         return not self._wire.was_closed
 
+    @property
+    def word(self) -> Refused | None:
+        """Why it was ended from this side, unless normally."""
+        return self._word
+
     async def run(self, dialect: str | None) -> None:
         """Serve until either side ends. ``dialect`` None: the first message tells."""
         if dialect is not None:

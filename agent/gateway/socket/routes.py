@@ -13,7 +13,9 @@ from fastapi import APIRouter, WebSocket
 from fastapi.responses import JSONResponse
 from uvicorn.protocols.utils import ClientDisconnected
 
+from agent.gateway.bounds import REQUEST_ID, name_of
 from agent.gateway.errors import Refused
+from agent.gateway.notes import Notes, begin, on_refused, trace_of
 from agent.gateway.seats import Seats
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
@@ -79,6 +81,17 @@ class Door:
 
     async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
         """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
+        name = socket.state.request_id = name_of(socket.headers)
+        notes = begin(Notes(name, "websocket", trace_of(socket.headers.get("traceparent", ""))))
+        since = asyncio.get_running_loop().time()
+        try:
+            await self._serve(socket, dialect)
+        finally:
+            took = asyncio.get_running_loop().time() - since
+            notes.write(f"{socket.scope['path']} {'refused' if notes.error else 'ended'}", took=took)
+
+    async def _serve(self, socket: WebSocket, dialect: str | None) -> None:
+        name = socket.state.request_id
         try:
             if self._node.is_draining:
                 raise Refused("draining", "this node is about to end", 503, retry_after=FULL_WAIT)
@@ -86,11 +99,11 @@ class Door:
                 words = f"{self._seats.count} sessions are open, and no more may be (limits.sessions)"
                 raise Refused("at_capacity", words, 503, retry_after=FULL_WAIT)
         except Refused as refused:
-            await _deny(socket, refused)
+            await _deny(socket, refused, name)
             return
         self._entering += 1
         try:
-            connection = await self._enter(socket)
+            connection = await self._enter(socket, name)
         finally:
             self._entering -= 1
         if connection is None:
@@ -100,23 +113,25 @@ class Door:
             await self._run(connection, dialect)
         finally:
             self._connections.discard(connection)
+            if connection.word is not None:
+                on_refused(connection.word.code)
             session = connection.session
             if session is not None and session.name and connection.was_lost and session.closing is None:
                 self._keep(session)
             elif session is not None:
                 self._forget(session)
 
-    async def _enter(self, socket: WebSocket) -> Connection | None:
+    async def _enter(self, socket: WebSocket, name: str) -> Connection | None:
         """None when it may not come in, or did not wait."""
         try:
             guest = await self._admit(socket)
         except Refused as refused:
-            await _deny(socket, refused)
+            await _deny(socket, refused, name)
             return None
         wire = socket.scope["extensions"][SCOPE]
         assert isinstance(wire, Wire)
         try:
-            await socket.accept(answer(socket.scope["subprotocols"]))
+            await socket.accept(answer(socket.scope["subprotocols"]), headers=[(REQUEST_ID.lower().encode(), name.encode())])
         except (ClientDisconnected, OSError):
             return None
         return Connection(socket, wire, self._settings.ws, self, guest)
@@ -140,7 +155,7 @@ class Door:
         terms = Terms(
             rate=self._node.studio.rate,
             settle=partial(make_plan, self._node),
-            fresh=lambda: secrets.token_hex(16),
+            fresh=_names(connection.socket.state.request_id),
             node=settings.node.name,
             version=self._version,
             query=dict(connection.socket.query_params),
@@ -199,8 +214,17 @@ class Door:
         task.add_done_callback(self._closing.discard)
 
 
-async def _deny(socket: WebSocket, refused: Refused) -> None:
-    await socket.send_denial_response(JSONResponse(refused.body(secrets.token_hex(16)), refused.status, headers=refused.headers))
+def _names(first: str) -> Callable[[], str]:
+    """Gives that, and then new ones."""
+    left = [first]
+    return lambda: left.pop() if left else secrets.token_hex(16)
+
+
+async def _deny(socket: WebSocket, refused: Refused, name: str) -> None:
+    """Before the upgrade, in the shape of the path's contract."""
+    on_refused(refused.code)
+    body, status = refused.told(socket.scope["path"], name)
+    await socket.send_denial_response(JSONResponse(body, status, headers={**refused.headers, REQUEST_ID: name}))
 
 
 def routes(node: Node, seats: Seats, admit: Admit = admit_anybody) -> APIRouter:
