@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 from agent.gateway.errors import Refused
 from agent.gateway.settings import LimitSettings, StreamSettings, WsSettings
-from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Send
+from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Refuse, Send
 from agent.gateway.socket.wishes import Settle, read_object
 from pipeline.events import Event
 from pipeline.playout import Sound
-from pipeline.protocol import TEXT_CHARACTERS
+from pipeline.protocol import TEXT_CHARACTERS, ProtocolError, Text
 from pipeline.speaker import Caption, TrackKey
 
 NATIVE, ONESHOT, INCREMENTAL, SPEAK = "native", "oneshot", "incremental", "speak"
@@ -109,6 +109,10 @@ class Dialect(ABC):
         if refused.code == "bad_json":
             return [Send(self.error(refused, is_last=True)), Close(NOT_TEXT, "not JSON")]
         return [Send(self.error(refused, is_last=False))]
+
+    def on_refused(self, text: Text, refused: Refused) -> list[Order]:
+        """A text that was taken is not said: for now its client has had enough. What is being said goes on."""
+        return [Refuse(ProtocolError(refused.code, refused.message, stream=text.stream, seq=text.seq))]
 
     @abstractmethod
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import NATIVE, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Refuse, Resume, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, RATES, Encoder, Encoding
-from pipeline.events import Captioned, Event, Pong, Ready, SentenceChosen, SentenceFinished
+from pipeline.events import Captioned, Event, Failure, Pong, Ready, SentenceChosen, SentenceFinished
 from pipeline.playout import Sound
-from pipeline.protocol import AudioFormat, Cancel, Config, Hello, ProtocolError, parse
+from pipeline.protocol import AudioFormat, Cancel, Config, Hello, ProtocolError, Text, parse
 from pipeline.speaker import Caption, TrackKey
 
 DELIVERIES = ("binary", "base64")
@@ -69,6 +69,10 @@ class Native(Dialect):
                     track.encoder.drop()
                 return [Tell(message), Hush()]
         return [Tell(message)]
+
+    def on_refused(self, text: Text, refused: Refused) -> list[Order]:
+        """Its number is not used up: it may be sent again."""
+        return [Send(Failure(refused.code, refused.message, True, text.stream, text.seq).encode())]
 
     def _take(self, message: dict[str, Any], now: float) -> list[Order]:
         raise AssertionError("this dialect reads messages itself")

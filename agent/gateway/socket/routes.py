@@ -177,6 +177,7 @@ class Door:
                 other.session = None
                 other.end(REFUSED, Refused("taken_over", "this session goes on in another connection", 409))
         self._close(fresh)
+        found.guest = fresh.guest  # whose token is the one that counts now
         return found
 
     def _keep(self, session: Session) -> None:
