@@ -100,6 +100,32 @@ async def test_a_refused_message_is_told_and_leaves_no_gap(room):
 
 
 @in_room()
+async def test_markup_is_refused_and_leaves_no_gap(room):
+    room.stage.on_message("up", Text(text="<speak>One.</speak>", stream="s", seq=0))
+    for seq, part in enumerate(["<Sp", "EAK>Two.", " Three."], 1):
+        room.stage.on_message("up", Text(text=part, utterance="u", final=False, stream="s", seq=seq))
+    room.stage.on_message("up", Text(text="", utterance="u", stream="s", seq=4))
+    room.stage.on_message("up", Text(text="<spoken, and heard.", utterance="u", stream="s", seq=5))
+    await room.quiet()
+    assert [(event.code, event.seq) for event in room.told(Failure)] == [("not_supported", seq) for seq in (0, 2, 3)]
+    assert [(event.text, event.why) for event in room.told(Dropped)] == [("<Sp", "not_supported")]
+    assert [event.text for event in room.told(SentenceChosen)] == ["<spoken, and heard."]
+    assert room.told(Spoken)[-1].seq == 5
+
+
+@in_room()
+async def test_a_revision_that_is_markup_takes_the_place_of_what_it_revises(room):
+    room.stage.on_message("up", Text(text="Said first.", utterance="first"))
+    room.stage.on_message("up", Text(text="One two", utterance="u", final=False))
+    room.stage.on_message("up", Text(text="<speak>One", utterance="u", final=False, revision=1))
+    room.stage.on_message("up", Text(text=" three", utterance="u", revision=1))
+    room.stage.on_message("up", Text(text="One two three.", utterance="u", revision=2))
+    await room.quiet()
+    assert [event.code for event in room.told(Failure)] == ["not_supported"] * 2
+    assert [event.text for event in room.told(SentenceChosen)] == ["Said first.", "One two three."]
+
+
+@in_room()
 async def test_an_engine_that_alone_may_speak_must_be_known(room):
     room.stage.on_message("up", Config(engine="megaphone", strict_engine=True))
     assert [event.code for event in room.told(Failure)] == ["unknown_engine"]

@@ -55,7 +55,7 @@ class Incremental(Dialect):
             return [Tell(Flush(utterance=self._utterance))] if self._is_open else []
         if kind == "end_of_stream":
             return self._end()
-        return self._say(check_text(message, self._terms.text_characters))
+        return self._say(check_text(message, self._terms.text_characters, begins=not self._is_open))
 
     def _configure(self, message: dict[str, Any]) -> list[Order]:
         if self._is_open or self._ends:
@@ -110,7 +110,7 @@ class Incremental(Dialect):
                     del self._places[next(iter(self._places))]
             case SentenceFinished():
                 self._places.pop(event.id, None)
-            case Dropped(why="nothing_to_say" | "cancelled"):
+            case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 pass
             case Dropped():
                 lost = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)

@@ -84,7 +84,8 @@ class Speak(Dialect):
         kind = message.get("type")
         match kind:
             case "Speak":
-                return self._say(check_text(message, min(TEXT_CHARACTERS, self._terms.text_characters)))
+                most = min(TEXT_CHARACTERS, self._terms.text_characters)
+                return self._say(check_text(message, most, begins=not self._is_open))
             case "Flush":
                 return self._flush(now)
             case "Clear":
@@ -134,7 +135,7 @@ class Speak(Dialect):
 
     def on_event(self, event: Event, now: float) -> list[Order]:
         match event:
-            case Dropped(why="nothing_to_say" | "cancelled"):
+            case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 return []
             case Dropped():
                 return self.refuse(Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500))

@@ -13,12 +13,11 @@ from agent.gateway.errors import Refused
 from agent.gateway.fields import SpeechBody, not_supported, parse_object
 from agent.gateway.speech import Plan
 from agent.gateway.wanted import Wanted, read
-from pipeline.protocol import Config, ProtocolError, Text, parse
+from pipeline.protocol import Config, ProtocolError, Text, is_markup, parse
 
 OPTIONS_RATE = 22_050  # hertz, for those who send a block `options` without a rate
 OWN = ("type", "text", "input", "request_id", "stream")  # of a message, beside what it asks for
 ANY_TEXT = "a"  # the schema wants one; a session's text is judged as it comes
-MARKUP = "<speak"
 
 Settle = Callable[[Wanted], Plan]
 """Names who will speak, or raises :exc:`Refused` with the field that cannot be had."""
@@ -66,14 +65,17 @@ def check_rate(value: object, rates: Iterable[int]) -> int:
     return value
 
 
-def check_text(message: Mapping[str, Any], most: int) -> str:
-    """The field ``text``, which may be a part of something: at most so many characters, and no markup. Raises :exc:`Refused`."""
+def check_text(message: Mapping[str, Any], most: int, *, begins: bool = False) -> str:
+    """The field ``text``, which may be a part of something: at most so many characters, and no markup. Raises :exc:`Refused`.
+
+    ``begins``: more may follow it, and the stage judges whether it is markup, for it remembers that until all of it has come.
+    """
     text = message.get("text")
     if not isinstance(text, str):
         raise Refused("text_required", "text: a string is needed", 422, field="text")
     if len(text) > most:
         raise Refused("text_too_long", f"text: at most {most} characters, these are {len(text)}", 422, field="text")
-    if text.lstrip()[: len(MARKUP)].lower() == MARKUP:
+    if not begins and is_markup(text):
         raise not_supported("SSML is not understood yet: send plain text", field="text")
     return text
 

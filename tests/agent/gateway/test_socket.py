@@ -350,6 +350,39 @@ async def test_garbage_gets_an_answer_and_the_session_goes_on(hasty, dialect):
             assert SHAPES[dialect](client.messages[-1])
 
 
+MARKED = ["<speak>One two.", " Three.</speak>"]
+MARKUPS = {"whole": ["".join(MARKED)], "a part": MARKED, "split": ["\n<sp", "eak>One two.", " Three.</speak>"]}
+
+
+@pytest.mark.parametrize("parts", MARKUPS.values(), ids=MARKUPS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_markup_is_refused_however_it_is_cut_and_nothing_of_it_is_read_out(address, dialect, parts):
+    async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+        match dialect:
+            case "oneshot":
+                await client.send(text="".join(parts))
+                await client.until(is_final=True)
+            case "incremental":
+                await client.send()
+                for part in parts:
+                    await client.send(text=part)
+                await client.send(type="end_of_stream")
+                await client.until(type="complete")
+            case "speak":
+                for part in parts:
+                    await client.send(type="Speak", text=part)
+                await client.send(type="Flush")
+                await client.until(type="Flushed")
+            case "native":
+                for part in parts:
+                    await client.send(type="text", text=part, utterance="m", final=part == parts[-1])
+        await say(client, dialect, "Afterwards.")
+        told = [message for message in client.objects if message.get("code")]
+        assert {message["code"] for message in told} == {"not_supported"}
+        assert len(told) == (1 if dialect == "oneshot" else len([part for part in parts if part != MARKUPS["split"][0]]))
+        assert hears(client, score("Afterwards."))
+
+
 async def test_a_dialect_that_nobody_speaks_is_refused(address):
     async with talking(address, "/ws/synthesize?dialect=elvish") as client:
         assert await client.end() == 1008

@@ -100,7 +100,6 @@ def test_close_speaks_what_waits_and_then_ends():
     [
         ({"type": "Speak"}, "text_required"),
         ({"type": "Speak", "text": "a" * 2001}, "text_too_long"),
-        ({"type": "Speak", "text": "<speak>"}, "not_supported"),
         ({"type": "shout"}, "unknown_message"),
         ({}, "unknown_message"),
     ],
