@@ -125,16 +125,21 @@ async def test_a_revision_that_is_markup_takes_the_place_of_what_it_revises(room
     assert [event.text for event in room.told(SentenceChosen)] == ["Said first.", "One two three."]
 
 
-@in_room()
-async def test_an_engine_that_alone_may_speak_must_be_known(room):
-    room.stage.on_message("up", Config(engine="megaphone", strict_engine=True))
-    assert [event.code for event in room.told(Failure)] == ["unknown_engine"]
-    room.stage.on_message("up", Config(engine="megaphone"))
+@in_room(settings=StageSettings(is_engine={"violin"}.__contains__))
+async def test_an_engine_must_be_known_and_one_that_alone_may_speak_must_be_here(room):
+    room.stage.on_message("up", Config(engine="megaphone", speed=2.0))
+    room.stage.on_message("up", Config(engine="violin", strict_engine=True))
+    room.stage.on_message("up", Config(strict_engine=True))
+    room.stage.on_message("up", Config(engine="violin"))
+    assert [event.code for event in room.told(Failure)] == ["unknown_engine"] * 3
+    assert "'megaphone'; there are: tone" in room.told(Failure)[0].message
+    assert room.stage._senders["up"].config.speed is None, "all of it is refused, or nothing"
+    room.stage.on_message("up", Config(engine="violin", strict_engine=False))
     room.stage.on_message("up", Text(text="A wish is no order."))
     room.stage.on_message("up", Config(engine="tone", strict_engine=True))
     room.stage.on_message("up", Text(text="Nor is this."))
     await room.quiet()
-    assert len(room.told(Failure)) == 1 and len(room.told(SpeechFinished)) == 2
+    assert len(room.told(Failure)) == 3 and len(room.told(SpeechFinished)) == 2
 
 
 @in_room()

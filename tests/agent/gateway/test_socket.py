@@ -383,6 +383,17 @@ async def test_markup_is_refused_however_it_is_cut_and_nothing_of_it_is_read_out
         assert hears(client, score("Afterwards."))
 
 
+async def test_what_nobody_knows_of_a_config_is_told_and_what_is_not_here_is_a_wish(address):
+    async with talking(address, "/ws/synthesize?dialect=native") as client:
+        for field, value in (("engine", "parrot"), ("voice", "nobody"), ("language", "tlh")):
+            await client.send(type="config", **{field: value})
+            assert (await client.until(type="error"))["code"] == f"unknown_{field}"
+        for engine in ("kokoro", "edge-tts", "default"):
+            await client.send(type="config", engine=engine)
+        await say(client, "native", "Somebody speaks.")
+        assert hears(client, score("Somebody speaks.")) and len([m for m in client.objects if m["type"] == "error"]) == 3
+
+
 async def test_a_dialect_that_nobody_speaks_is_refused(address):
     async with talking(address, "/ws/synthesize?dialect=elvish") as client:
         assert await client.end() == 1008
