@@ -247,11 +247,16 @@ class Connection:
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._patience.timer(), self._on_timer)
+        session = self.session
+        due = session.dialect.timer() if session is not None and session.closing is None else None
+        patience = self._patience.timer()
+        self._timer = self._loop.call_at(patience if due is None else min(patience, due), self._on_timer)
 
     def _on_timer(self) -> None:
         now = self._loop.time()
         session = self.session
+        if session is not None and session.closing is None and (due := session.dialect.timer()) is not None and due <= now:
+            session.run(session.dialect.on_timer(now))
         match self._patience.on_timer(now):
             case "first_message":
                 self.end(REFUSED, Refused("no_first_message", f"nothing came within {self._settings.first_message_s:.0f} s", 408))

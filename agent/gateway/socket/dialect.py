@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from agent.gateway.errors import Refused
-from agent.gateway.settings import LimitSettings, StreamSettings, WsSettings
+from agent.gateway.settings import AudioSettings, LimitSettings, StreamSettings, WsSettings
 from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Refuse, Send
 from agent.gateway.socket.wishes import Settle, read_object
 from pipeline.events import Event
@@ -38,6 +38,9 @@ class Terms:
     ws: WsSettings = field(default_factory=WsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    request_id: str = ""
+    """Of the upgrade; empty where nobody has named it."""
 
     @property
     def text_characters(self) -> int:
@@ -132,6 +135,13 @@ class Dialect(ABC):
     @abstractmethod
     def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
         """A piece of one sentence."""
+
+    def timer(self) -> float | None:
+        """When :meth:`on_timer` has something to do, in seconds of the loop's clock."""
+        return None
+
+    def on_timer(self, now: float) -> list[Order]:
+        return []
 
     def on_caption(self, caption: Caption) -> list[Order]:
         """Words begin to sound: those of the piece that follows."""

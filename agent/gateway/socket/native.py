@@ -95,6 +95,8 @@ class Native(Dialect):
         match event:
             case Ready():
                 audio = self._format.model_dump()
+                if self._terms.request_id:
+                    message["request_id"] = self._terms.request_id
                 resumed = {"resumed": self._resumed_from is not None, "from": self._resumed_from or 0}
                 return [Send({**message, "audio": audio, **resumed}, is_counted=False)]
             case Pong():

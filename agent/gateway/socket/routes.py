@@ -147,6 +147,8 @@ class Door:
             ws=settings.ws,
             limits=settings.limits,
             stream=settings.stream,
+            audio=settings.audio,
+            request_id=connection.socket.scope.get("state", {}).get("request_id", ""),
         )
         return Session(
             self._node,

@@ -51,7 +51,7 @@ class Speak(Dialect):
         except Refused as refused:
             return [Send(self.error(refused, is_last=True)), Close(REFUSED, refused.code)]
         model = self._config.voice or self._config.engine or "default"
-        metadata = {"type": "Metadata", "request_id": self._terms.fresh(), "model_name": model}
+        metadata = {"type": "Metadata", "request_id": self._terms.request_id or self._terms.fresh(), "model_name": model}
         return [
             Open(),
             Tell(self._config),

@@ -110,6 +110,16 @@ async def test_sound_comes_at_the_rate_that_was_asked_for(address):
         assert last["duration_seconds"] == pytest.approx(len(client.pcm) / 16_000, abs=0.001)
 
 
+async def test_a_reply_that_takes_too_long_is_given_up_and_the_next_one_heard(address):
+    async with talking(address) as client:
+        await client.send(text="One two three. " * 300, timeout=0.2)
+        await client.send(text="Afterwards.")
+        assert (await client.until(is_final=True))["code"] == "timeout"
+        client.messages.clear()
+        await client.until(is_final=True)
+        assert hears(client, score("Afterwards."))
+
+
 async def test_a_cancel_is_silence_and_the_next_text_is_heard(address):
     async with talking(address, "/ws/synthesize?dialect=native") as client:
         await client.send(type="text", text="One two three. " * 300, utterance="long")
