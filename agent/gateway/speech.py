@@ -94,6 +94,7 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
         engine=wanted.engine or None,
         strict_engine=wanted.is_strict or None,
         strategy=wanted.strategy,
+        budget_ms=wanted.budget,
         speed=spoken,
         use_cache=wanted.use_cache,
     )

@@ -24,6 +24,7 @@ def wanted(**body):
         ({"server_config": {"optimization_level": "low"}}, "strategy", "speed_first"),
         ({"server_features": {"quality_preset": "maximum", "optimization_level": "low"}}, "strategy", "quality_first"),
         ({"optimization_level": "high"}, "strategy", None),
+        ({"options": {"budget_ms": 700}}, "budget", 700),
         ({}, "use_cache", True),
     ],
 )
