@@ -27,6 +27,13 @@ const DROPS = {
 export const forError = ({ code, message }) => (ERRORS[code] ? ERRORS[code] : sentence(message || code));
 export const forDrop = (why) => DROPS[why] ?? why;
 
+/** Why another engine speaks; `hedge: ` begins the reason where two of them ran side by side. */
+export function forTurn({ from, to, why, isMidway }) {
+  const isHedge = why.startsWith("hedge: ");
+  const how = isHedge ? "hedged" : isMidway ? "handed over" : "switched";
+  return `${how} from ${from} to ${to}: ${why.replace("hedge: ", "").replaceAll("_", " ")}`;
+}
+
 /** An Error for an HTTP answer that is none. */
 export async function refusal(answer) {
   let body = {};

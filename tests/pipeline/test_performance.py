@@ -241,8 +241,9 @@ def test_a_hedge_takes_a_lane_that_is_idle_only():
     for lanes, expected in ((2, True), (1, False)):
         hall = Hall(("better", slow, {n: Late(seconds=0.06) for n in range(0, 30, 3)}), ("quick", QUICK, None), lanes=lanes, **spread)
         sentences = passage([3] * 30)
-        hall.say(sentences, apart=1.0)
+        room = hall.say(sentences, apart=1.0)
         check(hall, sentences)
+        assert any(event.why == "hedge: quick was faster" for event in room.told(Switched)) is expected
         both = hall.engines[0].begun + hall.engines[1].begun - 6 - 30
         assert (both > 0) == expected or not expected
 
