@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.gateway.clone import decode
@@ -32,7 +32,7 @@ class Manner:
     config: Config
     medium: Medium
     """As what its sound is sent: samples, unless a format was named."""
-    effects: Effects = Effects()
+    effects: Effects = field(default_factory=Effects)
     priority: int = 1
     timeout: float | None = None
     """Seconds in all."""

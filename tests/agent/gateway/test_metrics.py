@@ -54,6 +54,7 @@ async def test_a_caller_s_words_are_no_label(client):
         ("piper would be late", "late"),
         ("piper is late: no sound after 0.30 s of work", "late"),
         ("piper rests", "resting"),
+        ("hedge: later was faster", "hedge"),
         ("back to the preferred voice", "returned"),
         ("the lanes are too full for piper", "load"),
         ("connection reset", "failed"),
