@@ -21,6 +21,8 @@ const DROPS = {
   overflow: "more is waiting than the node keeps",
   failed: "no engine could say it",
   unheard: "its track could not be had",
+  filtered: "this node does not say it",
+  not_supported: "markup is not understood yet",
   shutdown: "the node ended",
 };
 

@@ -551,6 +551,27 @@ async def test_a_session_that_is_taken_up_again_is_that_of_the_key_that_took_it_
                     assert await client.end() == 1008
 
 
+async def test_a_session_has_the_name_of_its_upgrade(node):
+    async def admit(socket):
+        socket.state.request_id = "mine"
+        return Transient()
+
+    app = FastAPI()
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        for dialect, first, answer in (
+            ("native", "hello", "ready"),
+            ("incremental", "config", "ready"),
+            ("speak", "KeepAlive", "Metadata"),
+        ):
+            async with talking(doors.addresses[0], f"/ws/synthesize?dialect={dialect}") as client:
+                await client.send(type=first)
+                assert (await client.until(type=answer))["request_id"] == "mine"
+        async with talking(doors.addresses[0]) as client:
+            await client.send(text="Hello.")
+            assert (await client.until(is_final=True))["request_id"] == "mine"
+
+
 async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
     async def admit(socket):
         raise Refused("unauthorized", "a key is needed", 401)
