@@ -24,6 +24,7 @@ from agent.recorder import Recorder
 from engines.aliases import meaning
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
+from engines.names import is_known
 from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
 from pipeline.events import Event
@@ -346,6 +347,7 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
             allow=self.allow,
+            is_engine=is_known,
         )
 
 

@@ -458,7 +458,7 @@ class Performance:
         for other in self._takes:
             if other is not take:
                 self._close(other, overdue=other.running(self._loop.time()) > self._limit(other))
-                self._why = f"{take.candidate.engine} was faster"
+                self._why = f"hedge: {take.candidate.engine} was faster"
         self._takes = [take]
         return [] if self._announced is take else [self._announce_take(take)]
 

@@ -36,6 +36,11 @@ class Refused(Exception):
         self.details = tuple(details)
 
     @property
+    def is_for_good(self) -> bool:
+        """Whether no waiting mends it: a key or a session's time is what is missing."""
+        return self.status == 401
+
+    @property
     def headers(self) -> dict[str, str]:
         """HTTP's own words for it."""
         headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}

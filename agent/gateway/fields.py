@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from agent.gateway.errors import Refused
 from agent.gateway.settings import Format, Rate
-from pipeline.protocol import Strategy
+from pipeline.protocol import Budget, Strategy
 
 ReplyFormat = Literal["json", "wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Factor = Annotated[float, Field(ge=0.5, le=2.0)]
@@ -84,6 +84,8 @@ class Options(Body):
     """Whether nobody else may speak where ``engine`` cannot."""
     strategy: Strategy | None = None
     """How an engine is chosen."""
+    budget_ms: Budget | None = None
+    """Milliseconds within which the first sound should be made; an engine is chosen that is in time."""
     speed: Factor | None = None
     """2 is twice as fast."""
     pitch: Factor | None = None

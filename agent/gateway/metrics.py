@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # seconds; the tiers' edges are among them
 FINE = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0)
-REASONS = {"late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
+REASONS = {"hedge": "hedge", "late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
 """Words in the reason for a change of engine, and the label for it; anything else is ``failed``. Labels are few and known."""
 UNHEARD = 1.0  # of 5: how an engine is rated that was not heard when it should have been
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from agent.gateway.fields import clip
 from agent.gateway.wanted import ENGINE_SPEEDS, Wanted
 from agent.node import Node
 from agent.recorder import Recorder
+from engines import names
 from engines.aliases import DEFAULT, find_alias
 from engines.base import Samples, Voice
 from pipeline.chain import find_voice, primary
@@ -25,21 +26,6 @@ from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 CALLER = "caller"  # the one sender of a session for one request
 RELOAD = 2.0  # seconds after which whoever came before an engine was ready may come again
 NAMED = 20  # voices and languages that an answer lists
-SYNONYMS = {"edge-tts": "edge", "default": "", "auto": ""}
-ABSENT: Mapping[str, str] = {
-    "kokoro": r"kokoro.*",
-    "xtts": r"xtts.*|tts_models/multilingual/multi-dataset/xtts.*",
-    "speecht5": r"(microsoft/)?speecht5(_tts)?",
-    "bark": r"(suno/)?bark(-small)?",
-    "tacotron2": r"tacotron-?2.*",
-    "valle-x": r"(plachtaa/)?vall-?e-?x",
-    "fastspeech2": r"fastspeech-?2.*",
-    "parler": r"(parler-tts/)?parler.*",
-    "coqui": r"coqui.*|vits|tts_models/en/vctk/vits",
-    "edge": r"edge(-tts)?",
-    "piper": r"piper.*",
-}
-"""Engines that are known and may not be here; whoever asks for one is spoken to by somebody else, and told."""
 MUTE = re.compile(r"(facebook/)?bart(-(large|base))?|(google/)?(flan-)?t5.*", re.IGNORECASE)
 """Models that make no sound at all."""
 
@@ -144,6 +130,7 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
         engine=wanted.engine or None,
         strict_engine=wanted.is_strict or None,
         strategy=wanted.strategy,
+        budget_ms=wanted.budget,
         speed=spoken,
         use_cache=wanted.use_cache,
     )
@@ -156,7 +143,7 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
 
 def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list[tuple[str, str]]]:
     """The engine that was asked for, as the chain calls it; and if it is not here, why."""
-    asked = SYNONYMS.get(wanted.engine.lower(), wanted.engine)
+    asked = names.SYNONYMS.get(wanted.engine.lower(), wanted.engine)
     offers = node.studio.offers
     if not asked or asked in offers:
         return replace(wanted, engine=asked), []
@@ -166,7 +153,7 @@ def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list
     if MUTE.fullmatch(asked):
         raise Refused("not_a_voice_model", f"engine: {clip(asked)} writes text and makes no sound", 422, field="engine")
     statuses = {status.name: status for status in node.studio.status}
-    name = asked if asked in statuses else _known(asked)
+    name = asked if asked in statuses else names.known(asked)
     if name in offers:
         return replace(wanted, engine=name), []
     if not name:
@@ -176,10 +163,6 @@ def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list
     if wanted.is_strict:
         raise Refused("engine_unavailable", f"engine: {name} cannot speak here: {reason}", 404, field="engine")
     return replace(wanted, engine=""), [(name, reason)]
-
-
-def _known(asked: str) -> str:
-    return next((name for name, shape in ABSENT.items() if re.fullmatch(shape, asked, re.IGNORECASE)), "")
 
 
 def _cast(node: Node, wanted: Wanted) -> Role:

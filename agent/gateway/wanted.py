@@ -35,6 +35,8 @@ class Wanted:
     engine: str = ""
     is_strict: bool = False
     strategy: Strategy | None = None
+    budget: int | None = None
+    """Milliseconds to the first sound."""
     speed: float = 1.0
     pitch: float = 1.0
     energy: float = 1.0
@@ -80,6 +82,7 @@ def read(body: SpeechBody, *, characters: int, description: int) -> Wanted:
         engine=found.get("engine") or "",
         is_strict=bool(found.get("strict_engine")),
         strategy=found.get("strategy") or _strategy(found),
+        budget=found.get("budget_ms"),
         speed=found.get("speed", 1.0),
         pitch=found.get("pitch", 1.0),
         energy=found.get("energy", 1.0),

@@ -286,6 +286,15 @@ def test_for_an_engine_without_marks_somebody_goes_on_where_it_has_come_to(langu
     assert begun in range(8, 11), "at a word in its middle: neither all of it anew, nor beyond it"
 
 
+def test_a_hedge_that_is_heard_first_is_told_as_one():
+    slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
+    hall = Hall(("better", slow, {n: Late(seconds=0.15) for n in range(0, 30, 3)}), ("quick", QUICK, None), lanes=2, budget=0.16)
+    sentences = passage([3] * 30)
+    room = hall.say(sentences, apart=1.0)
+    check(hall, sentences)
+    assert "hedge: quick was faster" in {event.why for event in room.told(Switched)}
+
+
 DICE = st.integers(0, 2**32)
 
 

@@ -162,6 +162,8 @@ class Door:
             ws=settings.ws,
             limits=settings.limits,
             stream=settings.stream,
+            audio=settings.audio,
+            request_id=connection.socket.scope.get("state", {}).get("request_id", ""),
         )
         return Session(
             self._node,
@@ -192,6 +194,7 @@ class Door:
                 other.session = None
                 other.end(REFUSED, Refused("taken_over", "this session goes on in another connection", 409))
         self._close(fresh)
+        found.guest = fresh.guest  # whose token is the one that counts now
         return found
 
     def _keep(self, session: Session) -> None:

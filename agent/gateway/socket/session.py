@@ -32,7 +32,7 @@ class Guest(Protocol):
     def name(self) -> str: ...
 
     def check(self) -> None:
-        """Before more is said to it. Raises :exc:`Refused` while it has had enough."""
+        """Before more is said to it. Raises :exc:`Refused`: 401 when it may not stay, 429 while it has had enough."""
 
     def spend(self, seconds: float) -> None:
         """So much sound was made for it."""
@@ -158,8 +158,11 @@ class Session:
             try:
                 self.guest.check()
             except Refused as refused:
-                self._put(Send(self.dialect.error(refused, is_last=True)))
-                self.closing = Close(REFUSED, refused.code)
+                if refused.is_for_good:
+                    self._put(Send(self.dialect.error(refused, is_last=True)))
+                    self.closing = Close(REFUSED, refused.code)
+                else:
+                    self.run(self.dialect.on_refused(message, refused))
                 return
             if self._notes is not None:
                 self._notes.on_text(len(message.text), self._facts)

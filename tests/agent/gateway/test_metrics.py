@@ -90,6 +90,7 @@ def test_a_caller_who_hung_up_is_no_wrong_request():
         ("piper would be late", "late"),
         ("piper is late: no sound after 0.30 s of work", "late"),
         ("piper rests", "resting"),
+        ("hedge: later was faster", "hedge"),
         ("back to the preferred voice", "returned"),
         ("the lanes are too full for piper", "load"),
         ("connection reset", "failed"),

@@ -18,9 +18,9 @@ def plan(node, **wanted):
 
 
 async def test_a_wish_becomes_what_the_protocol_can_say(node):
-    made = plan(node, voice="tone-fr", speed=4.0, strategy="speed_first", use_cache=False, priority=3)
+    made = plan(node, voice="tone-fr", speed=4.0, strategy="speed_first", budget=700, use_cache=False, priority=3)
     assert (made.config.language, made.config.voice, made.config.speed, made.effects.tempo) == ("fr", "tone-fr", 2.0, 2.0)
-    assert (made.config.strategy, made.config.use_cache, made.priority) == ("speed_first", False, 3)
+    assert (made.config.strategy, made.config.budget_ms, made.config.use_cache, made.priority) == ("speed_first", 700, False, 3)
     assert plan(node).config.language == "en"
 
 

@@ -25,6 +25,7 @@ def wanted(**body):
         ({"server_features": {"quality_preset": "maximum", "optimization_level": "low"}}, "strategy", "quality_first"),
         ({"optimization_level": "high"}, "strategy", "auto"),
         ({"optimization_level": "balanced"}, "strategy", "auto"),
+        ({"options": {"budget_ms": 700}}, "budget", 700),
         ({}, "use_cache", True),
     ],
 )
