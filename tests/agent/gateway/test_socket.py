@@ -535,7 +535,7 @@ async def test_a_session_that_is_taken_up_again_is_that_of_the_key_that_took_it_
     async def admit(socket):
         return next(coming)
 
-    app.include_router(routes(node, admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for number, guest in enumerate(guests):
             async with talking(doors.addresses[0], "/ws/synthesize?dialect=native") as client:
@@ -557,7 +557,7 @@ async def test_a_session_has_the_name_of_its_upgrade(node):
         return Transient()
 
     app = FastAPI()
-    app.include_router(routes(node, admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for dialect, first, answer in (
             ("native", "hello", "ready"),

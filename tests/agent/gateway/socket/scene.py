@@ -10,6 +10,7 @@ from agent.gateway.settings import LimitSettings, StreamSettings, WsSettings
 from agent.gateway.socket.dialect import Terms
 from agent.gateway.socket.orders import Close, Open, Send, Tell
 from agent.gateway.speech import make_plan
+from engines.aliases import find_alias
 from engines.base import Voice
 from pipeline.chain import primary
 from pipeline.playout import Sound
@@ -31,6 +32,9 @@ class Here:
 
     def speaks(self, language):
         return primary(language) in self.languages()
+
+    def has_voice(self, id):
+        return find_alias(id) is not None or any(voice.id == id for voice in self.offers["tone"])
 
 
 NODE = SimpleNamespace(
