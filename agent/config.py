@@ -6,13 +6,25 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from agent import foreign
 from agent.gateway.settings import (
     AudioSettings,
     CanarySettings,
@@ -41,7 +53,6 @@ from pipeline.speaker import SpeakerSettings
 
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
-LIVEKIT_VARIABLES = {"LIVEKIT_URL": "url", "LIVEKIT_API_KEY": "api_key", "LIVEKIT_API_SECRET": "api_secret"}
 DERIVED = {
     "piper.folder": "models.root",
     "kokoro.folder": "models.root",
@@ -53,6 +64,7 @@ DERIVED = {
     "chain.quality_threshold": "selection.quality_threshold",
 }
 """Fields of modules that are set under another key, and only there."""
+SECTIONS = 256  # kinds of sections whose names are remembered: 30 of ours, each engine's own, and all that settings may hold
 FILE_BYTES = 1 << 20  # a settings file is a page or two; more than this is some other file
 
 
@@ -204,6 +216,12 @@ class Settings(Section):
     lanes: LaneSettings = LaneSettings()
     cache: Annotated[CacheSettings, BeforeValidator(_expand)] = CacheSettings()
     log: LogSettings = LogSettings()
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    def origin(self, key: str) -> str:
+        """Where it was set: ``command line``, ``environment`` or ``file``, as far as :func:`load` knows; else empty."""
+        found = (origin for name, origin in self._origins.items() if name == key or name.startswith(f"{key}."))
+        return next(found, "")
 
     @model_validator(mode="before")
     @classmethod
@@ -240,13 +258,14 @@ class Settings(Section):
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings in effect: ``overrides`` (nested, from the command line), ``VOICEBOOTH_SECTION__KEY``, LiveKit's own variables,
-    the YAML file (``path``, or the one that ``VOICEBOOTH_SETTINGS`` names), defaults.
+    """The settings in effect: ``overrides`` (nested, from the command line), ``VOICEBOOTH_SECTION__KEY``, the variables of LiveKit and
+    of other services, the YAML file (``path``, or the one that ``VOICEBOOTH_SETTINGS`` names), defaults.
 
     Raises :exc:`SettingsError`.
     """
     named = path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
     file = _read(named) if named else {}
+    theirs = foreign.from_environment(os.environ)
     variables = {PREFIX + section.upper() for section in Settings.model_fields}
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable != FILE_VARIABLE and variable.split("__")[0] not in variables:
@@ -266,14 +285,22 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[Any, ...]:
-            livekit = {key: os.environ[name] for name, key in LIVEKIT_VARIABLES.items() if os.environ.get(name)}
-            return init_settings, env_settings, lambda: {"livekit": livekit}, lambda: file
+            return init_settings, env_settings, lambda: theirs, lambda: file
 
     try:
         read = Sources(**(overrides or {}))
     except ValidationError as error:
-        raise SettingsError("; ".join(_line(detail) for detail in error.errors(include_url=False, include_context=False))) from error
-    return Settings.model_construct(**{name: getattr(read, name) for name in Settings.model_fields})
+        details = error.errors(include_url=False, include_context=False)
+        raise SettingsError("; ".join(_line(detail) + _whose(detail) for detail in details)) from error
+    settings = Settings.model_construct(**{name: getattr(read, name) for name in Settings.model_fields})
+    ours = {_key(name): "environment" for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    settings._origins = {  # what counts more comes later
+        **dict.fromkeys(foreign.leaves(file), "file"),
+        **dict.fromkeys(foreign.leaves(theirs), "environment"),
+        **ours,
+        **dict.fromkeys(foreign.leaves(overrides or {}), "command line"),
+    }
+    return settings
 
 
 def own_section(kind: type[object], name: str, section: Mapping[str, Any]) -> object:
@@ -326,14 +353,22 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise SettingsError(f"{path}: a settings file holds sections, such as `node:` with `languages: [en]` under it")
-    return found
+    try:
+        return foreign.from_file(found)
+    except ValueError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def keys(kind: Any) -> Mapping[str, Any]:
     """The names in a section, each with its type; empty when it is no section."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
+    return _keys(kind) if isinstance(kind, type) else {}
+
+
+@lru_cache(SECTIONS)
+def _keys(kind: type) -> Mapping[str, Any]:
+    if issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+    if dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
     return {}
@@ -353,7 +388,8 @@ def _unknown(kind: Any, data: object, place: str = "") -> Iterator[str]:
         return
     for name, value in data.items():
         if name not in known:
-            yield f"{place}{name}: unknown setting{_nearest(str(name), known)}"
+            told = [f"{leaf}: {why}" for leaf in foreign.leaves({name: value}, place) if (why := foreign.why_not(leaf))]
+            yield from told or [f"{place}{name}: unknown setting{_nearest(str(name), known)}"]
         else:
             yield from _unknown(known[name], value, f"{place}{name}.")
 
@@ -370,6 +406,17 @@ def _negative(section: Any, place: str = "") -> Iterator[str]:
 def _nearest(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" (is {near[0]} meant?)" if near else f" (known: {', '.join(sorted(known))})"
+
+
+def _key(variable: str) -> str:
+    """What one of our variables sets."""
+    return variable.removeprefix(PREFIX).lower().replace("__", ".")
+
+
+def _whose(detail: Any) -> str:
+    """The variable of somebody else's that may have set it, for who does not know that we read it."""
+    name = foreign.variable_of(".".join(str(part) for part in detail["loc"][:2]), os.environ)
+    return f" ({name})" if name else ""
 
 
 def _line(detail: Any) -> str:

@@ -84,14 +84,8 @@ def flaws(samples: Samples, sample_rate: int, text: str) -> list[str]:
     return found
 
 
-def examine(engine: Engine) -> list[Finding]:
-    """Load it, and let the first voice of each of its languages speak. Blocks."""
-    loaded = _load(engine)
-    return [loaded] + [_try(engine, voice) for voice in _firsts(engine.voices())]
-
-
 async def examine_in_lanes(engine: Engine, lanes: Lanes, wanted: Sequence[str] = (), *, is_needed: bool = True) -> AsyncIterator[Finding]:
-    """The same, and an engine that hangs is told as one that does.
+    """Load it, and let the first voice of each of its languages speak; an engine that hangs is told as one that does.
 
     ``wanted``: when not empty, only these languages are spoken, or one voice when it has none of them.
     """

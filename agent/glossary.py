@@ -37,9 +37,15 @@ class Row:
         """The environment variable that sets it."""
         return PREFIX + self.key.upper().replace(".", "__")
 
+    def is_default(self, settings: Settings) -> bool:
+        return self._value(settings) == self.default
+
+    def _value(self, settings: Settings) -> object:
+        return functools.reduce(getattr, self.key.split("."), settings)
+
     def shown(self, settings: Settings) -> str:
         """Its value in effect; secrets do not show."""
-        value = functools.reduce(getattr, self.key.split("."), settings)
+        value = self._value(settings)
         return HIDDEN if self.is_secret and value else plain(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from agent.config import LogSettings
@@ -13,10 +14,12 @@ TALKATIVE = {"livekit": logging.CRITICAL, "livekit.agents": logging.WARNING, "as
 """Loggers of libraries, and the least that is wanted of them: what matters of a connection our own rooms tell."""
 OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest came as ``extra``."""
+REQUEST: ContextVar[str] = ContextVar("request", default="")
+"""The name of the request, or session, on whose behalf something is done; empty for the node's own."""
 
 
 class JsonFormatter(logging.Formatter):
-    """``{"time", "level", "logger", "message"}``, the fields given as ``extra``, and ``error`` for a traceback."""
+    """``{"time", "level", "logger", "message"}``, the fields given as ``extra``, ``request_id``, and ``error`` for a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -25,6 +28,8 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if name := REQUEST.get():
+            line["request_id"] = name
         line |= {name: value for name, value in vars(record).items() if name not in OWN}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import logging
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import entry_points
@@ -24,10 +24,11 @@ from agent.recorder import Recorder
 from engines.aliases import meaning
 from engines.base import Engine, EngineError, EngineUnavailable, Samples
 from engines.guard import Guarded
+from engines.names import is_known
 from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
 from pipeline.events import Event
-from pipeline.lanes import Lanes
+from pipeline.lanes import PATIENCE, Lanes, NoLane, StepGivenUp
 from pipeline.normalize import normalize
 from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 from pipeline.report import Report
@@ -37,6 +38,9 @@ from pipeline.studio import Studio
 
 log = logging.getLogger(__name__)
 
+DOORS = ("room", "http", "websocket", "peer", "own")
+"""Where text is taken, as sessions are counted by; ``own``: :meth:`Node.say`."""
+UNSEEN = ""  # door of what leaves no trace in the figures
 ENGINES = "voicebooth.engines"  # the entry point group: one's own engine is a package that names itself there
 
 
@@ -45,6 +49,7 @@ SELF = "say"  # who sends what this process asks of itself
 SAID_AHEAD = 4_000  # characters of a long text that its script holds at most: the rest follows as they are said
 SAID_AT_ONCE = 200  # of them in one message then: said in a quarter of a minute, and a script that hears nothing for a minute gives up
 TEXT_RULES = 10.0  # seconds that reading a language's rules may take, from a slow disk
+MAKING = 30.0  # seconds that making an engine may take: its module may import a large library from a slow disk
 
 
 def find_engine(name: str, settings: Settings) -> Engine:
@@ -101,19 +106,38 @@ def find_engines(settings: Settings) -> tuple[list[Engine], dict[str, str]]:
     Where nobody has set the chain, what cannot be loaded as things are is left out. Where somebody has, such an engine tells by itself
     what it lacks.
     """
-    here: list[Engine] = []
-    left_out: dict[str, str] = {}
-    for name in settings.selection.fallback_chain:
+    names = settings.selection.fallback_chain
+    return _sorted(names, [_find(name, settings) for name in names])
+
+
+async def find_engines_in_lanes(settings: Settings, lanes: Lanes) -> tuple[list[Engine], dict[str, str]]:
+    """The same, and nobody waits for ever for one that hangs while it is made: it is left out."""
+
+    async def find(name: str) -> Engine | str:
         try:
-            engine = find_engine(name, settings)
-        except EngineUnavailable as error:
-            left_out[name] = str(error)
-            continue
-        if not is_chain_set(settings) and (remedy := engine.missing()):
-            left_out[name] = f"it is not installed: {remedy}"
-        else:
-            here.append(engine)
-    return here, left_out
+            return await lanes.run(partial(_find, name, settings), due=0.0, loads=True, allowance=MAKING / PATIENCE)
+        except StepGivenUp:
+            return f"it was not made within {MAKING:.0f} s: its constructor, or its missing(), hangs"
+        except NoLane as error:
+            return str(error)
+
+    names = settings.selection.fallback_chain
+    return _sorted(names, await asyncio.gather(*map(find, names)))
+
+
+def _find(name: str, settings: Settings) -> Engine | str:
+    """The engine, or why it is left out."""
+    try:
+        engine = find_engine(name, settings)
+    except EngineUnavailable as error:
+        return str(error)
+    remedy = "" if is_chain_set(settings) else engine.missing()
+    return f"it is not installed: {remedy}" if remedy else engine
+
+
+def _sorted(names: Sequence[str], found: Sequence[Engine | str]) -> tuple[list[Engine], dict[str, str]]:
+    left_out = {name: one for name, one in zip(names, found, strict=True) if isinstance(one, str)}
+    return [one for one in found if isinstance(one, Engine)], left_out
 
 
 def is_chain_set(settings: Settings) -> bool:
@@ -147,11 +171,15 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self.pump = Pump()
         settings = self.settings
-        engines, self._left_out = find_engines(settings)
+        lanes = Lanes(settings.lanes)
+        try:
+            engines, self._left_out = await find_engines_in_lanes(settings, lanes)
+        except BaseException:
+            lanes.close()
+            raise
         level = logging.WARNING if is_chain_set(settings) else logging.DEBUG
         for name, why in self._left_out.items():
             log.log(level, "engine %s is left out: %s", name, why)
-        lanes = Lanes(settings.lanes)
         cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
         self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache, meaning=meaning)
         self._loading = asyncio.create_task(self._load(), name="load engines")
@@ -230,12 +258,13 @@ class Node:
         name = f"session-{next(self._numbers)}"
         stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report or self.report)
         self._stages[name] = stage
-        self._doors[name] = door
+        self._doors[name] = door if report is None else UNSEEN
         return stage
 
     def sessions(self) -> Counter[str]:
         """How many places take text now, by door."""
-        return Counter(self._doors.get(name, "room") for name in self._stages)
+        doors = (self._doors.get(name, "room") for name in self._stages)
+        return Counter(door for door in doors if door != UNSEEN)
 
     def find_stage(self, name: str) -> Stage | None:
         return self._stages.get(name)
@@ -318,6 +347,7 @@ class Node:
             ingest=settings.ingest,
             segmenter=settings.segmenter,
             allow=self.allow,
+            is_engine=is_known,
         )
 
 

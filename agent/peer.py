@@ -26,6 +26,7 @@ from aiortc.exceptions import InvalidStateError
 
 from agent.failures import tell_failure
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.settings import PeerSettings
 from agent.mix import Mix
 from agent.offer import Fragment, Offer, OfferRefused, read
@@ -33,7 +34,7 @@ from agent.opus import OpusTrack
 from agent.pump import Feed, Pump
 from pipeline.events import Captioned, Event, Failure
 from pipeline.playout import PlayoutBuffer
-from pipeline.protocol import Ping, ProtocolError, Text, encode, parse
+from pipeline.protocol import Hello, Ping, ProtocolError, Text, encode, parse
 from pipeline.stage import Caption, Outlet, Stage, TrackKey
 from pipeline.studio import Studio
 
@@ -42,7 +43,6 @@ LINGER = 0.4  # seconds of silence that are sent after speech: longer than a pau
 # hears the next word 40 ms sooner when it was sent nothing (50 against 90 ms at the median), and hears it whole
 ANSWER_WAIT = 8.0  # seconds for an answer: asking a STUN or TURN server that is silent takes 5
 LOOK = 1.0  # seconds between two looks whether a peer has been idle for too long, or may not stay
-FOR_GOOD = 401  # the status of a refusal that no waiting mends
 UNREAD = 1 << 20  # bytes of events that a peer has not taken: half an hour of speech; more means that it does not read
 LAST_WORDS = 0.4  # seconds for events that wait when a peer is ended; Ctrl-C promises an end within 2
 LAST_LOOK = 0.02  # seconds between two looks whether they have gone out
@@ -173,7 +173,7 @@ class Peer:
         while not self._over.done():
             await asyncio.wait((self._over,), timeout=LOOK)
             refused = self._refusal()
-            if refused is not None and refused.status == FOR_GOOD:
+            if refused is not None and refused.is_for_good:
                 self._tell(Failure(refused.code, refused.message))
                 return refused.message
             if not stage.is_idle:
@@ -232,10 +232,10 @@ class Peer:
         except ProtocolError as error:
             stage.on_refused(self._sender, error)
             return
-        if not isinstance(message, Ping):
+        if not isinstance(message, Ping | Hello):
             self._active = self._loop.time()
         if isinstance(message, Text) and (refused := self._refusal()) is not None:
-            self._tell(Failure(refused.code, refused.message, refused.status != FOR_GOOD, message.stream, message.seq))
+            self._tell(Failure(refused.code, refused.message, not refused.is_for_good, message.stream, message.seq))
             return
         stage.on_message(self._sender, message)
 
@@ -276,11 +276,12 @@ class Admitted:
 class Peers:
     """All peers of a node. On the node's loop."""
 
-    def __init__(self, host: Host, settings: PeerSettings, *, most: int) -> None:
-        """``most``: how many may be there at once."""
+    def __init__(self, host: Host, settings: PeerSettings, seats: Seats) -> None:
+        """``seats``: shared with all others who keep sessions here."""
         self._host = host
         self._settings = settings
-        self._most = most
+        self._seats = seats
+        seats.watch(self.__len__)
         self._peers: dict[str, tuple[Peer, asyncio.Task[None]]] = {}
         self._answering = 0
         self._is_closed = False
@@ -291,8 +292,8 @@ class Peers:
     async def admit(self, offer: bytes, guest: Guest) -> Admitted:
         """Answers an offer; the peer runs until it ends. Raises :exc:`OfferRefused`."""
         wanted = read(offer)
-        if len(self) >= self._most:
-            raise OfferRefused("too_many_peers", f"{self._most} browsers listen here already")
+        if self._seats.is_full:
+            raise OfferRefused("too_many_peers", f"{self._seats.count} sessions are open, and no more may be (limits.sessions)")
         if self._is_closed or self._host.is_draining:
             raise OfferRefused("draining", "this node is about to end")
         self._answering += 1

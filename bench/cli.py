@@ -16,7 +16,7 @@ from bench import results
 
 app = typer.Typer(
     name="voicebooth bench",
-    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, about forty minutes.",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, an hour and a half.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -49,14 +49,9 @@ def whole(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    everything = all_ or not (benchmark or stress)
-    benches: list[Bench] = []
-    if benchmark or everything:
-        benches += [partial(_engine, False, 1, iterations), partial(_latency, False, 1, iterations, url), partial(_pauses, False, url)]
-    if stress or everything:
-        benches.append(partial(_rooms, False, 1, url, connections, None, None, "piper"))
-    if everything:
-        benches.append(partial(_chain, False, 1, url))
+    whole = _whole(False, 1, url, iterations, connections)
+    some = ("engine", "latency", "pauses") * benchmark + ("rooms",) * stress
+    benches = [bench for name, bench in whole.items() if name in some or not some or all_]
     _measure(benches, keep=True, check=benchmark or stress, publish=True)
 
 
@@ -162,11 +157,9 @@ def browser(quick: Quick = False, check: Check = False, keep: Keep = None, seed:
 
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
-    """`engine`, `latency`, `pauses`, `rooms` and `chain`, one after the other, then `report` when they are kept."""
-    benches = [partial(_engine, quick, seed, None), partial(_latency, quick, seed, None, url), partial(_pauses, quick, url)]
-    benches.append(partial(_rooms, quick, seed, url, None, None, None, "piper"))
-    benches.append(partial(_chain, quick, seed, url))
-    _measure(benches, keep=_kept(keep, quick), check=check, publish=_kept(keep, quick))
+    """All of them, one after the other, then `report` when they are kept."""
+    benches = _whole(quick, seed, url).values()
+    _measure(tuple(benches), keep=_kept(keep, quick), check=check, publish=_kept(keep, quick))
 
 
 @app.command()
@@ -198,6 +191,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
+
+
+def _whole(quick: bool, seed: int, url: str, iterations: int | None = None, connections: int | None = None) -> dict[str, Bench]:
+    """Everything that is measured, by its name."""
+    return {
+        "engine": partial(_engine, quick, seed, iterations),
+        "latency": partial(_latency, quick, seed, iterations, url),
+        "pauses": partial(_pauses, quick, url),
+        "rooms": partial(_rooms, quick, seed, url, connections, None, None, "piper"),
+        "chain": partial(_chain, quick, seed, url),
+        "crowd": partial(_crowd, quick, seed),
+        "kokoro": partial(_kokoro, quick, seed, iterations, url),
+        "doors": partial(_doors, quick, seed),
+        "sockets": partial(_sockets, quick, seed),
+        "browser": partial(_browser, quick, seed),
+        "quality": partial(_quality, quick, ()),
+    }
 
 
 def _latency(quick: bool, seed: int, iterations: int | None, url: str) -> results.Result:

@@ -22,7 +22,8 @@ README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- end of bench -->"
 PACKAGES = ("voicebooth", "livekit", "livekit-agents", "piper-tts", "kokoro-onnx", "onnxruntime", "openvino", "numpy")
 GIT_WAIT = 10.0  # seconds for git to look at the tree
-ORDER = ("latency", "pauses", "engine", "rooms", "chain")  # of the results in a report; others follow by name
+ORDER = tuple("latency pauses engine rooms chain crowd kokoro quality doors sockets browser".split())
+"""Of the results in a report; others follow by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,20 +6,24 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from agent.pump import TrackSettings
-from bench.hearing import starved
-from bench.listener import Ear, Listener
+from bench.hearing import Span, spans, starved
+from bench.listener import Ear, Listener, Note
 from bench.passages import LENGTHS, of_length
+from bench.pauses import gaps_before
 from bench.processes import Process, Usage, counted, node, running, server
-from bench.results import Figure, Result, Table, machine, moment, quantile, versions
+from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import SETTLE, START, TRACK, milliseconds
 from bench.sender import Sender
 
 LISTENERS = 4  # rooms in which somebody listens and decodes: a listener costs more than the node's side of a room
+PARTS = (13, 54, 81)  # characters of the sentences of a text that has three: together about as long as the longest that is one
 CHARACTER = 0.050  # seconds of speech a character takes with the voice at hand; what was reached is measured
 IDLE = 10.0  # seconds over which an idle node is looked at
 MUTED = TrackSettings().linger + 1.0  # seconds after the last sound in which a track has gone to sleep
@@ -67,6 +71,8 @@ class Idle:
     """Megabytes for each further room."""
     cores: float
     """Cores for each further room."""
+    all: float
+    """Megabytes resident with all rooms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,10 @@ class Busy:
 
     asked: int
     ttft: tuple[float, ...]
+    """Seconds, of the first sentence of each text; so is ``lag``."""
     lag: tuple[float, ...]
+    gaps: tuple[float, ...]
+    """Seconds of silence between two sentences of one text, in the rooms with a listener."""
     listener: tuple[float, ...]
     """Seconds from a text being sent to its sound, in the rooms with a listener."""
     lost: int
@@ -96,9 +105,15 @@ class Busy:
     seconds: float
     """That time."""
 
+    @property
+    def speaking(self) -> float:
+        """Rooms that speak at a time, on average."""
+        return self.speech / self.seconds
+
 
 def schedule(plan: Plan) -> tuple[Arrival, ...]:
-    """In order of time; the same for the same seed. Lengths are mixed evenly, rooms begin out of step."""
+    """In order of time; the same for the same seed. Lengths are mixed evenly, rooms begin out of step; half of the longest texts are
+    three sentences."""
     chosen = random.Random(plan.seed)
     spoken = CHARACTER * sum(LENGTHS) / len(LENGTHS)
     period = spoken / plan.duty
@@ -107,7 +122,9 @@ def schedule(plan: Plan) -> tuple[Arrival, ...]:
         offset = chosen.uniform(0.0, period)
         for number in range(int(plan.seconds / period) + 1):
             at = offset + (number + chosen.uniform(-SPREAD, SPREAD)) * period
-            text = chosen.choice(of_length(chosen.choice(LENGTHS)))
+            length = chosen.choice(LENGTHS)
+            parts = PARTS if length == LENGTHS[-1] and chosen.random() < 0.5 else (length,)
+            text = " ".join(chosen.choice(of_length(part)) for part in parts)
             if 0.0 <= at < plan.seconds:
                 arrivals.append(Arrival(at, room, text))
     return tuple(sorted(arrivals, key=lambda arrival: arrival.at))
@@ -138,7 +155,7 @@ async def run(plan: Plan, url: str = "") -> Result:
         f"{plan.rooms} rooms in one node, {plan.duty:.0%} duty for {plan.seconds:.0f} s, {load.asked} texts of 13 to 158 characters by a "
         f"fixed schedule, server on the same cores, {len(ears)} listeners that decode, engine {plan.engine}"
     )
-    figures = (*_idle_figures(idle), *_busy_figures(load, underruns, plan))
+    figures = (*_idle_figures(idle), *_busy_figures(load, underruns, plan), *_room_figures(load, idle, plan))
     return Result("rooms", plan.seed, said, figures, (_table(load),), machine(), versions(), when, busy)
 
 
@@ -160,7 +177,7 @@ async def _idle(process: Process) -> tuple[Usage, Usage]:
 def _slope(ready: float, alone: float, one: tuple[Usage, Usage], all_: tuple[Usage, Usage], further: int) -> Idle:
     more = max(further, 1)
     cores = (all_[1].cores(all_[0]) - one[1].cores(one[0])) / more
-    return Idle(ready, alone, (all_[1].resident - one[1].resident) / more, cores)
+    return Idle(ready, alone, (all_[1].resident - one[1].resident) / more, cores, all_[1].resident)
 
 
 async def _warm(senders: Sequence[Sender]) -> None:
@@ -191,14 +208,18 @@ async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: S
     after, end = process.usage(), time.monotonic()
     lost = await _outstanding(senders, sent)
     notes = [note for sender in senders for note in sender.log.notes if note.arrival >= start]
-    started = [note.event for note in notes if note.event["type"] == "speech_started"]
+    begun = [sender.log.of("speech_started", after=start) for sender in senders]
+    started = [event for log in begun for event in _firsts(log)]
     finished = [(note.arrival, note.event["position_ms"] / 1000) for note in notes if note.event["type"] == "speech_finished"]
     heard = [await ears[room].onset(after=at, timeout=0.1) - at for room, _, at in sent if room < len(ears) and _was_quiet(ears[room], at)]
-    waits = tuple(wait for ear in ears for wait in starved(ear.recording(after=start)))
+    recordings = [ear.recording(after=start) for ear in ears]
+    waits = tuple(wait for recording in recordings for wait in starved(recording))
+    gaps = tuple(gap for log, recording in zip(begun, recordings, strict=False) for gap in _gaps(log, spans(recording)))
     return Busy(
         asked=len(arrivals),
         ttft=tuple(event["ttft_ms"] / 1000 for event in started),
         lag=tuple(event["lag_ms"] / 1000 for event in started),
+        gaps=gaps,
         listener=tuple(heard),
         lost=lost,
         problems=sum(note.event["type"] in ("dropped", "error") for note in notes),
@@ -231,6 +252,21 @@ async def _outstanding(senders: Sequence[Sender], sent: Sequence[tuple[int, str,
     return lost
 
 
+def _firsts(begun: Iterable[Note]) -> list[Mapping[str, Any]]:
+    """The ``speech_started`` of the first sentence of each text, of those of one room."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for note in begun:
+        found.setdefault(note.event["utterance"], note.event)
+    return list(found.values())
+
+
+def _gaps(begun: Sequence[Note], heard: Sequence[Span]) -> list[float]:
+    """Seconds of silence before each sentence that follows another one of its text; ``begun`` are the ``speech_started`` of one room."""
+    silences = gaps_before([note.arrival for note in begun], heard)
+    follows = [before.event["utterance"] == note.event["utterance"] for before, note in pairwise(begun)]
+    return [gap for is_next, gap in zip(follows, silences[1:], strict=True) if is_next and gap is not None]
+
+
 def _was_quiet(ear: Ear, at: float) -> bool:
     """Whether nothing older was still being said when a text was sent: then the next sound is its own."""
     return not ear.recording(after=at - 0.5).between(at - 0.5, at).loud and bool(ear.recording(after=at).loud)
@@ -259,6 +295,16 @@ def _busy_figures(load: Busy, underruns: float | None, plan: Plan) -> tuple[Figu
     )
 
 
+def _room_figures(load: Busy, idle: Idle, plan: Plan) -> Iterator[Figure]:
+    """What a room that speaks costs and how it sounds. Memory that speech has taken is told for the rooms that speak at a time."""
+    prefix = f"{plan.rooms} rooms at {plan.duty:.0%} duty: "
+    for q in (0.5, 0.95, 0.99):
+        name = f"{prefix}silence between two sentences of a text at a listener, p{q * 100:.0f}"
+        yield Figure(name, milliseconds(quantile(load.gaps, q)), "ms")
+    yield Figure(f"{prefix}a speaking room: of the node's cores, what idle rooms take included", ratio(load.cores, load.speaking), "cores")
+    yield Figure(f"{prefix}a speaking room: memory beyond that of all rooms idle", ratio(load.memory - idle.all, load.speaking), "MB")
+
+
 def _table(load: Busy) -> Table:
     rows: tuple[tuple[str | float | None, ...], ...] = (
         ("TTFA at the node, ms", *(milliseconds(quantile(load.ttft, q)) for q in (0.5, 0.95, 0.99, 1.0))),
@@ -267,12 +313,14 @@ def _table(load: Busy) -> Table:
             "text to sound at a listener, nothing older waiting, ms",
             *(milliseconds(quantile(load.listener, q)) for q in (0.5, 0.95, 0.99, 1.0)),
         ),
+        (
+            "silence between two sentences of a text at a listener, ms",
+            *(milliseconds(quantile(load.gaps, q)) for q in (0.5, 0.95, 0.99, 1.0)),
+        ),
         ("waits above 60 ms for a frame at a listener, ms", *(milliseconds(quantile(load.starved, q)) for q in (0.5, 0.95, 0.99, 1.0))),
     )
-    reached = load.speech / load.seconds
-    each = load.cores / reached if reached else 0.0
     title = (
-        f"Under load: {reached:.1f} rooms speaking at a time on average, {each:.2f} cores of the node a speaking room, "
+        f"Under load: {load.speaking:.1f} rooms speaking at a time on average, {len(load.gaps)} silences between sentences heard, "
         f"{load.concealed * 1000:.0f} ms of sound invented by decoders, {len(load.starved)} waits for a frame at listeners; "
         f"worst text sent {load.late * 1000:.0f} ms late"
     )

@@ -117,6 +117,10 @@ class Client:
             case "error" | "dropped":
                 self.problems.append(event.get("message") or event.get("why", ""))
 
+    async def hush(self) -> None:
+        """Nothing of it will be heard any more: else the next text would have the time in which this one is."""
+        await self.socket.send('{"type": "cancel"}')
+
     async def quiet(self, timeout: float) -> None:
         """Returns when all of it has come. Raises ``TimeoutError``."""
         async with asyncio.timeout(timeout):
@@ -211,6 +215,7 @@ async def _first_sounds(plan: Plan, engine: str, address: str) -> tuple[list[flo
                 its = await asyncio.to_thread(_first_sound, alone, text)
                 one = await client.say(text)
                 await client.quiet(LATEST)
+                await client.hush()
                 if number and one.first is not None:  # the first time pays for what is made once
                     own.append(its)
                     there.append(one.first - one.sent)

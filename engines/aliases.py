@@ -12,22 +12,12 @@ from engines.edge import known_voices as edge_voices
 
 DEFAULT = "default"
 
-
-@dataclass(frozen=True, slots=True)
-class Tier:
-    """What is promised of a voice: how soon, and by whom."""
-
-    budget: float
-    """Seconds to the first audible sample."""
-    engines: tuple[str, ...]
-    """Those whose stated figures keep it, the first choice first."""
-
-
-TIERS = {
-    "premium": Tier(0.400, ("xtts",)),
-    "standard": Tier(0.250, ("kokoro", "piper", "speecht5")),
-    "fast": Tier(0.150, ("kokoro", "piper")),
+KEEPERS = {
+    "premium": ("xtts",),
+    "standard": ("kokoro", "piper", "speecht5"),
+    "fast": ("kokoro", "piper"),
 }
+"""By tier, the engines whose stated figures keep what it promises, the first choice first. How soon that is, the pipeline says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +32,7 @@ class Alias:
     gender: str = ""
     """``female``, ``male``, or empty for either."""
     tier: str = ""
-    """One of :data:`TIERS`, or empty for the budget that is set."""
+    """One of :data:`KEEPERS`, or empty for the budget that is set."""
     description: str = ""
 
 
@@ -82,7 +72,7 @@ def aliases() -> tuple[Alias, ...]:
 
 def _named() -> Iterator[Alias]:
     for id, name, description in _PEOPLE:
-        for tier in TIERS:
+        for tier in KEEPERS:
             yield replace(_shaped(f"{id}-{tier}"), name=name, description=description)
     yield from _OTHERS
     for gender, names in _OPENAI.items():
@@ -112,12 +102,12 @@ def nearest(alias: Alias, voices: Iterable[Voice], *, language: str = "") -> Voi
     ``language``: of the text, for an alias that has none of its own.
     """
     tag = (alias.language or language).lower()
-    tier = TIERS.get(alias.tier)
+    keepers = KEEPERS.get(alias.tier)
     speakers = [voice for voice in voices if not tag or _primary(voice.language) == _primary(tag)]
     return min(
         speakers,
         key=lambda voice: (
-            tier is not None and voice.engine not in tier.engines,
+            keepers is not None and voice.engine not in keepers,
             bool(alias.gender) and voice.gender != alias.gender,
             bool(tag) and voice.language.lower() != tag,
         ),

@@ -6,6 +6,7 @@ Errors, all raised across this border by engines (a library's own errors never l
     * :exc:`EngineUnavailable`: it cannot be used here; its ``remedy`` says what mends that
         * :exc:`BadModel`: a model file is corrupt, truncated or of another kind
     * :exc:`UnknownVoice`: the request names a voice that this engine does not have
+    * :exc:`BadReference`: a recording that no voice can be taken from
     * :exc:`SynthesisFailed`: it can be used, but this text could not be spoken
         * :exc:`BadSound`: what it gave is no speech (raised by whoever listens to it)
         * :exc:`ServiceFailed`: a service elsewhere did not speak it; its ``retry_after`` says how long to leave it alone
@@ -51,6 +52,10 @@ class BadModel(EngineUnavailable):
 
 class UnknownVoice(EngineError):
     """The engine has no voice of that id."""
+
+
+class BadReference(EngineError):
+    """A recording that no voice can be taken from; ``str()`` says what is wrong with it and what mends it."""
 
 
 class SynthesisFailed(EngineError):
@@ -177,6 +182,13 @@ class Engine(ABC):
     """How settings and events call it: lower case, stable."""
     network: bool = False
     """True when its steps wait for a network rather than a processor: it gets lanes of its own."""
+    cores: float = 1.0
+    """Cores that one of its steps keeps busy; known once it is loaded."""
+    comfort: int = 100
+    """Characters that it begins soon enough. A longer sentence for which its listener waits is begun with its first clause, since
+    fronts need all of their text."""
+    can_clone: bool = False
+    """Whether :meth:`clone` takes voices from recordings."""
 
     def missing(self) -> str:
         """The command that brings what it cannot be loaded without; empty when nothing is known to be missing.
@@ -208,6 +220,15 @@ class Engine(ABC):
 
         Raises :exc:`UnknownVoice` or :exc:`SynthesisFailed` from ``next()``.
         """
+
+    def clone(self, *recordings: bytes, language: str = "") -> Voice:
+        """The voice in these recordings of one person, as it speaks that language; empty for the default one.
+
+        Each is a file's content: wav, flac, ogg or mp3. The same recordings give the same id, other recordings another one; as long as the
+        engine remembers it, it speaks under that id. Blocks. Raises :exc:`BadReference`, :exc:`UnknownVoice` for a language that it does
+        not speak, :exc:`EngineUnavailable`.
+        """
+        raise EngineUnavailable(f"engine {self.name} takes no voice from recordings")
 
     def voice(self, id: str) -> Voice:
         """The voice of that id, the default one for an empty id. Raises :exc:`UnknownVoice`."""

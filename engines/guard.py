@@ -26,6 +26,8 @@ class Guarded(Engine):
     def __init__(self, engine: Engine) -> None:
         self.name = engine.name
         self.network = bool(engine.network)
+        self.comfort = int(engine.comfort)
+        self.can_clone = bool(engine.can_clone)
         self.inside = engine
         self._voices: tuple[Voice, ...] = ()
 
@@ -43,6 +45,7 @@ class Guarded(Engine):
         with self._border(EngineUnavailable):
             self.inside.load()
             voices = tuple(self.inside.voices())
+            self.cores = float(self.inside.cores)
         if len(voices) > MOST_VOICES:
             raise self._unusable(f"it has {len(voices)} voices")
         for voice in voices:
@@ -58,6 +61,12 @@ class Guarded(Engine):
 
     def voices(self) -> tuple[Voice, ...]:
         return self._voices
+
+    def clone(self, *recordings: bytes, language: str = "") -> Voice:
+        with self._border(EngineUnavailable):
+            voice = self.inside.clone(*recordings, language=language)
+        self._check_voice(voice)
+        return voice
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         with self._border(SynthesisFailed):

@@ -6,7 +6,6 @@ throws a die for every sentence.
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
@@ -241,17 +240,6 @@ def level_of(word: str) -> int:
     """The constant sample value with which a word is said: one of 500."""
     bare = "".join(filter(str.isalnum, word)).casefold()
     return LOWEST + APART * (zlib.crc32(bare.encode(errors="replace")) % SPREAD)
-
-
-def distinct_words(count: int) -> list[str]:
-    """So many words, at most 300, that are read as they are written and have a level of their own each."""
-    syllables = [consonant + vowel for consonant in "bdgklmnprst" for vowel in "aeiou"]
-    found: dict[int, str] = {}
-    for first, second in itertools.product(syllables, syllables):
-        found.setdefault(level_of(f"{first}{second}tan"), f"{first}{second}tan")
-        if len(found) == count:
-            break
-    return list(found.values())
 
 
 def _spoil(sound: Samples, fault: Fault) -> Samples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -100,6 +101,8 @@ class Ask:
     """Language, voice and engine that are asked for."""
     made: frozenset[str] = frozenset()
     """Engines whose sound is there already: they take no time and no lane."""
+    firsts: Mapping[str, int] = field(default_factory=dict)
+    """Characters with which each engine would begin; all of them where it is not named."""
 
 
 class Hedges:
@@ -135,12 +138,15 @@ class Chain:
     def __init__(self, settings: ChainSettings) -> None:
         self.settings = settings
         self.hedges = Hedges(settings.hedges)
+        self.failures: Counter[str] = Counter()
+        """By engine: sentences that it did not end, or was too late to begin."""
         self._forecasts: dict[tuple[str, str], Forecast] = {}
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._overdue: dict[tuple[str, str], list[tuple[int, float]]] = {}
         self._warm: dict[str, tuple[Sequence[tuple[int, float]], float]] = {}
         self._refresh: dict[tuple[str, str], float] = {}
         self._asked: dict[tuple[str, str], float] = {}
+        self._cores: dict[str, float] = {}
         self._network: set[str] = set()
         self._tracks: dict[Track, None] = {}
         self._offers: Mapping[str, Sequence[Voice]] = {}
@@ -225,7 +231,8 @@ class Chain:
         """Seconds from now to its first audible sample, at the quantile that should hold."""
         if candidate.engine in ask.made:
             return 0.0
-        return self.forecast(candidate).first(ask.characters, wait=ask.waits.get(candidate.engine, 0.0))
+        characters = ask.firsts.get(candidate.engine, ask.characters)
+        return self.forecast(candidate).first(characters, wait=ask.waits.get(candidate.engine, 0.0))
 
     def _stays(self, ask: Ask, track: Track, now: float) -> bool:
         """Whether a track keeps a voice that is not the one it should have."""
@@ -236,15 +243,19 @@ class Chain:
         return is_rationed or (now - track.until < settings.pause and now - track.changed < settings.change_again)
 
     def _fits(self, candidate: Candidate, others: float, lanes: int) -> bool:
-        cost = self.forecast(candidate).cost
-        return cost <= STREAM and (candidate.engine in self._network or others + cost <= FULL * lanes)
+        has_room = candidate.engine in self._network or others + self._takes(candidate) <= FULL * lanes
+        return has_room and self.forecast(candidate).cost <= STREAM
+
+    def _takes(self, candidate: Candidate) -> float:
+        """Lanes that it needs while it speaks: a step that keeps two cores busy leaves no other lane its own."""
+        return self.forecast(candidate).cost * self._cores.get(candidate.engine, 1.0)
 
     def _demand(self, track: Track, now: float) -> float:
         """Lanes that are needed by all the other tracks that speak now."""
         for gone in [other for other in self._tracks if other.until <= now]:
             del self._tracks[gone]
         spoken = (other.spoken for other in self._tracks if other is not track)
-        return sum(self.forecast(one).cost for one in spoken if one is not None and one.engine not in self._network)
+        return sum(self._takes(one) for one in spoken if one is not None and one.engine not in self._network)
 
     # What became of it
 
@@ -260,9 +271,10 @@ class Chain:
         for candidate in [known for known in self._known.values() if known.engine == engine]:
             self.forget(candidate)
 
-    def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False) -> None:
-        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts."""
+    def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False, cores: float = 1.0) -> None:
+        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts. ``cores``: that a step keeps busy."""
         self._warm[engine] = firsts, cost
+        self._cores[engine] = cores
         self._forecasts = {key: forecast for key, forecast in self._forecasts.items() if key[0] != engine}
         (self._network.add if network else self._network.discard)(engine)
 
@@ -331,6 +343,7 @@ class Chain:
         """
         late = self._overdue.setdefault(candidate.key, [])
         late.append((characters, work))
+        self.failures[candidate.engine] += 1
         opened = self.breaker(candidate).on_failed(now=now)
         if opened:
             for seen, worked in late:
@@ -340,6 +353,7 @@ class Chain:
 
     def on_failed(self, candidate: Candidate, error: Exception, *, now: float) -> bool:
         """True when its breaker has opened."""
+        self.failures[candidate.engine] += 1
         rest = error.retry_after if isinstance(error, ServiceFailed) else 0.0
         for_good = isinstance(error, EngineUnavailable) or rest > 0 or (isinstance(error, SynthesisFailed) and not error.is_retryable)
         return self.breaker(candidate).on_failed(now=now, for_good=for_good, rest=rest)
@@ -355,19 +369,31 @@ class Chain:
         resting = [breaker.probe_at for breaker in self._breakers.values() if breaker.probe_at is not None]
         return min([*resting, *self._refresh.values()], default=None)
 
-    def probes(self, now: float) -> list[Candidate]:
-        """Voices that are to say a sentence of ours now; :meth:`on_probed` follows for each."""
+    def probes(self, now: float, *, is_calm: bool = True) -> list[Candidate]:
+        """Voices that are to say a sentence of ours now; :meth:`on_probed` follows for each.
+
+        ``is_calm``: those that are passed over have their turn too; otherwise it comes later.
+        """
         keys = [key for key, at in self._refresh.items() if at <= now]
-        for key in keys:
-            del self._refresh[key]
-            self._asked[key] = now
+        if is_calm:
+            for key in keys:
+                del self._refresh[key]
+                self._asked[key] = now
+        else:
+            self._refresh |= dict.fromkeys(keys, now + REFRESH)
+            keys = []
         keys += [key for key, breaker in self._breakers.items() if breaker.probe(now)]
         return [self._known[key] for key in dict.fromkeys(keys)]
+
+    def is_only_late(self, candidate: Candidate) -> bool:
+        """It can speak and keep up; how soon it begins is all that a sentence of ours has to tell."""
+        return self.breaker(candidate).is_closed and self.forecast(candidate).cost <= STREAM
 
     def on_probed(self, candidate: Candidate, firsts: Sequence[tuple[int, float]], *, cost: float, now: float) -> None:
         """What sentences of ours took, as in :meth:`on_warm`; nothing when they were not said.
 
         A voice that is faster than was thought begins anew: waiting until its slow sentences are forgotten would take minutes.
+        Otherwise it is learned from: a voice that is passed over because too little is known of it would never be known.
         """
         old = self.forecast(candidate)
         if firsts:
@@ -375,6 +401,9 @@ class Chain:
             fresh = Forecast(firsts, cost=old.cost)
             if all(fresh.first(size) < old.first(size) for size, _ in firsts):
                 self._forecasts[candidate.key] = fresh
+            else:
+                for size, first in firsts:
+                    old.on_first(size, work=first)
         if self.breaker(candidate).is_closed and not firsts:
             self.on_failed(candidate, SynthesisFailed("a sentence of ours was not said"), now=now)
         elif not self.breaker(candidate).is_closed:
@@ -410,8 +439,9 @@ def find_voice(id: str, voices: Iterable[Voice]) -> Voice | None:
 
 
 def _nearest(voices: Sequence[Voice], wished: Voice | None, id: str, language: str) -> Voice | None:
-    """The voice asked for, else the same language, and of these the same region and gender; the engine's own order decides ties."""
-    speakers = [voice for voice in voices if primary(voice.language) == primary(language)]
+    """The voice asked for, else the same language, and of these the same region and gender; the engine's own order decides ties. A voice
+    that was cloned speaks for nobody but who asks for it."""
+    speakers = [voice for voice in voices if primary(voice.language) == primary(language) and (voice.id == id or not voice.is_cloned)]
     gender = wished.gender if wished else ""
     tag = language.replace("_", "-").lower()
     return min(

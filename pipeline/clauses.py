@@ -7,6 +7,7 @@ import re
 from pipeline.normalize import is_speakable
 
 FIRST_CLAUSE = 8  # characters: less than that is over before the rest can be made
+REST = 8  # times as long as the first clause the rest may be: for no longer does it keep the listener while its front is made
 CLOSERS = "\"'”’»›」』）】》〉)]}*_`"
 """Quotation marks, brackets and Markdown that belong to what stands before them."""
 _QUOTED = re.compile(
@@ -57,7 +58,8 @@ def first_clause(text: str, limit: int, language: str = "") -> int:
     quoted = [match.span() for match in _QUOTED.finditer(text)]
     for candidates in cuts:
         for cut in candidates:
-            enough = is_speakable(text[:cut]) and cut >= FIRST_CLAUSE and len(text) - cut >= FIRST_CLAUSE
+            left = len(text) - cut
+            enough = is_speakable(text[:cut]) and cut >= max(FIRST_CLAUSE, left / REST) and left >= FIRST_CLAUSE
             if enough and not any(start < cut < end for start, end in quoted):
                 return cut
     return 0

@@ -7,14 +7,24 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
 
 DropReason = Literal[
-    "nothing_to_say", "expired", "cancelled", "superseded", "aborted", "overflow", "failed", "unheard", "filtered", "shutdown"
+    "nothing_to_say",
+    "expired",
+    "cancelled",
+    "superseded",
+    "aborted",
+    "overflow",
+    "failed",
+    "unheard",
+    "filtered",
+    "not_supported",
+    "shutdown",
 ]
 """Why accepted text was not spoken.
 
 ``nothing_to_say``: blank, punctuation or emoji only · ``expired``: not started within ``expires_ms`` · ``cancelled``: by its
 sender · ``superseded``: an older revision · ``aborted``: its text stream was broken off · ``overflow``: more is waiting than
 the node keeps · ``failed``: no engine could say it · ``unheard``: its track could not be had · ``filtered``: the settings do not
-allow it · ``shutdown``: the node ended.
+allow it · ``not_supported``: what came after it shows that it is markup · ``shutdown``: the node ended.
 """
 
 

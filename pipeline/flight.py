@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from engines.base import EngineError
-from pipeline.loudness import amplify
 from pipeline.recording import Recording
 from pipeline.take import Sounded, Take
 from pipeline.timing import Timing, Together
@@ -49,9 +48,9 @@ class Flight:
         self._news.set()
         self._news = asyncio.Event()
 
-    def recording(self, *, gain: float = 1.0) -> Recording:
-        """All of it; ``gain``: a factor that it did not have."""
-        samples = amplify(np.concatenate([sounded.samples for sounded in self._sounds]), gain)
+    def recording(self) -> Recording:
+        """All of it."""
+        samples = np.concatenate([sounded.samples for sounded in self._sounds])
         samples.flags.writeable = False  # all who repeat it share it
         words, audible, position = [], 0, 0
         for sounded in self._sounds:

@@ -10,7 +10,7 @@ TARGET = 0.95  # of all sentences, for which a forecast should hold
 KEPT = 60  # sentences that are remembered: a p95 has three above it, and a load that has gone is forgotten within minutes
 ENOUGH = 20  # sentences before their own quantile is believed: the smallest number of which a p95 is not the largest but one
 REMEMBERED = 500  # sentences of which it is known whether the forecast held: for the bench
-COLD = 1.5  # times the expected, until there are enough: what the first sentences after a warm-up were seen to need
+COLD = 1.5  # times the expected, while there is none: what the first sentences after a warm-up were seen to need; ever less until ENOUGH
 PULL = 0.02  # by how much each miss or hit moves the quantile that is taken; one miss in twenty leaves it where it is
 FORGET = 0.97  # weight of the sentence before against this one in the line: about the last thirty count
 MARGIN = 1.25  # times what should not be exceeded: then it is overdue
@@ -75,7 +75,7 @@ class Excess:
         held = ratio <= self._now
         self._ratios.append(ratio)
         if len(self._ratios) < ENOUGH:
-            self._now = max(COLD, *self._ratios)
+            self._now = max(COLD ** (1 - len(self._ratios) / ENOUGH), *self._ratios)
             return
         self._level = min(1.0, max(0.5, self._level + PULL * (TARGET - held)))
         rank = math.ceil((len(self._ratios) + 1) * self._level)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 
 from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
-from pipeline.chain import CHARACTER, Ask, Candidate, Chain
+from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
 from pipeline.forecast import SLACK
 from pipeline.lanes import Lanes
+from pipeline.loudness import Loudness, is_near
+from pipeline.pace import reached, word_start
 from pipeline.recording import Recording
 from pipeline.script import Wish
 from pipeline.take import Order, Sounded, Take, first_length
@@ -75,10 +77,12 @@ class Means:
     lanes: Lanes
     rate: int
     """Hertz of every track."""
-    gain: Callable[[Candidate], float | None]
-    """Factor that makes a voice as loud as the others; None while nobody knows."""
+    gain: Callable[[Candidate], float]
+    """Factor that makes a voice as loud as the others, as far as is known."""
+    loudness: Callable[[Candidate], Loudness | None]
+    """What is known of a voice that has not been heard for long enough; None of all others."""
     on_measured: Callable[[Candidate, Take], None]
-    """The voice whose gain nobody knew has spoken."""
+    """Such a voice has spoken."""
     on_probe: Callable[[], None]
     """A voice may want to be tried with a sentence of ours."""
     cache: Cache | None = None
@@ -129,10 +133,9 @@ class Progress:
 
     def _guess(self, take: Take, end: int) -> None:
         """Of an engine without marks only its pace is known. Goes on at the word that ought to be next, and cuts nothing."""
-        said = (end - self.written + take.said) / self._rate / CHARACTER * take.order.speed
-        index = min(len(self._text), take.order.rest + round(said))
-        start = self._text.rfind(" ", 0, index) + 1
-        self.rest = max(take.order.rest, start)
+        said = (end - self.written + take.said) / self._rate * take.order.speed
+        index = reached(self._text, take.order.rest, said)
+        self.rest = max(take.order.rest, word_start(self._text, index))
 
 
 class Performance:
@@ -203,13 +206,15 @@ class Performance:
 
     def _ask(self, candidates: Iterable[Candidate], made: frozenset[str] = frozenset()) -> Ask:
         wish, due = self._wish, self._timing.due()
-        waits = {}
+        order = self._order()
+        waits, firsts = {}, {}
         for candidate in candidates:
-            network = self._means.engines[candidate.engine].network
-            waits[candidate.engine] = self._means.lanes.wait(due, network=network)
-        characters = first_length(self._order())
+            engine = self._means.engines[candidate.engine]
+            waits[engine.name] = self._means.lanes.wait(due, network=engine.network)
+            firsts[engine.name] = first_length(order, engine.comfort)
         asked = wish.language, wish.voice, wish.engine
-        return Ask(characters, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made)
+        left = len(order.text) - order.rest
+        return Ask(left, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made, firsts)
 
     def _time_left(self) -> float:
         """Seconds until the listener hears a gap, or hears the first sound too late."""
@@ -229,8 +234,7 @@ class Performance:
         )
 
     def _open(self, candidate: Candidate) -> None:
-        gain = self._means.gain(candidate)
-        order = replace(self._order(), gain=1.0 if gain is None else gain, is_measured=gain is None)
+        order = replace(self._order(), gain=self._means.gain(candidate), loudness=self._means.loudness(candidate))
         engine = self._means.engines[candidate.engine]
         take = Take(candidate, engine, order, self._means.lanes, now=self._loop.time())
         self._foreseen[take] = None if order.in_hand else self._means.lanes.wait(self._timing.due(), network=engine.network)
@@ -454,7 +458,7 @@ class Performance:
         for other in self._takes:
             if other is not take:
                 self._close(other, overdue=other.running(self._loop.time()) > self._limit(other))
-                self._why = f"{take.candidate.engine} was faster"
+                self._why = f"hedge: {take.candidate.engine} was faster"
         self._takes = [take]
         return [] if self._announced is take else [self._announce_take(take)]
 
@@ -470,17 +474,18 @@ class Performance:
         until = self._loop.time() + self._own.in_hand()
         seconds = take.said / self._means.rate
         self._chain.on_spoken(take.candidate, self._timing.track, work=take.work, seconds=seconds, until=until)
-        if take.order.is_measured:
+        if take.order.loudness is not None:
             self._means.on_measured(take.candidate, take)
 
     def _keep(self, take: Take) -> None:
-        """A sentence that one voice has said from beginning to end, as loud as the next one of it will be."""
-        found, cache, gain = self._flights.get(take), self._means.cache, self._means.gain(take.candidate)
+        """A sentence that one voice has said from beginning to end, all of it as loud as the next one of it will be."""
+        found, cache = self._flights.get(take), self._means.cache
         if found is None or cache is None:
             return
         (key, rest, has_begun), flight = found
-        if not rest and not has_begun and gain is not None:
-            cache.keep(key, flight.recording(gain=gain if take.order.is_measured else 1.0))
+        gain = self._means.gain(take.candidate)
+        if not rest and not has_begun and is_near(take.gain.start, gain) and is_near(take.gain.now, gain):
+            cache.keep(key, flight.recording())
         self._close(take)
 
     def _fail(self, take: Take, error: EngineError) -> list[Event]:

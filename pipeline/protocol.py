@@ -26,6 +26,15 @@ Budget = Annotated[int, Field(ge=20, le=10_000)]
 Strategy = Literal["auto", "manual", "quality_first", "speed_first"]
 
 
+MARKUP = "<speak"
+"""What begins so is SSML, which is not understood yet."""
+
+
+def is_markup(text: str) -> bool:
+    """Whether an utterance that begins so is markup, and no text to be read out."""
+    return text.lstrip()[: len(MARKUP)].lower() == MARKUP
+
+
 class ProtocolError(Exception):
     """A message that cannot be taken; ``event`` is the answer to its sender."""
 

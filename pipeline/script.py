@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from pipeline.events import Dropped, DropReason, Event, SpeechFinished
-from pipeline.protocol import Text
+from pipeline.events import Dropped, DropReason, Event, Failure, SpeechFinished
+from pipeline.protocol import MARKUP, Text, is_markup
 from pipeline.segmenter import Ending, Piece, Segmenter, SegmenterSettings
 from pipeline.utterance import History, Line, Part, Utterance
 from pipeline.utterance import Wish as Wish  # those who write for a script find it here
@@ -104,6 +104,9 @@ class Script:
     it still reads the same; otherwise as many sentences as that were, and their new wording is told as ``superseded``. It holds for
     an utterance that has ended, too, as long as it is remembered.
 
+    Markup. An utterance that begins with ``<speak``, in one part or in several, is not said: every text of it is answered with a
+    :class:`~pipeline.events.Failure`, until it is final.
+
     Expiry. Whole sentences expire, from the ``expires_ms`` of the utterance's latest text that has one, until they are started;
     text that is no sentence yet does not.
     """
@@ -155,9 +158,13 @@ class Script:
             return self._refuse(sender, text, "superseded")
         if known is not None and known.is_deaf and text.revision == known.revision:
             known.is_deaf = not text.final
+            if known.cancelled == "not_supported":
+                return _refuse_markup(sender, text)
             return self._refuse(sender, text, known.cancelled or "cancelled")
         is_newer = known is not None and text.revision > known.revision
         grows = known is not None and not known.is_closed
+        if is_markup((known.beginning if known is not None and grows and not is_newer else "") + text.text):
+            return self._on_markup(sender, known if grows or is_newer else None, text, wish, now)
         is_full = known is not None and self._is_full(known, text, grows=grows and not is_newer)
         if is_full or self._waiting + len(text.text) > self._limits.characters:
             outcomes = self._refuse(sender, text, "overflow")
@@ -284,6 +291,18 @@ class Script:
             return True
         return any(len(line.parts) > self._limits.parts and line.utterance.history is utterance.history for line in self._out.values())
 
+    def _on_markup(self, sender: str, known: Utterance | None, text: Text, wish: Wish, now: float) -> list[Outcome]:
+        """What it begins, continues or revises is not said, nor what is still to come of it."""
+        outcomes: list[Outcome] = []
+        if (known is None or not known.is_live) and text.utterance and not text.final:
+            nothing = text.model_copy(update={"text": "", "stream": None, "seq": None})
+            outcomes += self._open(sender, nothing, wish, History(), now)
+            known = self._names.get((sender, text.utterance))
+        if known is not None and known.is_live:
+            outcomes += self._cancel([known], "not_supported")
+            known.revision, known.is_deaf = text.revision, not text.final
+        return outcomes + _refuse_markup(sender, text)
+
     def _refuse(self, sender: str, text: Text, why: DropReason) -> list[Outcome]:
         outcomes: list[Outcome] = [Tell(sender, Dropped(text.utterance or "", text.text, why))]
         if text.stream is not None and text.seq is not None:
@@ -328,7 +347,7 @@ class Script:
         outcomes = self._drop_unstarted(utterance, "superseded", retracted, kept)
         utterance.revision = text.revision
         utterance.segmenter = Segmenter(wish.language, self._segmenter)
-        utterance.base = utterance.fed
+        utterance.base, utterance.beginning = utterance.fed, ""
         utterance.expires = None if text.expires_ms is None else now + text.expires_ms / 1000
         for line in kept:
             line.expires, line.alarm = utterance.expires, None
@@ -394,6 +413,8 @@ class Script:
 
     def _feed(self, utterance: Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
         utterance.wish = wish
+        if len(utterance.beginning) < len(MARKUP):
+            utterance.beginning = (utterance.beginning + text.text).lstrip()[: len(MARKUP)]
         if text.text:  # nothing is no sign of life: others wait
             utterance.fed_at = now
         if text.expires_ms is not None:
@@ -607,6 +628,14 @@ class Script:
             self._alarms = [entry for entry in self._alarms if entry[2].alarm == entry[0]]
             heapq.heapify(self._alarms)
             self._tidy_at = 64 + 2 * len(self._alarms)
+
+
+def _refuse_markup(sender: str, text: Text) -> list[Outcome]:
+    words = "text: SSML is not understood yet: send plain text"
+    outcomes: list[Outcome] = [Tell(sender, Failure("not_supported", words, False, text.stream, text.seq))] if text.text else []
+    if text.stream is not None and text.seq is not None:
+        outcomes.append(Done(sender, text.stream, text.seq))
+    return outcomes
 
 
 def _dropped(utterance: Utterance, text: str, why: DropReason) -> Outcome:

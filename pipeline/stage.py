@@ -48,6 +48,8 @@ class StageSettings:
     segmenter: SegmenterSettings = field(default_factory=SegmenterSettings)
     allow: Callable[[str], str | None] = str
     """Gives what may be said of a sentence; None: nothing of it."""
+    is_engine: Callable[[str], bool] = lambda name: False
+    """Whether an engine of that name may be wished for though it is not here: somebody else speaks then."""
 
 
 class Outlet(Protocol):
@@ -238,7 +240,7 @@ class Stage:
         self.outlet.send(sender, Ready(VERSION, self._node, tuple(languages), voices, known.ingest.progress(), self._level))
 
     def _on_config(self, sender: str, known: _Sender, message: Config) -> None:
-        failure = self._find_fault(message.language, message.voice, message.engine if message.strict_engine else None)
+        failure = self._find_fault(message.language, message.voice) or self._find_engine_fault(known, message)
         if failure is not None:
             self.outlet.send(sender, failure)
             return
@@ -295,7 +297,15 @@ class Stage:
         speaker.apply(lambda script, now: script.on_text(sender, text, wish, now=now))
         self._watch_backlog()
 
-    def _find_fault(self, language: str | None, voice: str | None, engine: str | None = None) -> Failure | None:
+    def _find_engine_fault(self, known: _Sender, message: Config) -> Failure | None:
+        """Nobody knows that engine; or it alone may speak, and it is not here."""
+        names = [status.name for status in self._studio.status]
+        config = message if "strict_engine" in message.model_fields_set else known.config
+        if message.engine is None or message.engine in names or (not config.strict_engine and self._settings.is_engine(message.engine)):
+            return None
+        return Failure("unknown_engine", f"engine: there is no {message.engine!r}; there are: {', '.join(names)}")
+
+    def _find_fault(self, language: str | None, voice: str | None) -> Failure | None:
         if language is not None and not self._studio.speaks(language):
             known = ", ".join(self._studio.languages()) or "none yet"
             return Failure("unknown_language", f"language: nobody here speaks {language!r}; there are: {known}")
@@ -303,8 +313,6 @@ class Stage:
             offered = [found for voices in self._studio.offers.values() for found in voices]
             known = ", ".join(found.id for found in offered[:20]) or "none yet"
             return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}")
-        if engine is not None and engine not in (names := [status.name for status in self._studio.status]):
-            return Failure("unknown_engine", f"engine: there is no {engine!r}; there are: {', '.join(names)}")
         return None
 
     def _on_done(self, sender: str, stream: str, seq: int) -> None:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes, NoLane, StepGivenUp
 from pipeline.level import level_of
-from pipeline.loudness import TARGET, gain_for
+from pipeline.loudness import TARGET, Loudness
 from pipeline.performance import Event, Means, Performance
 from pipeline.script import Wish
 from pipeline.take import Take
@@ -32,6 +33,7 @@ SHORT = "One, two, three."  # a sentence short enough to be no delay and long en
 LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
 WARM_UP = (SHORT, SHORT)  # the first sentence of an engine pays for what is made once; the one after it is measured
 SETTLE = 2.0  # seconds that steps get at the end: much more than one takes, and nobody waits for one that hangs
+CALM = 0.3  # of the lanes' time: below it a sentence of ours keeps nobody waiting, and tells what there is time for
 BUSY = 0.25  # seconds after which a probe that found no idle lane looks again
 SPARED = 2  # spare lanes that no probe may take: an engine that hangs in all the others is known well enough
 LARGEST = 0.5  # seconds of sound in one step: what sentences that share the lanes come to; larger ones would take memory before any room
@@ -54,6 +56,10 @@ class EngineStatus:
     state: Literal["loading", "ready", "unavailable", "unloaded"]
     reason: str = ""
     voices: int = 0
+    build: str = ""
+    """As the engine says it, of one that is ready."""
+    network: bool = False
+    """Whether its sound comes over a network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +107,12 @@ class Studio:
         self._engines = {engine.name: engine for engine in engines}
         self._status = {name: EngineStatus(name, "loading") for name in self._engines}
         self._offers: dict[str, tuple[Voice, ...]] = {}
+        self._spoken: dict[str, tuple[Voice, ...]] = {}  # the same, and those that were lent for somebody's own texts
         self._mixed: dict[str, Voice] = {}
         self._meaning = meaning
         self._meant: dict[tuple[str, str, str], tuple[str, str] | None] = {}
         self.chain = chain
-        self._gains: dict[tuple[str, str], float] = {}
+        self._loudness: dict[tuple[str, str], Loudness] = {}
         self._level = level
         self._rehearsing: set[asyncio.Task[None]] = set()
         self._retrying: dict[str, asyncio.Task[None]] = {}
@@ -115,14 +122,14 @@ class Studio:
         self.rate = rate
         self.cache = cache
         self._builds: dict[str, str] = {}
-        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._measure, self._arm, cache, self._key)
+        self._means = Means(self._engines, chain, lanes, rate, self._gain, self._unsettled, self._measure, self._arm, cache, self._key)
 
     def budget(self, wish: Wish) -> float:
         """Seconds from a complete sentence to its first audible sample."""
         if wish.budget is not None:
             return wish.budget
         voice, tier = self._mean(wish)
-        return TIERS[tier] if tier else self.chain.budget(self.offers, voice)
+        return TIERS[tier] if tier else self.chain.budget(self._spoken, voice)
 
     @property
     def status(self) -> tuple[EngineStatus, ...]:
@@ -135,8 +142,27 @@ class Studio:
 
     @property
     def offers(self) -> dict[str, tuple[Voice, ...]]:
-        """Voices by engine, of the engines that are ready; with those that were mixed for somebody."""
+        """Voices by engine, of the engines that are ready; with those that were mixed for somebody, and without those that were cloned:
+        who has lent a voice does not offer it to others."""
         return self._offers
+
+    @property
+    def cloning(self) -> tuple[str, ...]:
+        """Engines that are ready and take voices from recordings, in order of preference."""
+        return tuple(name for name in self._offers if self._engines[name].can_clone)
+
+    async def clone(self, engine: str, recording: bytes, language: str) -> Voice:
+        """The voice in a recording, which speaks under its id from now on and is offered to nobody. The id comes from the content: the same
+        recording has the same one.
+
+        Raises :exc:`engines.base.BadReference`, and other :exc:`EngineError`.
+        """
+        mine = self._engine(engine)
+        take = partial(mine.clone, recording, language=language)
+        due = asyncio.get_running_loop().time()
+        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=LOADING)
+        self._mix(voice.id, replace(voice, is_cloned=True))
+        return voice
 
     def has_voice(self, id: str) -> bool:
         """Whether it may be asked for: it is somebody's own, or means a kind of voice, whose nearest one speaks then.
@@ -146,24 +172,31 @@ class Studio:
         if id in self._mixed and self._mixed[id].engine in self._offers:
             self._mixed[id] = self._mixed.pop(id)  # the latest one, now
             return True
-        if find_voice(id, (voice for voices in self.offers.values() for voice in voices)) is not None:
+        if find_voice(id, (voice for voices in self._spoken.values() for voice in voices)) is not None:
             return True
         for name in self._offers if id else ():
             with contextlib.suppress(EngineError):
-                self._mixed[id] = replace(self._engines[name].voice(id), id=id)
-                if len(self._mixed) > MOST_MIXED:
-                    self._forget(self._mixed.pop(next(iter(self._mixed))))
-                self._offer()
+                self._mix(id, replace(self._engines[name].voice(id), id=id))
                 return True
         return bool(id) and self._meaning(id, (), "") is not None
+
+    def _mix(self, id: str, voice: Voice) -> None:
+        known = self._mixed.pop(id, None)
+        self._mixed[id] = voice
+        if known == voice:
+            return
+        if len(self._mixed) > MOST_MIXED:
+            self._forget(self._mixed.pop(next(iter(self._mixed))))
+        self._offer()
 
     def _mean(self, wish: Wish) -> tuple[str, str]:
         """Id of the voice that is meant, and the tier that was asked for; each may be empty."""
         asked = wish.voice, wish.language, wish.engine
         if asked not in self._meant:
+            self.has_voice(wish.voice)  # one that was mixed for it may have made room for others since
             if len(self._meant) >= MOST_MEANT:
                 self._meant.clear()
-            offered = [voice for voices in self._offers.values() for voice in voices]
+            offered = [voice for voices in self._spoken.values() for voice in voices]
             is_own = not wish.voice or find_voice(wish.voice, offered) is not None
             mine = [voice for voice in offered if voice.engine == wish.engine]
             found = None if is_own else self._meaning(wish.voice, mine or offered, wish.language)
@@ -176,12 +209,13 @@ class Studio:
         for voice in self._mixed.values():
             if voice.engine in offers:
                 offers[voice.engine] += (voice,)
-        self._offers = offers
+        self._spoken = offers
+        self._offers = {name: tuple(voice for voice in voices if not voice.is_cloned) for name, voices in offers.items()}
         self._meant.clear()
 
     def _forget(self, voice: Voice) -> None:
         """Else what strangers ask for would fill the memory."""
-        self._gains.pop((voice.engine, voice.id), None)
+        self._loudness.pop((voice.engine, voice.id), None)
         self.chain.forget(Candidate(voice.engine, voice))
 
     def languages(self) -> tuple[str, ...]:
@@ -297,8 +331,9 @@ class Studio:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
             return error
         self.chain.forget_engine(engine.name)
+        self._loudness = {key: known for key, known in self._loudness.items() if key[0] != engine.name}
         self._on_warm(engine, voices[0], heard)
-        self._status[engine.name] = EngineStatus(engine.name, "ready", voices=len(voices))
+        self._status[engine.name] = EngineStatus(engine.name, "ready", "", len(voices), self._builds[engine.name], engine.network)
         self._offer()
         self._spawn(self._practise(engine, voices[0], heard), f"practise {engine.name}")
         return None
@@ -312,11 +347,13 @@ class Studio:
 
     def _on_warm(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
         firsts = [(len(one.text), one.first) for one in heard]
-        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network)
-        self._gains[engine.name, voice.id] = self._gain_of(heard[-1].samples, voice.sample_rate)
+        self.chain.on_warm(engine.name, firsts, cost=heard[-1].cost, network=engine.network, cores=engine.cores)
+        self._hear(Candidate(engine.name, voice), heard[-1].samples)
 
-    async def _rehearse(self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None) -> _Heard:
-        """A sentence of ours, in time that nobody else needs. Raises :exc:`EngineError`."""
+    async def _rehearse(
+        self, engine: Engine, voice: Voice, text: str, *, allowance: float | None = None, begins_only: bool = False
+    ) -> _Heard:
+        """A sentence of ours, in time that nobody else needs; ``begins_only``: up to its first sound. Raises :exc:`EngineError`."""
         pace = Pace()
         chunks = engine.synthesize(Request(text, voice.id), pace)
         steps = self.lanes.steps(chunks, pace, network=engine.network, allowance=allowance, owner=engine.name)
@@ -328,11 +365,13 @@ class Studio:
                 window = min(inspector.made / voice.sample_rate, LARGEST)  # as for a listener who has waited: what is made is in hand
                 chunk = await steps.next(due=asyncio.get_running_loop().time() + PROBE, window=window)
                 if chunk is None:
+                    inspector.finish()
                     break
                 work += steps.took
                 sounds.append(inspector.check(chunk)[0])
                 first = first or (work if inspector.is_audible else 0.0)
-            inspector.finish()
+                if first and begins_only:
+                    break
         finally:
             steps.close()
         samples = np.concatenate(sounds)
@@ -356,7 +395,7 @@ class Studio:
         """
         voice, _ = self._mean(wish)
         candidates = self.chain.candidates(
-            self.offers, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
+            self._spoken, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
         )
         if not candidates:
             who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"
@@ -379,15 +418,32 @@ class Studio:
 
     # How loud
 
-    def _gain(self, candidate: Candidate) -> float | None:
-        return 1.0 if self._level is None else self._gains.get(candidate.key)
+    def _gain(self, candidate: Candidate) -> float:
+        """Of a voice that nobody has heard yet, that of the engine's first one: engines differ by more than their voices do."""
+        known = self._loudness.get(candidate.key)
+        if known is not None and known.gain is not None:
+            return known.gain
+        others = (other.gain for (engine, _), other in self._loudness.items() if engine == candidate.engine)
+        return next((gain for gain in others if gain is not None), 1.0)
+
+    def _unsettled(self, candidate: Candidate) -> Loudness | None:
+        """What is known of a voice of which more has to be heard; None of others, and where voices are left as they are."""
+        if self._level is None:
+            return None
+        known = self._loudness.get(candidate.key) or Loudness(candidate.voice.sample_rate, target=self._level)
+        return None if known.is_settled else known
 
     def _measure(self, candidate: Candidate, take: Take) -> None:
-        if take.raw and candidate.key not in self._gains:
-            self._gains[candidate.key] = self._gain_of(np.concatenate(take.raw), candidate.voice.sample_rate)
+        self._hear(candidate, *take.raw or ())
 
-    def _gain_of(self, samples: Samples, rate: int) -> float:
-        return 1.0 if self._level is None else gain_for(samples, rate, target=self._level)
+    def _hear(self, candidate: Candidate, *sounds: Samples) -> None:
+        """That voice has said this well, once more or for the first time."""
+        known = self._unsettled(candidate)
+        if known is None:
+            return
+        for samples in sounds:
+            known.learn(samples)
+        self._loudness[candidate.key] = known
 
     # Voices that rest
 
@@ -402,7 +458,7 @@ class Studio:
         if not self.lanes.has_idle() or self.lanes.spares < SPARED:
             self._timer = asyncio.get_running_loop().call_later(BUSY, self._on_timer)
             return
-        for candidate in self.chain.probes(asyncio.get_running_loop().time()):
+        for candidate in self.chain.probes(asyncio.get_running_loop().time(), is_calm=self.lanes.load() <= CALM):
             self._spawn(self._probe(candidate), f"probe {candidate.engine}")
         self._arm()
 
@@ -417,11 +473,13 @@ class Studio:
         try:
             if self.lanes.hangs(candidate.engine):
                 raise EngineUnavailable("it hangs in too many lanes")
+            begins_only = self.chain.is_only_late(candidate)
             async with asyncio.timeout(PROBE):
                 for text in (SHORT, LONG):
-                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text)
+                    heard = await self._rehearse(self._engines[candidate.engine], candidate.voice, text, begins_only=begins_only)
                     firsts.append((len(text), heard.first))
                     cost = heard.cost
+                    self._hear(candidate, heard.samples)
         except EngineError as error:
             why = str(error)
         except TimeoutError:

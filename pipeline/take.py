@@ -12,10 +12,9 @@ from pipeline.chain import Candidate
 from pipeline.framer import Framer
 from pipeline.inspector import Inspector
 from pipeline.lanes import Lanes, Steps
-from pipeline.loudness import amplify, fade_in
+from pipeline.loudness import Gain, Loudness, fade_in
 from pipeline.segmenter import first_clause
 
-COMFORT = 100  # characters: a longer sentence is cut at its first clause when nothing is in hand, as fronts need all of their text
 NEARLY = 0.030  # seconds before the next word at which one is over: what is missing of it is heard less than the word said again
 FADE = 0.008  # seconds in which a voice that goes on for another one rises: no click
 
@@ -55,9 +54,9 @@ class Order:
     pause: float
     """Seconds of silence that may end it, see :class:`Framer`."""
     gain: float = 1.0
-    """Factor that makes this voice as loud as the others."""
-    is_measured: bool = False
-    """Its sound is kept until it has been measured: the gain is not known yet."""
+    """Factor that makes this voice as loud as the others, to begin with."""
+    loudness: Loudness | None = None
+    """Of a voice that has not been heard for long enough: what is known of it. Its gain is learned while it speaks."""
     fades_in: bool = False
     """It goes on in the middle of a sentence."""
 
@@ -71,7 +70,7 @@ class Take:
     def __init__(self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float) -> None:
         self.candidate = candidate
         self.opened = now
-        self._parts = deque(_parts(order))
+        self._parts = deque(_parts(order, engine.comfort))
         self.order = order
         self.future: asyncio.Future[Chunk | None] | None = None
         self.is_whole = False
@@ -92,17 +91,23 @@ class Take:
         """True when its last step gave samples."""
         self.part_sounds = False
         """True once that part has been heard: its front is over."""
-        self.raw: list[Samples] | None = [] if order.is_measured else None
-        """What the engine gave, where its level is to be measured."""
+        self.raw: list[Samples] | None = [] if order.loudness is not None else None
+        """What the engine gave, where it tells how loud the voice is."""
         self._engine = engine
         self._lanes = lanes
         self._steps: Steps | None = None
         self._inspector: Inspector | None = None
+        self._gain = Gain(candidate.voice.sample_rate, order.gain, order.loudness)
         self._framer = Framer(candidate.voice.sample_rate, order.rate, pause=order.pause)
         self._part_start = self._part_begun = 0
         self._waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
 
     # What it knows
+
+    @property
+    def gain(self) -> Gain:
+        """The factor that makes it as loud as the others, where it began and where it is now."""
+        return self._gain
 
     @property
     def is_audible(self) -> bool:
@@ -185,7 +190,7 @@ class Take:
         self.future = None
 
     def _frame(self, samples: Samples, *, last: bool = False) -> Sounded | None:
-        framed = self._framer.feed(amplify(samples, self.order.gain), last=last)
+        framed = self._framer.feed(self._gain.feed(samples), last=last)
         self.part_sounds = self.part_sounds or (self._inspector is not None and self._inspector.is_audible)
         sound = framed.samples
         if not len(sound) and not last:
@@ -205,14 +210,14 @@ class Take:
         return tuple(words)
 
 
-def first_length(order: Order) -> int:
-    """Characters of what an engine is asked for first."""
-    return len(_parts(order)[0][1])
+def first_length(order: Order, comfort: int) -> int:
+    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`."""
+    return len(_parts(order, comfort)[0][1])
 
 
-def _parts(order: Order) -> list[tuple[int, str]]:
+def _parts(order: Order, comfort: int) -> list[tuple[int, str]]:
     """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
     text, rest = order.text, order.rest
-    cut = 0 if order.in_hand or len(text) - rest <= COMFORT else first_clause(text[rest:], COMFORT, order.language)
+    cut = 0 if order.in_hand or len(text) - rest <= comfort else first_clause(text[rest:], comfort, order.language)
     bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
     return [(start, text[start:end]) for start, end in pairwise(bounds)]

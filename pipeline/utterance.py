@@ -119,6 +119,8 @@ class Utterance:
     opened: float
     fed_at: float
     expires: float | None = None
+    beginning: str = ""
+    """Its first few characters: markup is known by them, in however many parts it comes."""
     base: int = 0
     """Characters accepted before those of the present segmenter (a revision begins a new one)."""
     fed: int = 0

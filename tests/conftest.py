@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
+from tests.examples import USUAL
 
 if TYPE_CHECKING:
     from agent.devserver import DevServer
+
+settings.register_profile("full", max_examples=USUAL, deadline=None)
+settings.register_profile("quick", max_examples=USUAL // 10, deadline=None)
+settings.load_profile("full")
+SHELL = frozenset({"address", "door", "doors"})
+"""Fixtures that open a real door: who asks for one is no unit test."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,6 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("VOICEBOOTH_CACHE__DIR", "none")
     # `secret`, the development server's, is shorter than a secret should be.
     config.addinivalue_line("filterwarnings", "ignore::jwt.warnings.InsecureKeyLengthWarning")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and SHELL.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.shell)
 
 
 @pytest.fixture(scope="session", autouse=True)

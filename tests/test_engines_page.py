@@ -13,10 +13,11 @@ import pytest
 
 from agent import node
 from agent.config import Settings
-from agent.doctor import examine
+from agent.doctor import examine_in_lanes
 from agent.node import find_engine
 from engines.base import Engine, EngineUnavailable, Pace, Request, SynthesisFailed
 from engines.guard import Guarded
+from pipeline.lanes import Lanes, LaneSettings
 
 PAGE = (Path(__file__).parent.parent / "docs" / "engines.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"^```(\w+)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE))
@@ -40,10 +41,12 @@ def loaded(**own: object) -> Engine:
 
 
 @pytest.mark.usefixtures("installed")
-def test_it_speaks_by_name_and_is_examined_like_any_other() -> None:
+async def test_it_speaks_by_name_and_is_examined_like_any_other() -> None:
     engine = loaded()
     assert isinstance(engine, Guarded)
-    findings = examine(engine)
+    lanes = Lanes(LaneSettings(count=1, network_count=1))
+    findings = [finding async for finding in examine_in_lanes(engine, lanes)]
+    lanes.close()
     assert len(findings) == 2
     assert [finding.text for finding in findings if not finding.ok] == []
 

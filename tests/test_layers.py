@@ -30,7 +30,7 @@ LIVEKIT = {
 }
 LIVEKIT |= {"agent/commands/run.py", "agent/commands/say_room.py"}
 THREADS = {"pipeline/lanes.py"}
-PURE = ("events", "framer", "ingest", "normalize", "protocol", "schedule", "script", "segmenter", "chain")
+PURE = ("events", "framer", "ingest", "normalize", "protocol", "schedule", "script", "segmenter", "chain", "pace", "loudness")
 CLOCKS = {"asyncio", "threading", "time", "socket", "subprocess", "concurrent"}
 LIGHT = {*sys.stdlib_module_names, "engines", "numpy"}
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 def doctor(
     show_settings: Annotated[bool, typer.Option("--show-settings", help="List every setting with its value in effect, and end.")] = False,
     configured: Annotated[bool, typer.Option("--configured", help="Try only the engines of selection.fallback_chain.")] = False,
+    network: Annotated[
+        bool, typer.Option("--network", help="Try services as well that are not configured: the test sentences are sent to them.")
+    ] = False,
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
@@ -23,7 +26,8 @@ def doctor(
 
     Every engine that is installed speaks a test sentence, those that are configured in each of their languages, and the sound is
     looked at: that there is some, that it is as long as its text, neither silent nor clipped. Then: a voice for every configured
-    language, the LiveKit server and its key, the ports. Ends with 0 when all is well that the settings ask for, else with 1.
+    language, the LiveKit server and its key, the ports. Ends with 0 when all is well that the settings ask for, else with 1. No text
+    is sent to a service that is not configured, unless --network says so.
     """
     with options.one_line():
         found = options.read(settings, assignments)
@@ -32,11 +36,11 @@ def doctor(
             from agent import glossary
 
             options.table(("setting", "value"), ((row.key, row.shown(found)) for row in glossary.rows()))
-        elif not asyncio.run(_examine(found, only_configured=configured)):
+        elif not asyncio.run(_examine(found, only_configured=configured, network=network)):
             raise typer.Exit(options.CANNOT)
 
 
-async def _examine(settings: Settings, *, only_configured: bool) -> bool:
+async def _examine(settings: Settings, *, only_configured: bool, network: bool) -> bool:
     from agent import doctor
     from agent.node import find_engine, find_engines, installed_engines, is_chain_set
     from engines.base import Engine, EngineUnavailable
@@ -68,9 +72,16 @@ async def _examine(settings: Settings, *, only_configured: bool) -> bool:
         if name in told:
             continue
         try:
-            others.append(find_engine(name, settings))
+            engine = find_engine(name, settings)
         except EngineUnavailable as error:
             tell(doctor.Finding(f"engine {name}", False, str(error), is_needed=False))
+            continue
+        if engine.network and not network:
+            tell(
+                doctor.Finding(f"engine {name}", False, "not tried: what it says is sent elsewhere", "--network tries it", is_needed=False)
+            )
+        else:
+            others.append(engine)
     async for finding in doctor.diagnose(settings, engines, others):
         tell(finding)
     return well

@@ -73,7 +73,7 @@ def _load(engine: str | None, settings: Settings) -> list[Voice]:
 
 def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
     """With what the catalog knows of each, or else of the model that speaks it."""
-    from engines.aliases import TIERS
+    from engines.aliases import KEEPERS
     from engines.catalog import known_models
     from pipeline.chain import UNRATED
 
@@ -91,7 +91,7 @@ def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, An
             "licence": model.licence if model else "",
             "source": model.source if model else "",
         }
-        tiers = [name for name, tier in TIERS.items() if voice.engine in tier.engines]
+        tiers = [tier for tier, engines in KEEPERS.items() if voice.engine in engines]
         described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
     return described
 

@@ -67,6 +67,11 @@ class Caller:
         if self.account is not None:
             self.account.check_audio(self.loop.time())
 
+    def on_request(self) -> None:
+        """One more text, in a request for several. Raises :exc:`Refused` when it is one too many."""
+        if self.account is not None:
+            self.account.on_request(self.loop.time())
+
     @contextmanager
     def request(self) -> Iterator[None]:
         """One request for speech over HTTP. Raises :exc:`Refused` when it is one too many."""

@@ -16,24 +16,26 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Match
 
-from agent.gateway import documents, health, later, lists, metrics, openai, operation, page, rooms, synthesis, whep
+from agent.gateway import documents, health, later, lists, metrics, notes, openai, operation, page, rooms, synthesis, whep
 from agent.gateway.access import Access
+from agent.gateway.batch import Batch
 from agent.gateway.bounds import Bounds
 from agent.gateway.canary import Canary
 from agent.gateway.errors import Refused
-from agent.gateway.fields import Batch, SpeechBody, clip
+from agent.gateway.faults import Faults
+from agent.gateway.fields import SpeechBody, clip
 from agent.gateway.gate import Gate
 from agent.gateway.openai import SpeechRequest
+from agent.gateway.places import matching
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
+from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
 from agent.gateway.socket import routes as sockets
 from agent.gateway.traffic import Traffic
 from agent.node import Node
 
-OPENAI = "/v1/"
 CODES = {404: "not_found", 405: "method_not_allowed"}
 METHODS = ("GET", "POST", "PATCH", "DELETE")
 ASKED = ("Authorization", "Content-Type", "If-Match", "X-Request-ID")
@@ -56,6 +58,7 @@ def make_app(node: Node) -> FastAPI:
     settings = node.settings
     pulse, canary = health.Pulse(), Canary(node)
     slots = Slots(settings.limits.concurrent_requests, settings.limits.queue_wait_s)
+    seats = Seats(settings.limits.sessions)
     counted = metrics.Metrics()
     counted.watch(node, canary, slots)
     traffic = Traffic(counted.on_exchange)
@@ -70,16 +73,16 @@ def make_app(node: Node) -> FastAPI:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living)
+    app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
     app.include_router(health.routes(node, canary, pulse, slots))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
-    app.include_router(sockets.routes(node, access.socket))
+    app.include_router(sockets.routes(node, seats, access.socket))
     app.include_router(operation.routes(node, pulse, slots, traffic))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
-    app.include_router(whep.routes(node))
+    app.include_router(whep.routes(node, seats))
     app.include_router(rooms.routes(node))
     app.include_router(page.routes(node))
     app.include_router(later.routes())
@@ -87,9 +90,9 @@ def make_app(node: Node) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Gone, _on_gone)
-    app.add_exception_handler(Exception, _on_failure)
     app.openapi = lambda: _describe(app)  # type: ignore[method-assign]  # FastAPI's own way to extend what it says
     app.add_middleware(Gate, access=access, refuse=_on_refused)
+    app.add_middleware(Faults, refuse=_on_refused)
     origins = settings.security.cors_origins
     if origins:
         app.add_middleware(
@@ -100,10 +103,10 @@ def make_app(node: Node) -> FastAPI:
 
 
 def _answer(request: Request, refused: Refused, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    notes.on_refused(refused.code)
     headers = {**refused.headers, **(headers or {})}
-    if request.url.path.startswith(OPENAI):
-        return JSONResponse(refused.openai_body(), refused.openai_status, headers=headers)
-    return JSONResponse(refused.body(getattr(request.state, "request_id", "")), refused.status, headers=headers)
+    body, status = refused.told(request.url.path, getattr(request.state, "request_id", ""))
+    return JSONResponse(body, status, headers=headers)
 
 
 async def _on_refused(request: Request, error: Exception) -> JSONResponse:
@@ -132,19 +135,12 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> list[str]:
     """All that the path takes; the framework names those of one of its routes."""
-    routes = [inner for route in request.app.routes for inner in getattr(getattr(route, "original_router", None), "routes", (route,))]
-    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
-    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+    return sorted({method for route in matching(request.scope) for method in getattr(route, "methods", None) or ()})
 
 
 async def _on_gone(request: Request, error: Exception) -> JSONResponse:
     """Nobody reads this; it is counted."""
     return _answer(request, Refused("client_gone", "the caller has hung up", 499))
-
-
-async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    """A fault of ours; its traceback is in the log."""
-    return _answer(request, Refused("internal", "the node has failed at this; its log says how", 500))
 
 
 def _describe(app: FastAPI) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
@@ -13,9 +14,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.gateway.connection import ABORT
 from agent.gateway.errors import Refused
+from agent.gateway.notes import Notes, begin, trace_of
+from agent.gateway.places import method_of, path_of
 from agent.gateway.settings import LimitSettings, StreamSettings
 
 REQUEST_ID = "X-Request-ID"
+PROBES = frozenset({"/health", "/ready", "/live", "/metrics"})
+"""Asked by machines every few seconds: as long as all is well, the log tells of them at DEBUG only."""
+UNANSWERED = 499  # in place of a status, where the caller hung up before there was one
 NAME_LENGTH = 128  # characters of a request's name that a caller gives
 
 
@@ -46,6 +52,7 @@ class Bounds:
     1. Each request has a name, its caller's or a new one, and each answer carries it.
     2. A body above the limit is refused with 413, one that does not come in time with 408.
     3. A caller that does not read its answer is cut off.
+    4. Each leaves one line in the log, with its name; so do the lines that are written on its behalf.
     """
 
     def __init__(self, app: ASGIApp, limits: LimitSettings, stream: StreamSettings, tally: Tally) -> None:
@@ -60,15 +67,17 @@ class Bounds:
             return
         loop = asyncio.get_running_loop()
         passage = _Passage(scope, receive, send, self._limits, self._stall)
-        begun = loop.time()
+        notes = begin(Notes(passage.name, "http", trace_of(Headers(scope=scope).get("traceparent", ""))))
+        since = loop.time()
         self._tally.on_request()
         try:
             await self._app(scope, passage.receive, passage.send)
         finally:
-            route = scope.get("route")
-            handler = getattr(route, "path", None) or "none"
-            method = scope["method"] if route is not None else "OTHER"
-            self._tally.on_exchange(Exchange(handler, method, passage.status, loop.time() - begun, passage.received, passage.sent))
+            seconds = loop.time() - since
+            place, method = path_of(scope), method_of(scope)
+            self._tally.on_exchange(Exchange(place, method, passage.status, seconds, passage.received, passage.sent))
+            level = logging.DEBUG if place in PROBES and passage.status < 400 else logging.INFO
+            notes.write(f"{method} {place} {passage.status}", took=seconds, level=level)
 
 
 class _Passage:
@@ -86,7 +95,7 @@ class _Passage:
         self._declared = _length(headers)
         self._is_whole = False
         self.received = self.sent = 0
-        self.status = 499  # nobody was answered
+        self.status = UNANSWERED
 
     async def receive(self) -> Message:
         """Raises :exc:`Refused`."""

@@ -18,7 +18,7 @@ Responses = dict[int | str, dict[str, Any]]
 WORDS: Mapping[int, str] = {
     400: "The request cannot be understood or done; `param` names the field.",
     401: "A key is missing or wrong.",
-    403: "This key may not do it.",
+    403: "This key may not do it, or pages of that origin may not call this node.",
     404: "There is no such thing.",
     406: "No acceptable shape: `Accept` takes neither sound nor JSON.",
     408: "The request did not arrive in time.",
@@ -152,7 +152,7 @@ def a_list(schema: Schema | str) -> Schema:
 
 HELLO = {"text": "Good morning, and welcome."}
 SOUND = {kind: BINARY for kind in dict.fromkeys(MIMES.values())}
-SPEECH_ERRORS = (401, 404, 406, 408, 413, 422, 429, 500, 501, 503, 504)
+SPEECH_ERRORS = (401, 403, 404, 406, 408, 413, 422, 429, 500, 501, 503, 504)
 SYNTHESIZE: Document = {
     "response_class": Response,
     "responses": {
@@ -188,7 +188,7 @@ BATCH: Document = {
     "response_class": Response,
     "responses": {
         200: {"model": Results, "description": "An envelope or an error for each.", "headers": REQUEST_ID},
-        **refusals(401, 408, 413, 422, 429, 503),
+        **refusals(401, 403, 408, 413, 422, 429, 503),
     },
     **body("Batch", two_texts={"texts": ["One.", "Two."], "options": {"format": "mp3"}}),
 }
@@ -209,7 +209,7 @@ OPENAI_SPEECH: Document = {
             "content": {**{kind: BINARY for kind in (*SOUND, "audio/opus")}, "text/event-stream": {"schema": {}}},
             "headers": SOUND_HEADERS,
         },
-        **refusals(400, 401, 404, 408, 413, 429, 500, 501, 503, shape=V1),
+        **refusals(400, 401, 403, 404, 408, 413, 429, 500, 501, 503, 504, shape=V1),
     },
     **body("SpeechRequest", an_MP3={"model": "tts-1", "voice": "alloy", "input": HELLO["text"]}),
 }
@@ -218,10 +218,10 @@ _A_MODEL = {"id": "tts-1", "object": "model", "created": 1767225600, "owned_by":
 OPENAI_MODELS: Document = {
     "responses": {
         **said("Models.", an_object(object="string", data=a_list(_MODEL)), {"object": "list", "data": [_A_MODEL]}),
-        **refusals(401, 429, shape=V1),
+        **refusals(401, 403, 429, shape=V1),
     }
 }
-OPENAI_MODEL: Document = {"responses": {**said("A model.", _MODEL, _A_MODEL), **refusals(401, 404, 429, shape=V1)}}
+OPENAI_MODEL: Document = {"responses": {**said("A model.", _MODEL, _A_MODEL), **refusals(401, 403, 404, 429, shape=V1)}}
 OPENAI_VOICES: Document = {
     "responses": {
         **said(
@@ -229,7 +229,7 @@ OPENAI_VOICES: Document = {
             an_object(voices=a_list(an_object(id="string", name="string"))),
             {"voices": [{"id": "alloy", "name": "Alloy"}]},
         ),
-        **refusals(401, 429, shape=V1),
+        **refusals(401, 403, 429, shape=V1),
     }
 }
 
@@ -258,8 +258,8 @@ _A_VOICE = {
     "sample_rate": 22_050,
 }
 _VOICES = said("Voices.", an_object(voices=a_list(_VOICE)), {"voices": [_A_VOICE]})
-VOICES: Document = {"responses": {**_VOICES, **refusals(401, 422, 429)}}
-VOICES_OF: Document = {"responses": {**_VOICES, **refusals(401, 422, 429)}}
+VOICES: Document = {"responses": {**_VOICES, **refusals(401, 403, 422, 429)}}
+VOICES_OF: Document = {"responses": {**_VOICES, **refusals(401, 403, 422, 429)}}
 LANGUAGES: Document = {
     "responses": {
         **said(
@@ -267,7 +267,7 @@ LANGUAGES: Document = {
             an_object(languages=a_list(an_object(code="string", name="string", engines=a_list("string"), voices="integer"))),
             {"languages": [{"code": "en", "name": "English", "engines": ["piper"], "voices": 1}]},
         ),
-        **refusals(401, 429),
+        **refusals(401, 403, 429),
     }
 }
 _ENGINE = an_object(
@@ -289,13 +289,13 @@ _AN_ENGINE = {
     "provider": "local",
     "source": "local",
     "model_id": "en_US-joe-medium",
-    "size_mb": None,
-    "version": "",
+    "size_mb": 63.2,
+    "version": "piper-1",
 }
 MODELS: Document = {
     "responses": {
         **said("Engines.", {"anyOf": [an_object(models=a_list(_ENGINE)), a_list(_ENGINE)]}, {"models": [_AN_ENGINE]}),
-        **refusals(401, 422, 429),
+        **refusals(401, 403, 422, 429),
     }
 }
 
@@ -352,7 +352,7 @@ METRICS: Document = {
     "responses": {200: {"description": "Counts and distributions.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 }
 _FIGURES: Schema = {"type": "object"}
-STATS: Document = {"responses": {**said("Figures.", _FIGURES, {"uptime_seconds": 61.5}), **refusals(401, 429)}}
+STATS: Document = {"responses": {**said("Figures.", _FIGURES, {"uptime_seconds": 61.5}), **refusals(401, 403, 429)}}
 CACHE_STATS: Document = {
     "responses": {
         **said(
@@ -382,7 +382,7 @@ CACHE_STATS: Document = {
                 "evictions": 0,
             },
         ),
-        **refusals(401, 429),
+        **refusals(401, 403, 429),
     }
 }
 CONFIG: Document = {

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-"""What the OpenAI contract calls them; other refusals below 500 are ``invalid_request_error``, from 500 on ``server_error``."""
+OPENAI = "/v1/"
+KINDS = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 501: "invalid_request_error"}
+"""What the OpenAI contract calls them; other refusals below 500 are ``invalid_request_error``, from 500 on ``server_error``. 501 is the
+caller's, who asked for what is not built yet."""
 
 
 class Refused(Exception):
@@ -34,6 +36,11 @@ class Refused(Exception):
         self.details = tuple(details)
 
     @property
+    def is_for_good(self) -> bool:
+        """Whether no waiting mends it: a key or a session's time is what is missing."""
+        return self.status == 401
+
+    @property
     def headers(self) -> dict[str, str]:
         """HTTP's own words for it."""
         headers = {} if self.retry_after is None else {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
@@ -54,3 +61,9 @@ class Refused(Exception):
     @property
     def openai_status(self) -> int:
         return 400 if self.status == 422 else self.status
+
+    def told(self, path: str, request_id: str) -> tuple[dict[str, Any], int]:
+        """Body and status, in the shape of the contract that the path belongs to."""
+        if path.startswith(OPENAI):
+            return self.openai_body(), self.openai_status
+        return self.body(request_id), self.status

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from agent.gateway.errors import Refused
 from agent.gateway.settings import Format, Rate
-from pipeline.protocol import Strategy
+from pipeline.protocol import Budget, Strategy
 
 ReplyFormat = Literal["json", "wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Factor = Annotated[float, Field(ge=0.5, le=2.0)]
@@ -20,6 +20,8 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 Optimization = Literal["high", "balanced", "low"]
 Preset = Literal["maximum", "standard"]
 
+BLOCKS = ("options", "tts_config", "voice_config", "batch_config", "server_config", "server_features")
+"""Names under which a body may hold what says how."""
 MOST_DETAILS = 20  # wrong fields that are named in one answer: the rest will be told when these are mended
 MOST_WARNINGS = 20  # ignored fields that are named
 SHOWN = 64  # characters of a caller's own words that are said back
@@ -82,6 +84,8 @@ class Options(Body):
     """Whether nobody else may speak where ``engine`` cannot."""
     strategy: Strategy | None = None
     """How an engine is chosen."""
+    budget_ms: Budget | None = None
+    """Milliseconds within which the first sound should be made; an engine is chosen that is in time."""
     speed: Factor | None = None
     """2 is twice as fast."""
     pitch: Factor | None = None
@@ -103,7 +107,7 @@ class Options(Body):
     enable_caching: bool | None = None
     """The same as ``use_cache``."""
     optimization_level: Optimization | None = None
-    """``low`` chooses whoever is heard first."""
+    """``low`` chooses whoever is heard first, the others as strategy ``auto`` does."""
     quality_preset: Preset | None = None
     """``maximum`` chooses whoever sounds best."""
     normalize_audio: bool | None = None
@@ -166,7 +170,7 @@ class SpeechBody(Options):
     def blocks(self) -> Iterator[tuple[str, Options]]:
         """Itself and its blocks, each with the path to its fields."""
         yield "", self
-        for name in ("options", "tts_config", "voice_config", "batch_config", "server_config", "server_features"):
+        for name in BLOCKS:
             block = getattr(self, name)
             if block is not None:
                 yield f"{name}.", block
@@ -175,43 +179,6 @@ class SpeechBody(Options):
         """Fields that mean nothing here, said so."""
         names = [path + name for path, block in self.blocks() for name in block.model_extra or ()]
         return [f"{clip(name)}: unknown field, ignored" for name in names[:MOST_WARNINGS]]
-
-
-class Batch(Body):
-    """Several texts."""
-
-    texts: list[str] | None = None
-    """What is said, one after the other."""
-    items: list[dict[str, Any]] | None = None
-    """Bodies as `/synthesize` takes them, in place of ``texts``."""
-    options: dict[str, Any] | None = None
-    """What holds for all of them, where one does not say otherwise."""
-    parallel_processing: bool | None = None
-    """Whether some are made at the same time; the order of the results stays."""
-    batch_config: dict[str, Any] | None = None
-
-    @property
-    def is_parallel(self) -> bool:
-        own = (self.batch_config or {}).get("parallel_processing")
-        return self.parallel_processing is not False and own is not False
-
-    def bodies(self, most: int) -> list[dict[str, Any]]:
-        """One for each text. Raises :exc:`Refused`."""
-        if (self.texts is None) == (self.items is None):
-            raise Refused("field_required", "texts: either `texts` or `items` is a list of what is said", 422, field="texts")
-        items = [{"text": text} for text in self.texts] if self.texts is not None else list(self.items or ())
-        if not items:
-            raise Refused("too_few", "texts: there is nothing to say", 422, field="texts")
-        if len(items) > most:
-            raise Refused("batch_too_large", f"a batch holds at most {most} texts, this one {len(items)}", 413, field="texts")
-        return [self._with_shared(item) for item in items]
-
-    def _with_shared(self, item: dict[str, Any]) -> dict[str, Any]:
-        own = item.get("options")
-        if not self.options or not (own is None or isinstance(own, dict)):
-            return item
-        shared = {name: value for name, value in self.options.items() if name not in item}
-        return {**item, "options": {**shared, **(own or {})}}
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots) -> APIRouter:
             return JSONResponse({"live": False, "reasons": [f"the loop was late by {lag:.1f} s"]}, 503)
         return JSONResponse({"live": True, "reasons": []})
 
+    for path, answer in (("/health", health), ("/ready", ready), ("/live", live)):  # probes ask so
+        router.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
     return router
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
 
 from agent.gateway import documents
 from agent.gateway.errors import Refused
 from agent.gateway.fields import Tag, clip
 from agent.node import Node
 from engines.base import Voice
+from engines.catalog import Catalog
 from pipeline.chain import primary
+from pipeline.studio import EngineStatus
 
 TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
-CLONING = frozenset({"xtts"})  # engines that take voices from recordings
+PATIENCE = 5.0  # seconds: whoever speaks goes first
+STATES = {"ready": "loaded", "loading": "loading", "unloaded": "installed", "unavailable": "failed"}
 NAMES = {
     "ar": "Arabic",
     "cs": "Czech",
@@ -57,14 +64,14 @@ def routes(node: Node) -> APIRouter:
     ) -> dict[str, Any]:
         """The voices that can be heard now."""
         found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or voice.tier == tier)]
-        return {"voices": [_voice(voice) for voice in found if language is None or _speaks(voice, language)]}
+        return {"voices": [_voice(node, voice) for voice in found if language is None or _speaks(voice, language)]}
 
     @router.get("/voices/{name}", **documents.VOICES_OF)
-    async def voices_of(name: Annotated[str, Path(description="A language tag.")]) -> dict[str, Any]:
+    async def voices_of(name: Annotated[str, InPath(description="A language tag.")]) -> dict[str, Any]:
         """Those that speak a language; none where nobody does."""
         if not TAG.fullmatch(name):
             raise Refused("bad_language", f"language: {clip(name)!r} is no language tag", 422, field="language")
-        return {"voices": [_voice(voice) for voice in _voices(node) if _speaks(voice, name)]}
+        return {"voices": [_voice(node, voice) for voice in _voices(node) if _speaks(voice, name)]}
 
     @router.get("/languages", **documents.LANGUAGES)
     async def languages() -> dict[str, Any]:
@@ -86,7 +93,8 @@ def routes(node: Node) -> APIRouter:
     ) -> Any:
         """The engines that are configured, and whether each can speak."""
         wanted = task in (None, "text-to-speech", "tts")
-        found = [_model(node, status.name, status.state) for status in node.studio.status] if wanted else []
+        sizes = await node.studio.lanes.run(partial(_sizes, node.settings.models.root), due=node.loop.time() + PATIENCE, disk=True)
+        found = [_model(node, status, sizes) for status in node.studio.status] if wanted else []
         return found if flat else {"models": found}
 
     return router
@@ -101,7 +109,7 @@ def _speaks(voice: Voice, language: str) -> bool:
     return spoken == wanted or spoken.startswith(wanted + "-")
 
 
-def _voice(voice: Voice) -> dict[str, Any]:
+def _voice(node: Node, voice: Voice) -> dict[str, Any]:
     return {
         "voice_id": voice.id,
         "id": voice.id,
@@ -111,21 +119,31 @@ def _voice(voice: Voice) -> dict[str, Any]:
         "description": voice.description,
         "supported_engines": [voice.engine],
         "quality_tier": voice.tier,
-        "clone_capable": voice.engine in CLONING,
+        "clone_capable": voice.engine in node.studio.cloning,
         "sample_rate": voice.sample_rate,
     }
 
 
-def _model(node: Node, name: str, state: str) -> dict[str, Any]:
-    is_loaded = name in node.studio.offers
+def _sizes(folder: Path) -> Counter[str]:
+    """Bytes of what is installed, by engine; blocks."""
+    sizes: Counter[str] = Counter()
+    for row in Catalog(folder).list_voices():
+        if row.installed:
+            sizes[row.engine] += row.size
+    return sizes
+
+
+def _model(node: Node, status: EngineStatus, sizes: Counter[str]) -> dict[str, Any]:
+    name, is_loaded = status.name, status.name in node.studio.offers
+    place = "service" if status.network else "local"
     return {
         "name": name,
         "task": "text-to-speech",
         "loaded": is_loaded,
-        "status": {"ready": "loaded", "loading": "loading"}.get(state, "failed"),
-        "provider": "local",
-        "source": "local",
+        "status": STATES[status.state],
+        "provider": place,
+        "source": place,
         "model_id": node.studio.offers[name][0].id if is_loaded else "",
-        "size_mb": None,
-        "version": "",
+        "size_mb": round(sizes[name] / 1e6, 1) if sizes[name] else None,
+        "version": status.build.partition(" ")[0] if status.network else status.build,
     }

@@ -14,10 +14,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from agent.gateway import documents
-from agent.gateway.bounds import Exchange
+from agent.gateway.bounds import UNANSWERED, Exchange
 from agent.gateway.canary import Canary
 from agent.gateway.health import gpu_bytes
-from agent.node import Node
+from agent.node import DOORS, Node
+from pipeline.cache import no_stats
 from pipeline.report import Watcher
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)  # seconds; the tiers' edges are among them
 FINE = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0)
-REASONS = {"late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
+REASONS = {"hedge": "hedge", "late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
 """Words in the reason for a change of engine, and the label for it; anything else is ``failed``. Labels are few and known."""
 UNHEARD = 1.0  # of 5: how an engine is rated that was not heard when it should have been
 
@@ -102,7 +103,8 @@ class Metrics(Watcher):
         self._gap.observe(seconds)
 
     def on_exchange(self, exchange: Exchange) -> None:
-        self._http.labels(exchange.handler, exchange.method, f"{exchange.status // 100}xx").inc()
+        status = str(UNANSWERED) if exchange.status == UNANSWERED else f"{exchange.status // 100}xx"
+        self._http.labels(exchange.handler, exchange.method, status).inc()
         self._http_seconds.labels(exchange.handler, exchange.method).observe(exchange.seconds)
         self._http_fine.observe(exchange.seconds)
         self._http_received.labels(exchange.handler).observe(exchange.received)
@@ -123,8 +125,9 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         node = self._node
         sessions = GaugeMetricFamily("tts_active_sessions", "Places in which text is taken.", labels=["door"])
-        for door, number in node.sessions().items():
-            sessions.add_metric([door], number)
+        open_now = node.sessions()
+        for door in (*DOORS, *(open_now.keys() - set(DOORS))):
+            sessions.add_metric([door], open_now[door])
         yield sessions
         up = GaugeMetricFamily("tts_engine_up", "Whether an engine can speak.", labels=["engine"])
         quality = GaugeMetricFamily("tts_audio_quality_score", "1 to 5: the rating, while the engine is heard.", labels=["engine"])
@@ -140,11 +143,10 @@ class _State(Collector):
         )
         if (used := gpu_bytes()) is not None:
             yield GaugeMetricFamily("tts_gpu_memory_bytes", "GPU memory that engines hold.", used)
-        if (cache := node.studio.cache) is not None:
-            stats = cache.stats()
-            yield CounterMetricFamily("tts_cache_hits", "Sentences that had been said before.", stats.total_hits)
-            yield CounterMetricFamily("tts_cache_misses", "Sentences that could have been.", stats.total_misses)
-            yield GaugeMetricFamily("tts_cache_bytes", "What is kept.", stats.size_bytes)
+        stats = node.studio.cache.stats() if node.studio.cache is not None else no_stats(node.settings.cache)
+        yield CounterMetricFamily("tts_cache_hits", "Sentences that had been said before.", stats.total_hits)
+        yield CounterMetricFamily("tts_cache_misses", "Sentences that could have been.", stats.total_misses)
+        yield GaugeMetricFamily("tts_cache_bytes", "What is kept.", stats.size_bytes)
         build = GaugeMetricFamily("tts_build_info", "What runs here.", labels=["version"])
         build.add_metric([version("voicebooth")], 1)
         yield build

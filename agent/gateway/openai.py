@@ -14,7 +14,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from agent.gateway import documents
+from agent.gateway import documents, notes
+from agent.gateway.deadline import LONGEST, timely
 from agent.gateway.encoding import possible_rate
 from agent.gateway.errors import Refused
 from agent.gateway.fields import Body, Name, check_text
@@ -56,6 +57,8 @@ class SpeechRequest(Body):
     stream_format: Literal["audio", "sse"] | None = None
     language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")] | None = None
     """BCP 47 tag, of ours: else that of the voice, or the node's first."""
+    timeout: Annotated[float, Field(gt=0, le=LONGEST)] | None = None
+    """Seconds in all, of ours."""
 
 
 def routes(workshop: Workshop) -> APIRouter:
@@ -72,10 +75,11 @@ def routes(workshop: Workshop) -> APIRouter:
         format = asked.response_format or FORMAT
         medium = Medium(format, possible_rate(format, RATE))
         spoken = Speech(node, plan)
-        pieces = workshop.stream(spoken, plan, medium)
-        first = await unless_gone(request.receive, begin(pieces, None))
+        pieces = timely(workshop.stream(spoken, plan, medium), asked.timeout)
+        first = await unless_gone(request.receive, begin(pieces))
         took = spoken.facts.ttft or spoken.seconds
-        headers = describe(spoken.facts, medium, took=took, cache=cache_word(workshop, wanted, spoken.facts), shape="bytes; by=route")
+        cache = cache_word(wanted, spoken.facts, is_known=spoken.is_known)
+        headers = describe(spoken.facts, medium, took=took, cache=cache, shape="bytes; by=route")
         if asked.stream_format != "sse":
             kind = "audio/opus" if format == "opus" else mime(medium)
             return AudioStream(first, pieces, kind, headers)
@@ -89,7 +93,7 @@ def routes(workshop: Workshop) -> APIRouter:
 
     @router.get("/models/{id}", **documents.OPENAI_MODEL)
     async def model(id: str) -> dict[str, Any]:
-        if id not in MODELS and id not in node.studio.offers:
+        if strategy_of(id) is None and id not in node.studio.offers:
             raise Refused("model_not_found", "there is no such model", 404, field="model")
         return _model(id, created)
 
@@ -102,6 +106,12 @@ def routes(workshop: Workshop) -> APIRouter:
     return router
 
 
+def strategy_of(model: str) -> Strategy | None:
+    """Of that service's models, and of what it calls a certain day's: ``tts-1-1106``, ``gpt-4o-mini-tts-2025-12-15``."""
+    named = [name for name in MODELS if model == name or model.startswith(name + "-")]
+    return MODELS[max(named, key=len)] if named else None
+
+
 def _model(id: str, created: int) -> dict[str, Any]:
     return {"id": id, "object": "model", "created": created, "owned_by": OWNER}
 
@@ -111,7 +121,7 @@ def _wanted(asked: SpeechRequest, most: int) -> Wanted:
     description = asked.instructions or ""
     if len(description) > most:
         raise Refused("too_long", f"instructions: at most {most} characters, these are {len(description)}", 422, field="instructions")
-    strategy = next((strategy for name, strategy in MODELS.items() if asked.model == name or asked.model.startswith(name + "-2")), None)
+    strategy = strategy_of(asked.model)
     return Wanted(
         text=check_text(asked.input, LONGEST_INPUT, field="input"),
         voice=asked.voice if isinstance(asked.voice, str) else asked.voice.id,
@@ -133,6 +143,7 @@ async def _events(
             async for piece in rest:
                 yield _delta(piece)
         except Refused as refused:
+            notes.on_refused(refused.code)
             yield _event({"type": "error", **refused.openai_body()})
             return
     taken = math.ceil(characters / TOKEN_CHARACTERS)

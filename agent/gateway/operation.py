@@ -22,6 +22,7 @@ from agent.gateway.health import Pulse, gpu_bytes, memory
 from agent.gateway.slots import Slots
 from agent.gateway.traffic import Traffic
 from agent.node import Node
+from pipeline.cache import no_stats
 
 JSON = "application/json"
 HIDDEN = "***"
@@ -49,6 +50,7 @@ def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic) -> APIRoute
                 "ttfa_ms": {"p50": _ms(ttft.p50 if ttft else None), "p95": _ms(ttft.p95 if ttft else None)},
                 "rtf": rtf.p50 if rtf else None,
                 "sentences": ttft.count if ttft else 0,
+                "failures": node.studio.chain.failures[status.name],
             }
         return {
             "uptime_seconds": round(pulse.uptime, 1),
@@ -96,7 +98,8 @@ def admin_routes(node: Node, forget: Callable[[], None]) -> APIRouter:
     async def collect(request: Request) -> dict[str, Any]:
         """Give back what memory can be given back."""
         insist_on_json(request)
-        parse_object(await request.body())
+        if raw := await request.body():
+            parse_object(raw)
         process = psutil.Process()
         before = process.memory_info().rss
         collected = gc.collect()
@@ -112,17 +115,15 @@ def insist_on_json(request: Request) -> None:
 
 
 def cache_stats(node: Node) -> dict[str, Any]:
-    """All zero where nothing is cached."""
-    if node.studio.cache is not None:
-        return asdict(node.studio.cache.stats())
-    names = ("hit_rate", "total_hits", "total_misses", "total_followed", "entries", "size_bytes", "memory_bytes", "max_bytes")
-    return {"enabled": False, **dict.fromkeys((*names, "max_entries", "ttl_seconds", "evictions"), 0)}
+    """Nothing in it where nothing is cached."""
+    cache = node.studio.cache
+    return asdict(cache.stats() if cache is not None else no_stats(node.settings.cache))
 
 
 def _setting(row: glossary.Row, node: Node) -> dict[str, str]:
     shown = row.shown(node.settings)
-    is_default = not row.is_secret and shown == glossary.plain(row.default)
-    return {"value": HIDDEN if row.is_secret and shown else shown, "origin": "default" if is_default else "set"}
+    origin = node.settings.origin(row.key) or ("default" if row.is_default(node.settings) else "set")
+    return {"value": HIDDEN if row.is_secret and shown else shown, "origin": origin}
 
 
 def _ms(seconds: float | None) -> float | None:

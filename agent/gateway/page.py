@@ -1,8 +1,9 @@
-"""The page at ``/`` and its files, out of memory; LiveKit's client beside them, where npm has put it into this user's cache."""
+"""The page at ``/`` and the one at ``/docs``, out of memory; LiveKit's client beside them, where npm has put it into this user's cache."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,11 @@ BUILT = Path("node_modules/livekit-client/dist/livekit-client.esm.mjs")  # one f
 INSTALLING = 300.0  # seconds: 36 MB through a slow line
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 REMEDY = "python -m agent.gateway.page"
+SWAGGER, SWAGGER_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css")
+"""The package that carries Swagger UI, and what is taken out of it; its code is not run."""
+NO_SWAGGER = "the page of the API is not there: pip install 'voicebooth[gateway]'"
+DRAWN = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
+"""What the page at ``/docs`` may load: Swagger UI writes styles into its elements and carries its pictures within."""
 MISSING = f"LiveKit's browser client is not there: `{REMEDY}` fetches it with npm"
 
 
@@ -43,7 +49,7 @@ def routes(node: Node) -> APIRouter:
     livekit = node.settings.livekit
     policy = _policy(livekit.public_url or livekit.url)
 
-    def give(request: Request, file: File) -> Response:
+    def give(request: Request, file: File, policy: str = policy) -> Response:
         headers = {"ETag": file.tag, "Cache-Control": "no-cache", "Content-Security-Policy": policy}
         headers |= {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
         if request.headers.get("if-none-match") == file.tag:
@@ -69,7 +75,27 @@ def routes(node: Node) -> APIRouter:
             raise Refused("not_found", "the page has no such file", 404)
         return give(request, files[name])
 
+    @router.get("/docs")
+    async def docs(request: Request) -> Response:
+        return give(request, files["docs.html"], DRAWN)
+
+    @router.get("/docs/{name}")
+    async def drawing(request: Request, name: str) -> Response:
+        if name not in SWAGGER_FILES:
+            raise Refused("not_found", "the page of the API has no such file", 404)
+        if name not in files:
+            files[name] = _read(swagger_path() / name)
+        return give(request, files[name], DRAWN)
+
     return router
+
+
+def swagger_path() -> Path:
+    """Where Swagger UI is. Raises :exc:`Refused` where it is not."""
+    found = importlib.util.find_spec(SWAGGER)
+    if found is None or found.origin is None:
+        raise Refused("not_supported", NO_SWAGGER, 501)
+    return Path(found.origin).parent / "static"
 
 
 def client_path() -> Path:

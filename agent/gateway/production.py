@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.gateway import effects
+from agent.gateway import effects, notes
+from agent.gateway.deadline import LONGEST
 from agent.gateway.encoding import open_encoder, possible_rate
 from agent.gateway.errors import Refused
 from agent.gateway.kept import Replies, digest
@@ -22,7 +23,6 @@ from engines.base import NO_SAMPLES
 from pipeline.chain import primary
 from pipeline.report import CACHE
 
-LONGEST = 300.0  # seconds that a whole reply may take where its caller names none: the most that one may name
 OPTIONS_RATE = 22_050  # hertz that whoever sends a block `options` without a rate expects
 
 
@@ -102,7 +102,8 @@ class Workshop:
         kept = self.replies.find(key, begun)
         if kept is None:
             return None
-        facts = replace(kept.facts, cached=kept.facts.sentences, ttft=0.0, warnings=list(plan.warnings))
+        facts = replace(kept.facts, cached=kept.facts.sentences, ttft=0.0, fallback=list(plan.fallback), warnings=list(plan.warnings))
+        notes.on_text(len(plan.text), facts)
         report, cache = self.node.report, self.node.studio.cache
         report.on_started(CACHE, ttft=0.0, lag=0.0, budget=self.node.settings.chain.budget)
         report.on_made(CACHE, primary(facts.language), work=0.0, seconds=kept.seconds)
@@ -121,9 +122,11 @@ class Workshop:
         parts.append(chain.finish())
         samples = await effects.finish(np.concatenate(parts), rate, trim=finish.trim, loudness=finish.loudness)
         encoder = open_encoder(medium.format, rate, medium.rate, is_open=False)
+        pieces = []
         for start in range(0, len(samples), rate):
-            encoder.feed(samples[start : start + rate])
+            pieces.append(encoder.feed(samples[start : start + rate]))
             await asyncio.sleep(0)
+        data = b"".join((*pieces, encoder.finish()))
         done = {
             "cache": speech.facts.is_cached,
             "enhancement": plan.effects.enhance,
@@ -132,7 +135,7 @@ class Workshop:
             "loudness": finish.loudness is not None,
         }
         applied = tuple(name for name, is_done in done.items() if is_done)
-        return Product(encoder.finish(), medium, len(samples) / rate, speech.seconds, applied, speech.facts)
+        return Product(data, medium, len(samples) / rate, speech.seconds, applied, speech.facts)
 
     async def stream(self, speech: Speech, plan: Plan, medium: Medium) -> AsyncGenerator[bytes, None]:
         """Pieces of at most ``stream.chunk_bytes``. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import cast
@@ -82,7 +83,8 @@ class Account:
     def check_audio(self, now: float) -> None:
         """Raises :exc:`Refused` while more was made than a minute may hold."""
         if self._audio is not None and (wait := self._settle(now)):
-            words = f"{self._quotas.audio} seconds of speech a minute are allowed here (limits.audio_seconds_per_minute)"
+            most = f"{self._quotas.audio} seconds of speech a minute are allowed here (limits.audio_seconds_per_minute)"
+            words = f"{most}; there is room again in {math.ceil(wait)} s"
             raise Refused("rate_limited", words, 429, retry_after=wait)
 
     def _settle(self, now: float) -> float:

@@ -14,6 +14,7 @@ import psutil
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from agent.gateway import notes
 from agent.gateway.bounds import Stalled
 from agent.gateway.connection import ABORT
 from agent.gateway.encoding import MIMES
@@ -88,9 +89,12 @@ class AudioStream(Response):
         try:
             await unless_gone(receive, self._send(send))
         except Gone:
+            notes.on_refused("client_gone")
             return
         except (Refused, Stalled) as error:
-            log.warning("an answer was broken off: %s", error)
+            code = error.code if isinstance(error, Refused) else "slow_reader"  # its words may hold some of the text
+            notes.on_refused(code)
+            log.warning("an answer was broken off: %s", code)
             scope.get(ABORT, lambda: None)()
 
     async def _send(self, send: Send) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from agent.content import Mode
 
@@ -16,6 +16,11 @@ def _net(value: str) -> str:
     """An address or a network, ``10.0.0.0/8``."""
     ipaddress.ip_network(value)  # a ValueError, which names it
     return value
+
+
+def _number(value: object) -> object:
+    """One of few numbers may be written as a word, where only words can be written."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -67,14 +72,14 @@ class LimitSettings:
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 2.0
     """Seconds for which a request beyond these waits for its turn."""
     sessions: Annotated[int, Field(ge=1, le=10_000)] = 250
-    """WebSocket sessions at once, those included whose client may still come back; and as many browsers without a server between."""
+    """WebSocket sessions and browsers without a server between, together, at once; those included whose client may still come back."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioSettings:
     """What sound is like where a request does not say it."""
 
-    sample_rate: Rate = 24_000
+    sample_rate: Annotated[Rate, BeforeValidator(_number)] = 24_000
     """Hertz."""
     format: Format = "wav"
     """What it is encoded as; the OpenAI routes have their own, mp3."""

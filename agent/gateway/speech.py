@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from agent.casting import Role, UnknownVoice, cast
+from agent.gateway import notes
+from agent.gateway.description import Role, describe
 from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
 from agent.gateway.fields import clip
 from agent.gateway.wanted import ENGINE_SPEEDS, Wanted
 from agent.node import Node
 from agent.recorder import Recorder
+from engines import names
+from engines.aliases import DEFAULT, find_alias
 from engines.base import Samples, Voice
 from pipeline.chain import find_voice, primary
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Switched
@@ -22,21 +26,6 @@ from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 CALLER = "caller"  # the one sender of a session for one request
 RELOAD = 2.0  # seconds after which whoever came before an engine was ready may come again
 NAMED = 20  # voices and languages that an answer lists
-SYNONYMS = {"edge-tts": "edge", "default": "", "auto": ""}
-ABSENT: Mapping[str, str] = {
-    "kokoro": r"kokoro.*",
-    "xtts": r"xtts.*|tts_models/multilingual/multi-dataset/xtts.*",
-    "speecht5": r"(microsoft/)?speecht5(_tts)?",
-    "bark": r"(suno/)?bark(-small)?",
-    "tacotron2": r"tacotron-?2.*",
-    "valle-x": r"(plachtaa/)?vall-?e-?x",
-    "fastspeech2": r"fastspeech-?2.*",
-    "parler": r"(parler-tts/)?parler.*",
-    "coqui": r"coqui.*|vits|tts_models/en/vctk/vits",
-    "edge": r"edge(-tts)?",
-    "piper": r"piper.*",
-}
-"""Engines that are known and may not be here; whoever asks for one is spoken to by somebody else, and told."""
 MUTE = re.compile(r"(facebook/)?bart(-(large|base))?|(google/)?(flan-)?t5.*", re.IGNORECASE)
 """Models that make no sound at all."""
 
@@ -63,6 +52,8 @@ class Facts:
     engine: str = ""
     voice: str = ""
     sentences: int = 0
+    letters: int = 0
+    """Of those sentences, as they were written."""
     cached: int = 0
     ttft: float | None = None
     """Seconds from the request to its first audible sample."""
@@ -70,6 +61,8 @@ class Facts:
     """Engines that could not go on, in order, each with the reason."""
     warnings: list[str] = field(default_factory=list)
     samples: int = 0
+    rate: int = 24_000
+    """Hertz of them."""
 
     @property
     def is_cached(self) -> bool:
@@ -78,6 +71,36 @@ class Facts:
     @property
     def model(self) -> str:
         return self.voice
+
+    def on_event(self, event: Event, ttft: float | None = None) -> None:
+        """``ttft``: seconds since it was asked for, should this be its first sound; None: as the event has it."""
+        match event:
+            case SentenceChosen():
+                self.sentences += 1
+                self.letters += letters(event.text)
+                self.cached += event.cached
+                self.engine, self.voice = event.engine, event.voice
+            case SpeechStarted() if self.ttft is None:
+                self.ttft = event.ttft if ttft is None else ttft
+            case Switched():
+                self.fallback.append((event.old, event.why))
+
+    def line(self) -> dict[str, Any]:
+        """For the log."""
+        return {
+            "engine": self.engine,
+            "voice": self.voice,
+            "language": self.language,
+            "ttfa_ms": None if self.ttft is None else round(1000 * self.ttft, 1),
+            "duration": round(self.samples / self.rate, 3),
+            "cached": self.is_cached,
+            "fallback": [f"{engine}: {why}" for engine, why in self.fallback],
+        }
+
+
+def letters(text: str) -> int:
+    """All but white space."""
+    return sum(map(len, text.split()))
 
 
 def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
@@ -107,7 +130,7 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
         engine=wanted.engine or None,
         strict_engine=wanted.is_strict or None,
         strategy=wanted.strategy,
-        budget_ms=None if role.budget is None else round(role.budget * 1000),
+        budget_ms=wanted.budget,
         speed=spoken,
         use_cache=wanted.use_cache,
     )
@@ -120,7 +143,7 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
 
 def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list[tuple[str, str]]]:
     """The engine that was asked for, as the chain calls it; and if it is not here, why."""
-    asked = SYNONYMS.get(wanted.engine.lower(), wanted.engine)
+    asked = names.SYNONYMS.get(wanted.engine.lower(), wanted.engine)
     offers = node.studio.offers
     if not asked or asked in offers:
         return replace(wanted, engine=asked), []
@@ -130,7 +153,7 @@ def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list
     if MUTE.fullmatch(asked):
         raise Refused("not_a_voice_model", f"engine: {clip(asked)} writes text and makes no sound", 422, field="engine")
     statuses = {status.name: status for status in node.studio.status}
-    name = asked if asked in statuses else _known(asked)
+    name = asked if asked in statuses else names.known(asked)
     if name in offers:
         return replace(wanted, engine=name), []
     if not name:
@@ -142,25 +165,21 @@ def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list
     return replace(wanted, engine=""), [(name, reason)]
 
 
-def _known(asked: str) -> str:
-    return next((name for name, shape in ABSENT.items() if re.fullmatch(shape, asked, re.IGNORECASE)), "")
-
-
 def _cast(node: Node, wanted: Wanted) -> Role:
-    default = node.settings.node.languages[0]
-    try:
-        return cast(
-            node.studio.offers,
-            voice=wanted.voice,
-            language=wanted.language,
-            description=wanted.description,
-            engine=wanted.engine,
-            default=default,
-        )
-    except UnknownVoice:
-        known = ", ".join(voice.id for voice in _voices(node)[:NAMED])
-        words = f"voice_id: nobody knows {clip(wanted.voice)!r}; there are: {known}"
-        raise Refused("unknown_voice", words, 422, field="voice_id") from None
+    """Who shall speak, and in which language. What an id means that is no voice's is left to the studio. Raises :exc:`Refused`."""
+    id, language, studio = wanted.voice, wanted.language, node.studio
+    if not id or id == DEFAULT:
+        if not wanted.description:
+            return Role(language=language)
+        voices = sorted(_voices(node), key=lambda voice: voice.engine != wanted.engine)
+        return describe(wanted.description, voices, language=language, default=node.settings.node.languages[0])
+    is_known = studio.has_voice(id)  # some are mixed when they are asked for
+    if is_known and (found := find_voice(id, _voices(node))) is not None:
+        return Role(id, language or found.language)
+    if is_known and (alias := find_alias(id)) is not None:
+        return Role(id, language or alias.language)
+    known = ", ".join(voice.id for voice in _voices(node)[:NAMED])
+    raise Refused("unknown_voice", f"voice_id: nobody knows {clip(id)!r}; there are: {known}", 422, field="voice_id")
 
 
 def _voices(node: Node) -> list[Voice]:
@@ -180,12 +199,18 @@ class Speech:
         self._loop = asyncio.get_running_loop()
         self._begun = self._loop.time()
         self._problems: list[Refused] = []
-        self.facts = Facts(plan.language, fallback=list(plan.fallback), warnings=list(plan.warnings))
+        self.facts = Facts(plan.language, fallback=list(plan.fallback), warnings=list(plan.warnings), rate=node.studio.rate)
+        notes.on_text(len(plan.text), self.facts)
 
     @property
     def seconds(self) -> float:
         """Since it was asked for."""
         return self._loop.time() - self._begun
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the facts are already those of the whole text."""
+        return self.facts.letters >= letters(self._plan.text)
 
     async def sound(self) -> AsyncGenerator[Samples, None]:
         """Pieces of at most 0.1 s. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused` when something was not said."""
@@ -206,15 +231,8 @@ class Speech:
             raise Refused("nothing_to_say", "text: there is nothing in it that can be said", 422, field="text")
 
     def _on_event(self, event: Event) -> None:
+        self.facts.on_event(event, self.seconds)
         match event:
-            case SentenceChosen():
-                self.facts.sentences += 1
-                self.facts.cached += event.cached
-                self.facts.engine, self.facts.voice = event.engine, event.voice
-            case SpeechStarted() if self.facts.ttft is None:
-                self.facts.ttft = self.seconds
-            case Switched():
-                self.facts.fallback.append((event.old, event.why))
             case Dropped() if event.why != "nothing_to_say":
                 self._problems.append(_dropped(event))
             case Failure():

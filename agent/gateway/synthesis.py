@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,10 +12,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from agent.gateway import documents
-from agent.gateway.clone import reference_of
+from agent.gateway import documents, notes
+from agent.gateway.batch import Batch
+from agent.gateway.clone import take_voice
+from agent.gateway.deadline import timely
 from agent.gateway.errors import Refused
-from agent.gateway.fields import Batch, ReplyFormat, SpeechBody, parse_object
+from agent.gateway.fields import ReplyFormat, SpeechBody, parse_object
 from agent.gateway.production import Medium, Product, Workshop
 from agent.gateway.replies import AudioStream, describe, envelope, mime, unless_gone
 from agent.gateway.shape import Reply, decide, decide_format, parse_accept
@@ -58,14 +61,14 @@ def routes(workshop: Workshop) -> APIRouter:
         return await desk.answer(request, asked)
 
     @router.post("/synthesize/stream", **documents.STREAM)
-    async def synthesize_stream(request: Request, enhance_audio: Enhance = None) -> Response:
+    async def synthesize_stream(request: Request, response_format: ResponseFormat = None, enhance_audio: Enhance = None) -> Response:
         """Say a text, the sound sent while it is made. A failure after the first byte cuts the connection before its last chunk."""
-        return await desk.stream(request, await _read(request, enhance_audio=enhance_audio))
+        return await desk.stream(request, await _read(request, response_format=response_format, enhance_audio=enhance_audio))
 
     @router.post("/synthesize-stream", **documents.STREAM)
-    async def synthesize_stream_too(request: Request, enhance_audio: Enhance = None) -> Response:
+    async def synthesize_stream_too(request: Request, response_format: ResponseFormat = None, enhance_audio: Enhance = None) -> Response:
         """The same as `/synthesize/stream`."""
-        return await desk.stream(request, await _read(request, enhance_audio=enhance_audio))
+        return await desk.stream(request, await _read(request, response_format=response_format, enhance_audio=enhance_audio))
 
     @router.post("/batch_synthesize", **documents.BATCH)
     async def batch_synthesize(request: Request) -> Response:
@@ -118,8 +121,12 @@ class Desk:
                 default=server.default_shape,
             )
         medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
-        wanted = await reference_of(self._node, wanted)
-        return Asked(wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine), reply, medium, request.state.request_id)
+        plan = await self._plan(wanted, unknown_engine)
+        return Asked(wanted, plan, reply, medium, request.state.request_id)
+
+    async def _plan(self, wanted: Wanted, unknown_engine: int = 422) -> Plan:
+        """Raises :exc:`Refused`."""
+        return await take_voice(self._node, self._workshop.slots, wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine))
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """Whole, in the shape that was decided."""
@@ -138,13 +145,13 @@ class Desk:
         wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
         format = decide_format(wanted.format, parse_accept(request.headers.get("accept")))
         medium = Medium.of(wanted, format, self._settings.audio)
-        wanted = await reference_of(self._node, wanted)
-        plan = make_plan(self._node, wanted)
+        plan = await self._plan(wanted)
         speech = Speech(self._node, plan)
         asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
-        pieces = self._workshop.stream(speech, plan, medium)
-        first = await unless_gone(request.receive, begin(pieces, wanted.timeout))
-        return AudioStream(first, pieces, mime(medium), self._headers(speech.facts, asked, speech.facts.ttft or speech.seconds))
+        pieces = timely(self._workshop.stream(speech, plan, medium), wanted.timeout)
+        first = await unless_gone(request.receive, begin(pieces))
+        headers = self._headers(speech.facts, asked, speech.facts.ttft or speech.seconds, is_known=speech.is_known)
+        return AudioStream(first, pieces, mime(medium), headers)
 
     async def batch(self, request: Request, bodies: list[dict[str, Any]], is_parallel: bool) -> AsyncGenerator[bytes, None]:
         """JSON, an item at a time: no more than a few are kept at once."""
@@ -154,7 +161,8 @@ class Desk:
         try:
             for index in range(len(bodies)):
                 while len(tasks) < ahead and index + len(tasks) < len(bodies):
-                    tasks.append(asyncio.create_task(self._item(request, bodies[index + len(tasks)])))
+                    number = index + len(tasks)
+                    tasks.append(asyncio.create_task(self._item(request, bodies[number], is_first=number == 0)))
                 result = await tasks.pop(0)
                 failed += not result["success"]
                 yield (b", " if index else b"") + json.dumps(result).encode()
@@ -164,36 +172,37 @@ class Desk:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _item(self, request: Request, found: Mapping[str, Any]) -> dict[str, Any]:
+    async def _item(self, request: Request, found: Mapping[str, Any], *, is_first: bool) -> dict[str, Any]:
         try:
+            if not is_first:
+                request.state.caller.on_request()  # each text is one; the batch itself was counted as the first
             asked = await self.ask(request, SpeechBody.check(found), reply=ALWAYS_JSON)
             wait = asked.wanted.timeout or self._settings.limits.body_wait_s
             product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
         except Refused as refused:
-            return {**refused.body(request.state.request_id), "status": refused.status}
+            notes.on_refused(refused.code)
+            again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
+            return {**refused.body(request.state.request_id), "status": refused.status, **again}
         return self._envelope(product, asked)
 
     def _envelope(self, product: Product, asked: Asked) -> dict[str, Any]:
         return envelope(product, asked.wanted, rule=asked.reply.rule, request_id=asked.request_id)
 
-    def _headers(self, facts: Facts, asked: Asked, took: float) -> dict[str, str]:
+    def _headers(self, facts: Facts, asked: Asked, took: float, *, is_known: bool = True) -> dict[str, str]:
         shape = f"{asked.reply.shape}; by={asked.reply.rule}"
-        return describe(facts, asked.medium, took=took, cache=cache_word(self._workshop, asked.wanted, facts), shape=shape)
+        return describe(facts, asked.medium, took=took, cache=cache_word(asked.wanted, facts, is_known=is_known), shape=shape)
 
 
-async def begin(pieces: AsyncGenerator[bytes, None], timeout: float | None) -> bytes:
+async def begin(pieces: AsyncGenerator[bytes, None]) -> bytes:
     """The first bytes of a stream. Raises :exc:`Refused`; then the stream is closed."""
-    try:
-        async with asyncio.timeout(timeout):
-            return await anext(pieces)
-    except TimeoutError:
-        raise Refused("timeout", f"there was no sound within {timeout:g} s", 504) from None
+    return await anext(pieces)
 
 
-def cache_word(workshop: Workshop, wanted: Wanted, facts: Facts) -> str:
+def cache_word(wanted: Wanted, facts: Facts, *, is_known: bool) -> str:
+    """``is_known``: whether the facts are those of the whole text."""
     if not wanted.use_cache:
         return "off"
-    return "hit" if facts.is_cached else "miss"
+    return "hit" if is_known and facts.is_cached else "miss"
 
 
 async def _object(request: Request) -> dict[str, Any]:

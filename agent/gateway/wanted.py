@@ -18,6 +18,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "use_cache": ("use_cache", "enable_caching"),
 }
 """By canonical name; a name that is not here is its own."""
+CANONICAL = {synonym: name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
 LATER = ("watermark", "ssml", "segments", "webhook_url")
 ENGINE_SPEEDS = (0.5, 2.0)  # what engines and the protocol take; what goes beyond is done to the sound
 
@@ -34,6 +35,8 @@ class Wanted:
     engine: str = ""
     is_strict: bool = False
     strategy: Strategy | None = None
+    budget: int | None = None
+    """Milliseconds to the first sound."""
     speed: float = 1.0
     pitch: float = 1.0
     energy: float = 1.0
@@ -43,6 +46,7 @@ class Wanted:
     has_options: bool = False
     """A block ``options`` was sent: whoever sends one expects 22 050 Hz."""
     use_cache: bool = True
+    """False where a voice is to be cloned, too: what a lent voice says is not kept."""
     priority: int = 1
     timeout: float | None = None
     normalize: bool | None = None
@@ -78,13 +82,14 @@ def read(body: SpeechBody, *, characters: int, description: int) -> Wanted:
         engine=found.get("engine") or "",
         is_strict=bool(found.get("strict_engine")),
         strategy=found.get("strategy") or _strategy(found),
+        budget=found.get("budget_ms"),
         speed=found.get("speed", 1.0),
         pitch=found.get("pitch", 1.0),
         energy=found.get("energy", 1.0),
         format=found.get("format") or "",
         sample_rate=found.get("sample_rate"),
         has_options=body.options is not None,
-        use_cache=found.get("use_cache", True),
+        use_cache=found.get("use_cache", True) and not found.get("voice_clone_reference"),
         priority=found.get("priority", 1),
         timeout=found.get("timeout"),
         normalize=found.get("normalize_audio"),
@@ -129,7 +134,13 @@ class Found:
         return next((path for path, _ in self._values(name)), name)
 
 
+def canonical(name: str) -> str:
+    """What a field is called here, whatever its contract calls it."""
+    return CANONICAL.get(name, name)
+
+
 def _strategy(found: Found) -> Strategy | None:
     if found.get("quality_preset") == "maximum":
         return "quality_first"
-    return "speed_first" if found.get("optimization_level") == "low" else None
+    level = found.get("optimization_level")
+    return None if level is None else "speed_first" if level == "low" else "auto"

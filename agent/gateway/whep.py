@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from agent.gateway import documents
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.node import Node
 
 OFFER, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -33,7 +34,7 @@ class _Anybody:
         """As much as it likes."""
 
 
-def routes(node: Node) -> APIRouter:
+def routes(node: Node, seats: Seats) -> APIRouter:
     """Without aiortc every request is told what would mend that."""
     router = APIRouter(tags=["direct WebRTC"])
     try:
@@ -47,7 +48,7 @@ def routes(node: Node) -> APIRouter:
         return router
 
     settings = node.settings
-    peers = Peers(node, settings.peer, most=settings.limits.sessions)
+    peers = Peers(node, settings.peer, seats)
     node.before_end(peers.aclose)
     servers = ice_servers(settings.peer)
     link = {"Link": links(servers)} if servers else {}

@@ -142,10 +142,12 @@ function configuration() {
 const pieces = (text) => text.match(new RegExp(`[^]{1,${MOST}}(?=\\s|$)|[^]{1,${MOST}}`, "g")) ?? [];
 
 $("save").addEventListener("click", async () => {
-  const { language, voice, engine, speed } = say;
+  const { language, voice, engine, strategy, budget, speed } = say;
   const body = { text: say.text.value, speed: speed.valueAsNumber, language: language.value || undefined };
   if (voice.value) body.voice_id = voice.value;
   if (engine.value) body.engine = engine.value;
+  if (strategy.value) body.strategy = strategy.value;
+  if (budget.value) body.budget_ms = budget.valueAsNumber;
   trouble("");
   $("save").disabled = true;
   try {

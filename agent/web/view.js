@@ -1,6 +1,6 @@
 // Sentences on the screen: text with what is heard marked, a line of where the time went, and the facts.
 
-import { forDrop } from "./words.js";
+import { forDrop, forTurn } from "./words.js";
 
 const LATER = 20; // ms: more than that it waited for what was said before it
 const SHOWN = 60; // sentences on the screen, the latest on top
@@ -64,8 +64,7 @@ function facts(sentence) {
   if (finished !== undefined && started !== undefined) add("spoken", `+${span(finished - queued)}`);
   if (engine) add(voice ? `${engine}, ${voice}` : engine);
   if (cached) add("from the cache");
-  for (const { from, to, why, isMidway } of turns)
-    row.append(make("span", "turn", `${isMidway ? "handed over" : "switched"} from ${from} to ${to}: ${why.replaceAll("_", " ")}`));
+  for (const turn of turns) row.append(make("span", "turn", forTurn(turn)));
   return row;
 }
 

@@ -21,11 +21,20 @@ const DROPS = {
   overflow: "more is waiting than the node keeps",
   failed: "no engine could say it",
   unheard: "its track could not be had",
+  filtered: "this node does not say it",
+  not_supported: "markup is not understood yet",
   shutdown: "the node ended",
 };
 
 export const forError = ({ code, message }) => (ERRORS[code] ? ERRORS[code] : sentence(message || code));
 export const forDrop = (why) => DROPS[why] ?? why;
+
+/** Why another engine speaks; `hedge: ` begins the reason where two of them ran side by side. */
+export function forTurn({ from, to, why, isMidway }) {
+  const isHedge = why.startsWith("hedge: ");
+  const how = isHedge ? "hedged" : isMidway ? "handed over" : "switched";
+  return `${how} from ${from} to ${to}: ${why.replace("hedge: ", "").replaceAll("_", " ")}`;
+}
 
 /** An Error for an HTTP answer that is none. */
 export async function refusal(answer) {

@@ -57,7 +57,7 @@ class Loaded:
         """Raises :exc:`EngineUnavailable`."""
         self._cache = settings.cache or cache_folder()
         self._statistics = settings.statistics
-        self._threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
+        self.threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
         self._alone = functools.lru_cache(maxsize=REMEMBERED)(self._groups_alone)
         self._torched = self._on_torch(settings)
         if self._torched is None:
@@ -78,10 +78,10 @@ class Loaded:
         parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
         name: str = settings.runtime if settings.precision == "float32" else "onnxruntime"
         if name == "auto":
-            name = choose(self._cache, *probe(parts), self._threads)
-        runtime = make(name, self._threads)
+            name = choose(self._cache, *probe(parts), self.threads)
+        runtime = make(name, self.threads)
         # Whole sentences of any length: OpenVINO prepares each new length anew, which only bfloat16's speed makes good.
-        front = make("onnxruntime", self._threads) if name == "openvino-f32" else runtime
+        front = make("onnxruntime", self.threads) if name == "openvino-f32" else runtime
         self._kokoro = Kokoro(parts, front, runtime)
         self._front = front
         self._whole: Kokoro | None = None
@@ -95,7 +95,7 @@ class Loaded:
         if settings.runtime != "torch":
             if settings.runtime != "auto" or has_model(settings.folder, self._cache) or missing(settings.folder, self._cache):
                 return None
-        torched = Torched(model_folder(settings.folder), self._threads)
+        torched = Torched(model_folder(settings.folder), self.threads)
         self.build = f"kokoro-torch {torched.device} {torched.build}"
         return torched
 

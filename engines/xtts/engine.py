@@ -19,6 +19,7 @@ import numpy as np
 
 from engines.base import (
     NO_SAMPLES,
+    BadReference,
     Chunk,
     Engine,
     EngineError,
@@ -35,7 +36,7 @@ from engines.xtts.files import RECORDINGS, cache_folder, check_licence, digest, 
 from engines.xtts.latents import Kept, Latents, key
 from engines.xtts.model import HOP, RATE, Network, Sentence
 from engines.xtts.reading import LIMITS, Guess, Tempo, pieces, primary
-from engines.xtts.reference import INSTALL, MOST_BYTES, BadReference, hear
+from engines.xtts.reference import INSTALL, MOST_BYTES, hear
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ class XttsEngine(Engine):
     """
 
     name = ENGINE
+    can_clone = True
 
     def __init__(self, settings: XttsSettings | None = None) -> None:
         self._settings = settings or XttsSettings()
@@ -149,15 +151,13 @@ class XttsEngine(Engine):
         """Any speaker in any language, offered or not; a speaker alone speaks the default language."""
         return super().voice(id) if self._loaded is None or not id else self._loaded.voice(id)
 
-    def clone(self, *references: bytes) -> Voice:
-        """The voice in these recordings of one person, 3 to 10 seconds in all; the same recordings give the same voice, at once.
-
-        Each is a file's content: wav, flac, ogg or mp3. Its id without the language (``clone-...``) speaks any language. Blocks, for a
-        step as long as a sentence's front. Raises :exc:`BadReference`, and :exc:`EngineUnavailable` before :meth:`load`.
-        """
-        if self._loaded is None:
+    def clone(self, *recordings: bytes, language: str = "") -> Voice:
+        """3 to 10 seconds in all; the same recordings give the same voice, at once. Its id without the language (``clone-...``) speaks
+        any language. Blocks, for a step as long as a sentence's front."""
+        loaded = self._loaded
+        if loaded is None:
             raise EngineUnavailable("engine xtts is not loaded")
-        return self._loaded.clone(references)
+        return loaded.clone(recordings, loaded.spoken(language))
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         loaded = self._loaded
@@ -246,15 +246,20 @@ class _Loaded:
 
     def choose(self, request: Request) -> Voice:
         """Raises :exc:`UnknownVoice`."""
-        language = primary(request.language) if request.language else ""
-        if language and language not in self._languages:
-            raise UnknownVoice(f"engine xtts has no voice for {request.language!r}; it speaks: {', '.join(self._languages)}")
+        language = self.spoken(request.language) if request.language else ""
         voice = self.voice(request.voice) if request.voice else self.voices[0]
         return self._describe(language, voice.id.partition("-")[2]) if language else voice
 
-    def clone(self, references: tuple[bytes, ...]) -> Voice:
+    def spoken(self, language: str) -> str:
+        """As the model calls it, the default one for none. Raises :exc:`UnknownVoice`."""
+        found = primary(language) if language else self._languages[0]
+        if found not in self._languages:
+            raise UnknownVoice(f"engine xtts has no voice for {language!r}; it speaks: {', '.join(self._languages)}")
+        return found
+
+    def clone(self, references: tuple[bytes, ...], language: str) -> Voice:
         self._take(references)
-        return self._describe(self._languages[0], CLONE + key(self._digest, references))
+        return self._describe(language, CLONE + key(self._digest, references))
 
     def _take(self, references: list[bytes] | tuple[bytes, ...]) -> Latents:
         return self._kept.take(key(self._digest, references), lambda: self._network.condition(hear(*references)))

@@ -41,12 +41,6 @@ def find_model(folder: Path | None) -> Path:
     return place
 
 
-def accept_licence(place: Path) -> None:
-    """Keeps that the licence was shown and accepted, beside the model's folder. Raises :exc:`OSError`."""
-    place.mkdir(parents=True, exist_ok=True)
-    Catalog(place.parent).accept(known_models()[ID])
-
-
 def is_accepted(place: Path) -> bool:
     """Whether its licence was accepted for the model in this folder."""
     return Catalog(place.parent).is_accepted(known_models()[ID])

@@ -1,9 +1,4 @@
-"""Recordings of a person whose voice is to be taken on: read, checked for what a voice needs, and converted to the model's rate.
-
-Errors, all :exc:`engines.base.EngineError`:
-
-* :exc:`BadReference`: a recording that no voice can be taken from; ``str()`` says what is wrong with it and what mends it
-"""
+"""Recordings of a person whose voice is to be taken on: read, checked for what a voice needs, and converted to the model's rate."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import EngineError, EngineUnavailable
+from engines.base import BadReference, EngineUnavailable
 from engines.windows import Floats
 
 RATE = 22_050  # hertz: what XTTS hears
@@ -37,10 +32,6 @@ PERIODIC = 0.5  # of a frame's energy comes again after one period of its pitch
 
 INSTALL = "pip install 'voicebooth[xtts]'"
 GIVE = "give 3 to 10 seconds of one person speaking, as wav, flac, ogg or mp3"
-
-
-class BadReference(EngineError):
-    """A recording that no voice can be taken from."""
 
 
 def hear(*recordings: bytes) -> list[Floats]:

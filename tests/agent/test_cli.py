@@ -36,6 +36,7 @@ def test_the_version_is_told() -> None:
     assert voicebooth("--version").stdout.startswith("voicebooth 0.")
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize(
     ("code", "status"),
     [

@@ -22,7 +22,9 @@ from agent.doctor import Finding
 from engines.base import Voice
 from engines.catalog import Catalog
 from engines.tone import ToneEngine
+from tests.engines.edge_service import EdgeService
 
+pytestmark = pytest.mark.shell
 TONE = ("--set", "selection.fallback_chain=tone")
 ARIANE = "fr-CH-ArianeNeural"
 
@@ -165,10 +167,28 @@ def test_doctor_tries_what_is_not_configured_and_finds_nothing_wrong_in_its_abse
 
     monkeypatch.setattr("agent.doctor.server", well)
     monkeypatch.setattr("agent.node.installed_engines", lambda: ("remote", "tone"))
-    answer = voicebooth("doctor", *TONE)
+    answer = voicebooth("doctor", "--network", *TONE)
     assert "no     engine remote: no other node is named\n       mend it: set remote.url\n" in answer.stdout
     assert "ok     can speak here: tone; not: remote" in answer.stdout
     assert answer.exit_code == 0
+
+
+def test_doctor_sends_text_to_a_service_only_where_somebody_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def well(settings: Settings) -> Finding:
+        return Finding("server", True, "not looked at here")
+
+    monkeypatch.setattr("agent.doctor.server", well)
+    monkeypatch.setattr("agent.node.installed_engines", lambda: ("edge", "tone"))
+    with EdgeService() as service:
+        monkeypatch.setattr("edge_tts.communicate.WSS_URL", service.url)
+        answer = voicebooth("doctor", *TONE)
+        assert not service.asked and answer.exit_code == 0
+        assert "no     engine edge: not tried: what it says is sent elsewhere\n       mend it: --network tries it\n" in answer.stdout
+        assert "ok     can speak here: tone\n" in answer.stdout
+        for wish in (("--network", *TONE), ("--configured", "--set", "selection.fallback_chain=edge")):
+            service.asked.clear()
+            assert "ok     can speak here: " in (answer := voicebooth("doctor", *wish)).stdout, answer.stdout
+            assert service.asked
 
 
 def models(folder: Path, *arguments: str) -> Result:

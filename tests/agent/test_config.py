@@ -67,7 +67,9 @@ def test_lists_and_switches_can_be_written_as_words(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("VOICEBOOTH_NODE__LANGUAGES", "en, fr")
     monkeypatch.setenv("VOICEBOOTH_LIVEKIT__TRANSCRIPTIONS", "yes")
     monkeypatch.setenv("VOICEBOOTH_LOG__LEVEL", "debug")
+    monkeypatch.setenv("VOICEBOOTH_AUDIO__SAMPLE_RATE", "16000")
     settings = load()
+    assert settings.audio.sample_rate == 16_000
     assert (settings.node.languages, settings.livekit.transcriptions, settings.log.level) == (("en", "fr"), True, "DEBUG")
 
 

@@ -13,7 +13,7 @@ import pytest
 from agent import doctor
 from agent.config import Settings
 from agent.devserver import DevServer, free_ports
-from agent.doctor import diagnose, examine, examine_in_lanes, flaws
+from agent.doctor import diagnose, examine_in_lanes, flaws
 from agent.gateway.settings import ServerSettings
 from engines.base import Chunk, Engine, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
 from engines.tone import ToneEngine
@@ -53,8 +53,8 @@ def test_one_loud_moment_is_not_silence() -> None:
     assert flaws(samples, RATE, TEXT) == []
 
 
-def test_an_engine_that_works_speaks_in_each_of_its_languages() -> None:
-    findings = examine(ToneEngine())
+async def test_an_engine_that_works_speaks_in_each_of_its_languages() -> None:
+    findings = await listen(ToneEngine())
     assert all(finding.ok for finding in findings)
     assert [finding.subject for finding in findings[:2]] == ["engine tone", "voice tone-ar (ar)"]
     assert len(findings) == 1 + len({voice.language for voice in loaded(ToneEngine()).voices()})
@@ -90,8 +90,8 @@ class Broken(ToneEngine):
         (Broken, "the graph broke", "voicebooth models verify"),
     ],
 )
-def test_an_engine_that_does_not_work_is_told_with_what_mends_it(kind: type[ToneEngine], told: str, remedy: str) -> None:
-    wrong = [finding for finding in examine(kind()) if not finding.ok]
+async def test_an_engine_that_does_not_work_is_told_with_what_mends_it(kind: type[ToneEngine], told: str, remedy: str) -> None:
+    wrong = [finding for finding in await listen(kind()) if not finding.ok]
     assert wrong
     assert told in wrong[0].text
     assert remedy in wrong[0].remedy
@@ -103,11 +103,6 @@ async def listen(engine: Engine, *wanted: str, **more: bool) -> list[doctor.Find
         return [finding async for finding in examine_in_lanes(engine, lanes, wanted, **more)]
     finally:
         lanes.close()
-
-
-async def test_in_lanes_it_finds_the_same() -> None:
-    found = [finding.subject for finding in await listen(ToneEngine())]
-    assert found == [finding.subject for finding in examine(ToneEngine())]
 
 
 @pytest.mark.parametrize(("wanted", "spoken"), [(("fr-CA", "de"), ["de", "fr"]), (("tlh",), ["ar"])])

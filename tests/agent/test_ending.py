@@ -32,6 +32,7 @@ async def test_sigint_insists_at_once() -> None:
         assert ending.asked.is_set()
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize(("signals", "most"), [(2, 1.5), (1, 2.5)], ids=["a further signal", "time"])
 def test_what_does_not_end_is_ended(signals: int, most: float) -> None:
     code = f"""

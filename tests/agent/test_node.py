@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
@@ -11,6 +12,7 @@ from engines.base import EngineError, EngineUnavailable
 from engines.guard import Guarded
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, Failure, SentenceChosen, SpeechFinished
+from pipeline.lanes import Lanes, LaneSettings
 from pipeline.protocol import Text
 from pipeline.report import Watcher
 
@@ -119,6 +121,46 @@ def test_no_text_goes_to_a_service_that_nobody_has_named(monkeypatch):
     assert not any(engine.network for engine in here)
     here, _ = find_engines(settings("edge", "tone"))
     assert [engine.name for engine in here] == ["edge", "tone"]
+
+
+GATE = threading.Event()
+
+
+class Stuck(ToneEngine):
+    name = "own"
+
+    def __init__(self):
+        GATE.wait(60)
+        super().__init__()
+
+
+async def test_an_engine_that_hangs_while_it_is_made_keeps_nobody_from_speaking(monkeypatch):
+    own = EntryPoint("own", "tests.agent.test_node:Stuck", node.ENGINES)
+    known = EntryPoints([own, *node.entry_points(group=node.ENGINES, name="tone")])
+    monkeypatch.setattr(node, "entry_points", lambda **wanted: known.select(**wanted))
+    monkeypatch.setattr(node, "MAKING", 0.2)
+    try:
+        async with Node(settings("own", "tone")) as made:
+            await made.ready()
+            assert set(made.studio.offers) == {"tone"} and "hangs" in made._left_out["own"]
+            assert [piece async for piece in made.say("One here.")]
+    finally:
+        GATE.set()
+
+
+async def test_one_that_hangs_while_it_looks_what_is_missing_is_left_out(monkeypatch):
+    gate = threading.Event()
+    for name in ("piper.PiperEngine", "xtts.XttsEngine"):
+        monkeypatch.setattr(f"engines.{name}.missing", lambda engine: "")
+    monkeypatch.setattr("engines.kokoro.KokoroEngine.missing", lambda engine: str(gate.wait(60)))
+    monkeypatch.setattr(node, "MAKING", 0.2)
+    lanes = Lanes(LaneSettings(count=1))
+    try:
+        here, left_out = await node.find_engines_in_lanes(Settings(), lanes)
+        assert [engine.name for engine in here] == ["piper", "xtts"] and "hangs" in left_out["kokoro"]
+    finally:
+        gate.set()
+        lanes.close()
 
 
 async def test_when_nothing_is_installed_it_says_what_would_mend_that(monkeypatch):

@@ -7,14 +7,14 @@ import pytest
 from bench import cli, results
 from bench.results import Figure, Result
 
+BENCHES = tuple("engine latency pauses rooms chain crowd kokoro doors sockets browser quality".split())
 MISSED = Result("engine", 1, "", (Figure("a figure", 2.0, "s", most=1.0),))
 
 
 def test_help_names_every_measurement(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    names = ("latency", "pauses", "rooms", "engine", "chain", "crowd", "kokoro", "quality", "all", "report", "demo")
-    assert all(name in shown for name in names)
+    assert all(name in shown for name in (*BENCHES, "all", "report", "demo"))
 
 
 @pytest.mark.parametrize("command", [[], ["all"], ["latency"], ["rooms"], ["kokoro"], ["demo"]])
@@ -45,9 +45,6 @@ def test_a_first_look_takes_no_results_place_unless_it_should(monkeypatch: pytes
     monkeypatch.setattr(results, "save", saved.append)
     cli.main(["engine", *options])
     assert saved == [MISSED] * kept
-
-
-BENCHES = ("engine", "latency", "pauses", "rooms", "chain")
 
 
 @pytest.fixture

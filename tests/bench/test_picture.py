@@ -11,6 +11,7 @@ pytest.importorskip("matplotlib")
 COLUMNS = ("characters", "system", "listener p50", "listener p95")
 
 
+@pytest.mark.long
 def test_a_picture_is_drawn_of_the_latencies_and_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     table = Table("", COLUMNS, (("13", "node", 80.0, 90.0), ("13", "piper-tts", 140.0, 150.0), ("158", "node", 120.0, None)))
     result = Result("latency", 1, "", (), (table,))

@@ -35,6 +35,7 @@ def test_the_environment_of_another_process_names_the_folder() -> None:
 def test_what_goes_wrong_is_told_and_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     engine = scripts.faulty()
+    engine._work = lambda seconds: None
     asked = [f'Sentence "{number}" is here.' for number in range(40)]
     for text in asked:
         chunks = engine.synthesize(Request(text), Pace())

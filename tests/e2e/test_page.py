@@ -21,6 +21,8 @@ from agent.gateway.page import find_client
 from agent.gateway.serving import Doors
 from agent.node import Node
 from bench.chromium import chromium
+from engines.scripted import Die, Fault, Script, Scripted
+from pipeline.events import Switched
 from tests.e2e.browser import EAR, energy, hush, until
 from tests.e2e.conftest import House, pitches, sounds_like
 
@@ -237,8 +239,81 @@ async def test_the_readme_s_few_lines_are_enough(browser: Browser, node: Node) -
         await until(page, "window.ears[0]?.loudest > 0.05")
 
 
+async def choose(page: Page) -> None:
+    """Something in every control."""
+    for name, value in (("language", "fr"), ("voice", "tone-fr"), ("engine", "tone"), ("strategy", "manual")):
+        await page.select_option(f"select[name={name}]", value)
+    await page.fill("input[name=budget]", "700")
+    await page.fill("input[name=speed]", "1.5")
+
+
+async def test_every_control_says_how_it_is_spoken_and_can_be_taken_back(browser: Browser, node: Node) -> None:
+    async with opened(browser, node) as page:
+        await connect(page)
+        await page.wait_for_selector("select[name=engine] option[value=tone]", state="attached", timeout=WAIT)
+        voices = "[...document.querySelectorAll('select[name=voice] option')].map((one) => one.value)"
+        await page.click("summary")
+        await page.select_option("select[name=language]", "fr")
+        assert await page.evaluate(voices) == ["", "tone-fr", "tone-fr-low"], "those of the language"
+        await choose(page)
+        assert await page.inner_text("output[name=speed-value]") == "1.50"
+        await say(page, LONG)
+        await until(page, "Number(document.getElementById('level').ariaValueNow) > 0")
+        (stage,) = node._stages.values()
+        (sender,) = stage._senders.values()
+        config = {"language": "fr", "voice": "tone-fr", "engine": "tone", "strategy": "manual", "budget_ms": 700, "speed": 1.5}
+        assert sender.config.model_dump(include=set(config)) == config
+        await page.wait_for_selector("#sentences .facts :text('tone, tone-fr')", timeout=WAIT)
+        await page.click("#stop")
+        await until(page, "Number(document.getElementById('level').ariaValueNow) === 0")
+        for name in ("voice", "engine", "strategy"):
+            await page.select_option(f"select[name={name}]", "")
+        await page.fill("input[name=budget]", "")
+        await say(page, "One two.")
+        await spoken(page, 1)
+        assert not any(sender.config.model_dump(include={"voice", "engine", "strategy", "budget_ms"}).values())
+        await say(page, "One two.")
+        await spoken(page, 2)
+        facts = await page.locator("#sentences .facts").all_inner_texts()
+        assert ["from the cache" in one for one in facts] == [True, False, False]
+
+
+async def test_every_change_of_engine_is_shown_with_its_reason(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, faults = Script(word=0.25, front=0.03, step=0.04, is_pitched=True), dict[int, Fault]()
+    cast = {"first": Scripted("first", script, faults=faults, rehearsals=0), "second": Scripted("second", script)}
+    monkeypatch.setattr("agent.node.find_engine", lambda name, settings: cast[name])
+    settings = Settings.model_validate({"selection": {"fallback_chain": list(cast)}, "server": {"ports": [0]}})
+    turns = "[...document.querySelectorAll('#sentences li:first-child .turn')].map((one) => one.textContent)"
+    async with Node(settings) as node, opened(browser, node) as page:
+        await until(page, "fetch('/ready').then((answer) => answer.ok)")  # nobody else is going to speak
+        await connect(page)
+        await page.click("summary")
+        await page.fill("input[name=budget]", "10000")
+        for number, (fault, how) in enumerate(((Die(at=2), "handed over"), (Die(at=0), "switched")), 1):
+            faults[cast["first"].begun] = fault
+            await say(page, f"{LONG}.")
+            await until(page, f"{turns}.some((one) => one.startsWith('{how} from first to second: engine first died'))")
+            await page.click("#stop")
+            await until(page, f"document.querySelectorAll('#sentences .facts .lost').length === {number}")
+        (stage,) = node._stages.values()
+        stage.outlet.send(None, Switched(f"{stage.name}:0.2", "first", "second", "hedge: second was faster"))
+        await until(page, f"{turns}.includes('hedged from first to second: second was faster')")
+
+
 async def test_what_was_written_can_be_saved(browser: Browser, node: Node) -> None:
     async with opened(browser, node) as page:
+        await connect(page)
+        await page.wait_for_selector("select[name=engine] option[value=tone]", state="attached", timeout=WAIT)
+        await page.click("summary")
+        await page.select_option("select[name=language]", "fr")
+        await choose(page)
+        await page.fill("#text", "One two three.")
+        async with page.expect_request("**/synthesize") as sending, page.expect_download():
+            await page.click("#save")
+        body = {"voice_id": "tone-fr", "engine": "tone", "strategy": "manual", "budget_ms": 700}
+        asked = (await sending.value).post_data_json
+        assert asked == {"text": "One two three.", "language": "fr", "speed": 1.5, **body}
+        await page.reload()
         await page.fill("#text", "One two three.")
         async with page.expect_download() as coming:
             await page.click("#save")

@@ -15,6 +15,7 @@ from aiortc.mediastreams import MediaStreamError
 
 import agent.peer
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.settings import PeerSettings
 from agent.node import Node
 from agent.offer import OfferRefused
@@ -46,8 +47,8 @@ LISTENER = Listener()
 class Browser:
     """The other end."""
 
-    def __init__(self) -> None:
-        self.connection = RTCPeerConnection(RTCConfiguration([]))
+    def __init__(self, connection: RTCPeerConnection | None = None) -> None:
+        self.connection = connection or RTCPeerConnection(RTCConfiguration([]))
         self.channel = self.connection.createDataChannel("voicebooth")
         self.events: list[dict[str, Any]] = []
         self.loudness: list[float] = []
@@ -63,9 +64,13 @@ class Browser:
         await self.connection.setLocalDescription(await self.connection.createOffer())
         admitted = await peers.admit(self.connection.localDescription.sdp.encode(), guest)
         await self.connection.setRemoteDescription(RTCSessionDescription(admitted.answer, "answer"))
+        await self.opened()
+        return admitted
+
+    async def opened(self) -> None:
+        """The data channel."""
         async with asyncio.timeout(WAIT):
             await self._open.wait()
-        return admitted
 
     def send(self, **message: Any) -> None:
         self.channel.send(json.dumps(message))
@@ -117,7 +122,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def peers(node: Node) -> AsyncIterator[Peers]:
-    peers = Peers(node, PeerSettings(), most=2)
+    peers = Peers(node, PeerSettings(), Seats(2))
     yield peers
     await peers.aclose()
 
@@ -225,7 +230,7 @@ async def test_one_that_vanishes_is_let_go(peers: Peers, browser: Browser, monke
 
 
 async def test_one_that_never_connects_is_let_go(node: Node, browser: Browser) -> None:
-    peers = Peers(node, PeerSettings(connect_wait=0.1), most=2)
+    peers = Peers(node, PeerSettings(connect_wait=0.1), Seats(2))
     await browser.connection.setLocalDescription(await browser.connection.createOffer())
     await peers.admit(browser.connection.localDescription.sdp.encode(), LISTENER)
     assert len(peers) == 1
@@ -234,7 +239,7 @@ async def test_one_that_never_connects_is_let_go(node: Node, browser: Browser) -
 
 async def test_one_that_says_nothing_is_told_and_let_go(node: Node, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(agent.peer, "LOOK", 0.05)
-    peers = Peers(node, PeerSettings(idle=0.4), most=2)
+    peers = Peers(node, PeerSettings(idle=0.4), Seats(2))
     await browser.connect(peers)
     for _ in range(3):
         browser.send(type="ping")

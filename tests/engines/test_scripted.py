@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from engines.base import Pace, Request, SynthesisFailed
-from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
+from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
+from tests.words import distinct_words
 
 TEXT = "w1 w2, w3 w4."
 

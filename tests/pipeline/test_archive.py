@@ -145,6 +145,7 @@ def test_it_may_be_used_from_another_thread_than_the_one_that_opened_it(archive)
     assert archive.read(b"a") == b"sound"
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("blobs", [3, 40, 41, 57])
 def test_a_killed_process_leaves_no_half_blob(tmp_path, blobs):
     """It is killed while it writes, wherever that finds it."""

@@ -105,6 +105,7 @@ def test_the_tier_of_a_voice_is_its_budget(chain):
 def test_a_voice_that_rests_is_left_out_while_others_speak(chain):
     first, second = find(chain)
     assert [chain.on_failed(first, SynthesisFailed("no"), now=NOW) for _ in range(2)] == [False, True]
+    assert chain.failures == {"first": 2}
     assert find(chain) == [second]
     assert names(find(chain, voice="f-gb")) == ["f-gb", "s-en-low"], "another voice of the same engine"
     assert names(find(chain, strategy="manual")) == ["f-en"], "whatever happens"
@@ -275,6 +276,8 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     chain.on_chosen(second, Ask(20, 0.25), Track(), now=NOW, preferred=[first])
     at = chain.next_probe()
     assert NOW <= at < NOW + 10
+    assert chain.probes(at, is_calm=False) == [] and at < chain.next_probe() < at + 10, "while others speak nobody waits for it"
+    at = chain.next_probe()
     assert chain.probes(at) == [first] and chain.probes(at) == []
     chain.on_probed(first, [(16, 0.6), (88, 0.9)], cost=0.5, now=at)
     assert choose(chain)[0] == "second"
@@ -282,6 +285,18 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     assert chain.probes(chain.next_probe()) == [first]
     chain.on_probed(first, [(16, 0.05), (88, 0.1)], cost=0.5, now=at + 10)
     assert choose(chain)[0] == "first"
+
+
+def test_a_voice_that_is_passed_over_for_want_of_experience_is_known_in_a_minute(chain):
+    chain.on_warm("first", [(16, 0.18), (88, 0.30)], cost=0.6)
+    first = find(chain)[0]
+    assert choose(chain)[0] == "second", "nobody knows yet how much longer than at its warm-up it may take"
+    now = NOW
+    while choose(chain, now=now)[0] == "second":
+        now = chain.next_probe()
+        assert chain.probes(now) == [first]
+        chain.on_probed(first, [(16, 0.19), (88, 0.31)], cost=0.6, now=now)
+        assert now < NOW + 60
 
 
 def test_a_voice_that_could_not_keep_up_is_tried_again(chain):
@@ -344,6 +359,18 @@ def test_primary(tag, language):
 
 
 # What is there already
+
+
+@pytest.mark.parametrize(("cores", "chosen"), [(1.0, ["first", "first", "second"]), (2.0, ["first", "second", "second"])])
+def test_an_engine_that_keeps_several_cores_busy_leaves_fewer_to_others(chain, cores, chosen):
+    chain.on_warm("first", [(20, 0.1)], cost=0.6, cores=cores)
+    assert [choose(chain, Track())[0] for _ in range(3)] == chosen
+
+
+def test_an_engine_that_begins_with_a_clause_is_expected_as_soon(chain):
+    found = find(chain)
+    assert chain.choose(found, Ask(90, 0.25), Track(), now=NOW).engine == "second"
+    assert chain.choose(found, Ask(90, 0.25, firsts={"first": 20, "second": 90}), Track(), now=NOW).engine == "first"
 
 
 def test_what_has_been_made_is_in_time_and_needs_no_lane(chain):

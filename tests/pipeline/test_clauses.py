@@ -12,6 +12,12 @@ from pipeline.clauses import first_clause, last_clause
         ("When we arrived, it was already dark outside.", 30, "When we arrived, "),
         ("We paid 1,000 euros for the whole journey, and left.", 45, "We paid 1,000 euros for the whole journey, "),
         ("We went home early and slept until noon.", 30, "We went home early "),
+        ("Well then, what they say of the committee is that it has never met since, and it never will.", 90, "Well then, "),
+        (
+            "Well then, what they say of the committee is that it has never met since, and never will again in our days.",
+            90,
+            "Well then, what they say of the committee is that it has never met since, ",
+        ),
         ("Nothing at all can be done about this one.", 30, ""),
         ("昨日は雨でしたが、今日はとてもいい天気です。", 15, "昨日は雨でしたが、"),
     ],

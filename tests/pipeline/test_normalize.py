@@ -152,6 +152,7 @@ def test_any_text_can_be_read(text: str, language: str) -> None:
     assert 0 <= start <= end <= len(text)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "part",
     [

@@ -8,16 +8,21 @@ from itertools import cycle, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Chunk
 from engines.guard import Guarded
-from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, distinct_words, level_of
+from engines.scripted import Clipped, Dice, Die, End, Hang, Late, Odd, Script, Scripted, Silent, Slow, level_of
 from engines.tone import ToneEngine
+from pipeline.chain import CHARACTER
 from pipeline.events import Dropped, SentenceChosen, SentenceFinished, SpeechFinished, SpeechStarted, Switched
+from pipeline.pace import KANA, SYLLABLE
 from pipeline.protocol import Config, Text
+from pipeline.stage import StageSettings
+from tests.examples import examples
 from tests.virtual_time import Room, Work, run, virtual_lanes
+from tests.words import distinct_words
 
 EXAMPLES = int(os.environ.get("VOICEBOOTH_EXAMPLES", "40"))
 WORD = 0.2  # seconds
@@ -232,6 +237,7 @@ def test_sound_in_hand_gives_an_engine_time():
     assert not room.told(Switched) and room.report.counts["underruns"] == 0
 
 
+@pytest.mark.long
 def test_a_hedge_takes_a_lane_that_is_idle_only():
     slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
     spread = {"budget": 0.16}
@@ -244,10 +250,55 @@ def test_a_hedge_takes_a_lane_that_is_idle_only():
         assert (both > 0) == expected or not expected
 
 
+class Markless(Scripted):
+    """Does not tell which words it speaks."""
+
+    def synthesize(self, request, pace):
+        for chunk in super().synthesize(request, pace):
+            yield Chunk(chunk.samples)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "syllable"),
+    [
+        ("en", "Balatan beletan bilitan bolotan bulutan.", WORD),
+        ("zh", "今天天气很好我们一起去公园里走走。", SYLLABLE),
+        ("ja", "きのうはともだちとうみまであるいた。", KANA),
+        ("th", "วันนี้อากาศดีมากเราไปเดินเล่นกัน", CHARACTER),
+    ],
+)
+def test_for_an_engine_without_marks_somebody_goes_on_where_it_has_come_to(language, sentence, syllable):
+    async def go():
+        work = Work()
+        script = Script(word=syllable, front=0.02, step=0.005)
+        first = Markless("first", script, faults={0: Die(at=3 if language == "en" else 10)}, languages=(language,), work=work.spend)
+        second = Scripted("second", script, languages=(language,), work=work.spend)
+        settings = StageSettings(languages=(language,))
+        async with Room([first, second], settings=settings, lanes=virtual_lanes(0.0, count=2, work=work)) as room:
+            room.stage.on_message("up", Text(text=sentence, utterance="u", final=True))
+            await room.quiet()
+            assert not room.told(Dropped) and room.told(Switched)
+            return second.asked[-1][0]
+
+    rest = run(go())
+    assert sentence.endswith(rest)
+    begun = len(sentence) - len(rest)
+    assert begun in range(8, 11), "at a word in its middle: neither all of it anew, nor beyond it"
+
+
+def test_a_hedge_that_is_heard_first_is_told_as_one():
+    slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
+    hall = Hall(("better", slow, {n: Late(seconds=0.15) for n in range(0, 30, 3)}), ("quick", QUICK, None), lanes=2, budget=0.16)
+    sentences = passage([3] * 30)
+    room = hall.say(sentences, apart=1.0)
+    check(hall, sentences)
+    assert "hedge: quick was faster" in {event.why for event in room.told(Switched)}
+
+
 DICE = st.integers(0, 2**32)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@examples(EXAMPLES)
 @given(seed=DICE)
 def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     dice = random.Random(seed)
@@ -263,7 +314,7 @@ def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     check(hall, sentences)
 
 
-@settings(max_examples=max(10, EXAMPLES // 3), deadline=None)
+@examples(max(10, EXAMPLES // 3))
 @given(seed=DICE)
 def test_with_one_sound_engine_nothing_is_dropped(seed):
     dice = random.Random(seed)
@@ -278,6 +329,7 @@ def quantile(values, q):
     return sorted(values)[min(len(values) - 1, int(q * len(values)))]
 
 
+@pytest.mark.long
 def test_thirty_faults_in_a_hundred_sentences_are_hardly_noticed():
     """In 30 % of the sentences the preferred engine stalls, hangs, dies, is slow or is silent."""
     front = {"word": WORD, "front": 0.02, "step": 0.04, "jitter": 0.2}
@@ -317,6 +369,7 @@ def spoken(hall):
     return {texts[id]: engines for id, engines in heard.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_a_passage_without_pauses_goes_back_to_the_preferred_voice_after_each_fault(seed):
     script = Script(word=WORD, front=0.02, front_character=0.0008, step=0.04, jitter=0.2)
@@ -337,6 +390,7 @@ def test_a_passage_without_pauses_goes_back_to_the_preferred_voice_after_each_fa
     assert len(unforced) <= hall.seconds() / 60, "each of them is followed by one more, back: two a minute"
 
 
+@pytest.mark.long
 def test_an_engine_that_hangs_time_and_again_costs_nobody_a_lane():
     hall = Hall(("better", BETTER, Dice(1, share=0.5, kinds=(Hang,))), ("quick", QUICK, None))
     sentences = passage([3] * 80)
@@ -346,6 +400,7 @@ def test_an_engine_that_hangs_time_and_again_costs_nobody_a_lane():
     assert [event.engine for event in room.told(SpeechStarted)][-20:] == ["quick"] * 20, "it is not asked any more"
 
 
+@pytest.mark.long
 def test_more_sessions_than_the_preferred_engine_can_carry():
     """Twelve sessions at 40 % duty on two lanes: some move to the cheaper voice, nobody hears a gap, and back it is when it is calm."""
     work = Work()
@@ -424,6 +479,7 @@ MISDEEDS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("misdeed", MISDEEDS)
 def test_what_a_foreign_engine_does_is_told_and_other_sessions_do_not_notice(misdeed):
     async def go(is_asked):
@@ -447,3 +503,25 @@ def test_what_a_foreign_engine_does_is_told_and_other_sessions_do_not_notice(mis
         assert one.report.counts["underruns"] == 0
     first, second = ([event.ttft for event in one.told(SpeechStarted, "good")] for one in (room, alone))
     assert max(first) < max(second) + 0.05
+
+
+class Chatty(ToneEngine):
+    """Prints in each of its steps, and is well otherwise."""
+
+    def synthesize(self, request, pace):
+        for chunk in super().synthesize(request, pace):
+            print("step done,", len(chunk.samples))  # noqa: T201 - that is what is tried
+            yield chunk
+
+
+def test_an_engine_that_prints_and_then_speaks_well_is_heard_like_any_other(capsys):
+    async def go(engine):
+        async with Room([Guarded(engine)]) as room:
+            room.stage.on_message("up", Text(text="The quick brown fox jumps. And then it sleeps."))
+            await room.quiet()
+            assert len(room.told(SentenceFinished)) == 2 and not room.told(Dropped)
+            return np.concatenate(room.sound["booth-en"])
+
+    chatty = run(go(Chatty()))
+    assert "step done" in capsys.readouterr().out
+    assert np.array_equal(chatty, run(go(ToneEngine())))

@@ -100,15 +100,46 @@ async def test_a_refused_message_is_told_and_leaves_no_gap(room):
 
 
 @in_room()
-async def test_an_engine_that_alone_may_speak_must_be_known(room):
-    room.stage.on_message("up", Config(engine="megaphone", strict_engine=True))
-    assert [event.code for event in room.told(Failure)] == ["unknown_engine"]
-    room.stage.on_message("up", Config(engine="megaphone"))
+async def test_markup_is_refused_and_leaves_no_gap(room):
+    room.stage.on_message("up", Text(text="<speak>One.</speak>", stream="s", seq=0))
+    for seq, part in enumerate(["<Sp", "EAK>Two.", " Three."], 1):
+        room.stage.on_message("up", Text(text=part, utterance="u", final=False, stream="s", seq=seq))
+    room.stage.on_message("up", Text(text="", utterance="u", stream="s", seq=4))
+    room.stage.on_message("up", Text(text="<spoken, and heard.", utterance="u", stream="s", seq=5))
+    await room.quiet()
+    assert [(event.code, event.seq) for event in room.told(Failure)] == [("not_supported", seq) for seq in (0, 2, 3)]
+    assert [(event.text, event.why) for event in room.told(Dropped)] == [("<Sp", "not_supported")]
+    assert [event.text for event in room.told(SentenceChosen)] == ["<spoken, and heard."]
+    assert room.told(Spoken)[-1].seq == 5
+
+
+@in_room()
+async def test_a_revision_that_is_markup_takes_the_place_of_what_it_revises(room):
+    room.stage.on_message("up", Text(text="Said first.", utterance="first"))
+    room.stage.on_message("up", Text(text="One two", utterance="u", final=False))
+    room.stage.on_message("up", Text(text="<speak>One", utterance="u", final=False, revision=1))
+    room.stage.on_message("up", Text(text=" three", utterance="u", revision=1))
+    room.stage.on_message("up", Text(text="One two three.", utterance="u", revision=2))
+    await room.quiet()
+    assert [event.code for event in room.told(Failure)] == ["not_supported"] * 2
+    assert [event.text for event in room.told(SentenceChosen)] == ["Said first.", "One two three."]
+
+
+@in_room(settings=StageSettings(is_engine={"violin"}.__contains__))
+async def test_an_engine_must_be_known_and_one_that_alone_may_speak_must_be_here(room):
+    room.stage.on_message("up", Config(engine="megaphone", speed=2.0))
+    room.stage.on_message("up", Config(engine="violin", strict_engine=True))
+    room.stage.on_message("up", Config(strict_engine=True))
+    room.stage.on_message("up", Config(engine="violin"))
+    assert [event.code for event in room.told(Failure)] == ["unknown_engine"] * 3
+    assert "'megaphone'; there are: tone" in room.told(Failure)[0].message
+    assert room.stage._senders["up"].config.speed is None, "all of it is refused, or nothing"
+    room.stage.on_message("up", Config(engine="violin", strict_engine=False))
     room.stage.on_message("up", Text(text="A wish is no order."))
     room.stage.on_message("up", Config(engine="tone", strict_engine=True))
     room.stage.on_message("up", Text(text="Nor is this."))
     await room.quiet()
-    assert len(room.told(Failure)) == 1 and len(room.told(SpeechFinished)) == 2
+    assert len(room.told(Failure)) == 3 and len(room.told(SpeechFinished)) == 2
 
 
 @in_room()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from pipeline.events import Ack, Dropped, Failure, Gap, SpeechFinished, Spoken
 from pipeline.ingest import IngestLimits
 from pipeline.protocol import ProtocolError, Text, parse
 from pipeline.script import ScriptLimits
+from tests.examples import examples
 from tests.virtual_time import Room, run
 
 names = st.sampled_from(["a", "b", "", "x" * 200, "\x00", None, 7])
@@ -68,7 +70,7 @@ def assert_bounded(room):
         assert all(len(stream.held) <= ingest.held and len(stream.undone) <= script.characters for stream in streams)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(examples(60), suppress_health_check=[HealthCheck.too_slow])
 @given(throws)
 def test_arbitrary_messages(thrown):
     async def go():
@@ -103,6 +105,7 @@ def test_arbitrary_messages(thrown):
     run(go())
 
 
+@pytest.mark.long
 def test_ten_thousand_utterances_at_once_are_bounded_and_told():
     async def go():
         async with Room() as room:

@@ -6,18 +6,20 @@ from itertools import groupby, islice
 import numpy as np
 import pytest
 
-from engines.base import EngineUnavailable, SynthesisFailed
+from engines.base import EngineUnavailable, SynthesisFailed, Voice
 from engines.scripted import Hang, Script, Scripted
 from engines.tone import ToneEngine
+from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain, ChainSettings, Track
 from pipeline.events import Dropped, SentenceChosen, Switched
 from pipeline.lanes import Lanes, LaneSettings
+from pipeline.loudness import TARGET, Loudness, amplify
 from pipeline.performance import Chosen, Ended
 from pipeline.protocol import Text
 from pipeline.script import Wish
 from pipeline.studio import LONG as LONGER
 from pipeline.studio import LONGEST_RETRY, MOST_MIXED, RETRY, SHORT, UNLOADING, Studio, pauses
-from pipeline.take import COMFORT, Sounded
+from pipeline.take import Sounded
 from tests.virtual_time import PRACTICE, Room, Work, run, virtual_lanes
 
 
@@ -127,7 +129,7 @@ def test_a_long_sentence_is_cut_at_its_first_clause_when_nothing_is_in_hand():
         await made.load()
         engine.texts.clear()
         sounds = await collect(made, LONG)
-        assert len(LONG) > COMFORT and len(engine.texts) == 2 and "".join(engine.texts) == LONG
+        assert len(LONG) > engine.comfort and len(engine.texts) == 2 and "".join(engine.texts) == LONG
         words = [LONG[w.start : w.end] for sound in sounds if isinstance(sound, Sounded) for w in sound.words]
         assert " ".join(words) == LONG
         engine.texts.clear()
@@ -445,6 +447,104 @@ def test_an_id_that_means_a_kind_of_voice_is_spoken_by_the_nearest_and_its_tier_
             assert made.budget(wish) == budget
         await made.unload_engine("first")
         assert (await collect(made, "Hello.", Wish("en", voice="sarah"), Provided()))[0].voice.id == "second-1"
+        await made.aclose()
+
+    run(go())
+
+
+# How loud
+
+
+class Quiet(ToneEngine):
+    """So many decibels above what tones have, at most 0."""
+
+    def __init__(self, name, *levels):
+        """``levels``: of its voices; the first is its default."""
+        super().__init__()
+        self.name, self._levels = name, levels
+        self.refuses = False
+
+    def voices(self):
+        genders = ("female", "male", "neutral")[: len(self._levels)]
+        return tuple(Voice(f"{self.name}-{gender}", self.name, "en-US", 24_000, gender=gender) for gender in genders)
+
+    def synthesize(self, request, pace):
+        if self.refuses:
+            raise SynthesisFailed("not now")
+        level = self._levels[[voice.id for voice in self.voices()].index(request.voice)]
+        for chunk in super().synthesize(dataclasses.replace(request, voice="tone-en"), pace):
+            yield dataclasses.replace(chunk, samples=amplify(chunk.samples, 10 ** (level / 20)))
+
+    def _choose(self, request):
+        return Voice("tone-en", "tone", "en", 24_000, gender="female")
+
+
+async def loudness(made, text, voice="", part=slice(None)):
+    """dBFS of the speech that is heard."""
+    events = await collect(made, text, Wish("en", voice=voice))
+    heard = Loudness(24_000)
+    heard.learn(np.concatenate([event.samples for event in events if isinstance(event, Sounded)])[part])
+    return heard.level
+
+
+SENTENCE = "Good morning and welcome to everybody who has come here through the rain today."
+
+
+def test_a_voice_that_is_first_heard_in_a_short_sentence_is_matched_afterwards():
+    async def go():
+        made = studio(Quiet("quiet", -1.0, -15.0))
+        await made.load()
+        await collect(made, "Yes.", Wish("en", voice="quiet-male"))
+        await collect(made, SENTENCE, Wish("en", voice="quiet-male"))
+        assert await loudness(made, SENTENCE, "quiet-male") == pytest.approx(TARGET, abs=0.7)
+        await made.aclose()
+
+    run(go())
+
+
+def test_a_voice_that_has_not_spoken_is_as_loud_as_its_engine_s_first_one_and_matched_while_it_speaks():
+    async def go():
+        made = studio(Quiet("quiet", -13.5, -16.5))
+        await made.load()
+        second = slice(2 * 24_000, None)
+        assert await loudness(made, SENTENCE, "quiet-male", part=slice(0, 24_000)) > TARGET - 4.5
+        fresh = studio(Quiet("quiet", -13.5, -16.5))
+        await fresh.load()
+        assert await loudness(fresh, SENTENCE, "quiet-male", part=second) == pytest.approx(TARGET, abs=1.0)
+        for one in (made, fresh):
+            await one.aclose()
+
+    run(go())
+
+
+def test_a_hand_over_to_a_voice_that_was_never_heard_is_no_jump():
+    async def go():
+        loud, quiet = Quiet("loud", 0.0, 0.0), Quiet("quiet", -13.5, -13.5)
+        made = studio(loud, quiet)
+        await made.load()
+        await asyncio.sleep(PRACTICE)
+        before = await loudness(made, SENTENCE, "loud-male")
+        loud.refuses = True
+        assert abs(await loudness(made, SENTENCE, "loud-male") - before) < 1.0
+        await made.aclose()
+
+    run(go())
+
+
+def test_what_was_said_while_its_loudness_was_not_known_is_not_kept():
+    async def go():
+        lanes = virtual_lanes()
+        cache = Cache(CacheSettings(), lanes, folder=None)
+        engine = Quiet("quiet", -1.0, -9.0)
+        made = Studio([engine], Chain(ChainSettings(order=("quiet",))), lanes, cache=cache)
+        await made.load()
+        await asyncio.sleep(PRACTICE)
+        again = []
+        for _ in range(3):
+            events = await collect(made, SENTENCE, Wish("en", voice="quiet-male"))
+            again.append(events[0].is_cached)
+        assert again == [False, False, True]
+        assert await loudness(made, SENTENCE, "quiet-male") == pytest.approx(TARGET, abs=0.7)
         await made.aclose()
 
     run(go())

@@ -3,11 +3,13 @@ import asyncio
 import numpy as np
 import pytest
 
-from engines.base import BadSound
-from engines.scripted import Die, Hang, Odd, Script, Scripted, distinct_words, level_of
+from engines.base import BadSound, Engine
+from engines.scripted import Die, Hang, Odd, Script, Scripted, level_of
 from pipeline.chain import Candidate
-from pipeline.take import COMFORT, Order, Take, first_length
+from pipeline.loudness import Loudness
+from pipeline.take import Order, Take, first_length
 from tests.virtual_time import Work, run, virtual_lanes
+from tests.words import distinct_words
 
 WORDS = distinct_words(40)
 TEXT = " ".join(WORDS[:4]) + "."
@@ -56,7 +58,7 @@ def test_sound_comes_with_its_words_and_what_it_cost():
 
 def test_a_voice_is_made_as_loud_as_it_is_told_and_measured_as_it_is():
     async def go():
-        desk = Desk(order(gain=0.5, is_measured=True))
+        desk = Desk(order(gain=0.5, loudness=Loudness(24_000)))
         sounds = await desk.all()
         assert sounds[0].samples[1000] == level_of(WORDS[0]) // 2
         assert np.concatenate(desk.take.raw)[1000] == level_of(WORDS[0])
@@ -78,8 +80,9 @@ def test_the_rest_of_a_sentence_rises_from_nothing():
 
 def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
     async def go():
-        assert len(LONG) > COMFORT and first_length(order(LONG)) < COMFORT
-        assert first_length(order(LONG, in_hand=True)) == len(LONG)
+        comfort = Engine.comfort
+        assert len(LONG) > comfort and first_length(order(LONG), comfort) < comfort
+        assert first_length(order(LONG, in_hand=True), comfort) == len(LONG) == first_length(order(LONG), len(LONG))
         desk = Desk(order(LONG))
         sounds = await desk.all()
         assert desk.engine.begun == 2

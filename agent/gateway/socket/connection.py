@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from typing import Protocol
 
 from fastapi import WebSocket
@@ -12,12 +13,14 @@ from starlette.websockets import WebSocketDisconnect
 from agent.gateway.errors import Refused
 from agent.gateway.settings import WsSettings
 from agent.gateway.socket.dialect import undecided_error
-from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Send
+from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Order, Send, Tell
 from agent.gateway.socket.outbox import Letter
 from agent.gateway.socket.patience import Patience
 from agent.gateway.socket.session import Guest, Session
 from agent.gateway.socket.wire import Wire
+from pipeline.protocol import Hello, Ping
 
+LOOK = 1.0  # seconds between two looks whether the client may stay
 CONFIRM_BYTES = 32 << 10  # sent, after which the client's end is asked whether it has it, though more is to come
 REASON_BYTES = 120  # of a close frame's reason; it holds 123
 WORDS = {
@@ -45,6 +48,7 @@ class Connection:
     1. One task reads, one writes. A client that does not read stops its own sound first, then its own messages; it is told, and in the
        end the connection is cut.
     2. Every end but a normal one is preceded by an error in the dialect's own shape.
+    3. Nobody stays longer than he may, or than he has something to say, by giving signs of life.
     """
 
     def __init__(self, socket: WebSocket, wire: Wire, settings: WsSettings, host: Host, guest: Guest) -> None:
@@ -57,6 +61,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._patience = Patience(settings, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
         self._ended = asyncio.Event()
         self._has_session = asyncio.Event()
         self._word: Refused | None = None
@@ -70,18 +75,25 @@ class Connection:
         """Whether it ended without the client's saying so."""
         return not self._wire.was_closed
 
+    @property
+    def word(self) -> Refused | None:
+        """Why it was ended from this side, unless normally."""
+        return self._word
+
     async def run(self, dialect: str | None) -> None:
         """Serve until either side ends. ``dialect`` None: the first message tells."""
         if dialect is not None:
             self._begin(dialect)
         self._arm()
+        self._looking = self._loop.call_later(LOOK, self._look)
         tasks = [self._loop.create_task(work) for work in (self._read(), self._write())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._ended.set()
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._looking):
+                if timer is not None:
+                    timer.cancel()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -126,7 +138,10 @@ class Connection:
         assert self.session is not None
         if self.session.closing is None:
             before = self.session
-            self.session = before.run(before.dialect.on_text(text, now))
+            orders = before.dialect.on_text(text, now)
+            if _asks(orders):
+                self._patience.on_text(now)
+            self.session = before.run(orders)
             before.wake.set()
 
     def _on_binary(self) -> None:
@@ -225,14 +240,28 @@ class Connection:
 
     # Time
 
+    def _look(self) -> None:
+        """A client that says nothing is asked for nothing else; its time, its token or its key may be over all the same."""
+        self._looking = self._loop.call_later(LOOK, self._look)
+        try:
+            self.guest.check()
+        except Refused as refused:
+            if refused.is_for_good:
+                self.end(REFUSED, refused)
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._patience.timer(), self._on_timer)
+        session = self.session
+        due = session.dialect.timer() if session is not None and session.closing is None else None
+        patience = self._patience.timer()
+        self._timer = self._loop.call_at(patience if due is None else min(patience, due), self._on_timer)
 
     def _on_timer(self) -> None:
         now = self._loop.time()
         session = self.session
+        if session is not None and session.closing is None and (due := session.dialect.timer()) is not None and due <= now:
+            session.run(session.dialect.on_timer(now))
         match self._patience.on_timer(now):
             case "first_message":
                 self.end(REFUSED, Refused("no_first_message", f"nothing came within {self._settings.first_message_s:.0f} s", 408))
@@ -244,3 +273,8 @@ class Connection:
             case "keepalive" if session is not None and session.dialect.keepalive is not None and not len(session.outbox):
                 session.run([Send(session.dialect.keepalive, is_counted=False)])
         self._arm()
+
+
+def _asks(orders: Iterable[Order]) -> bool:
+    """Whether something is to be said, or to be said otherwise: a sign of life asks for neither."""
+    return any(isinstance(order, Tell) and not isinstance(order.message, Hello | Ping) for order in orders)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from agent.gateway.errors import Refused
-from agent.gateway.settings import LimitSettings, StreamSettings, WsSettings
-from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Send
+from agent.gateway.settings import AudioSettings, LimitSettings, StreamSettings, WsSettings
+from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Refuse, Send
 from agent.gateway.socket.wishes import Settle, read_object
 from pipeline.events import Event
 from pipeline.playout import Sound
-from pipeline.protocol import TEXT_CHARACTERS
+from pipeline.protocol import TEXT_CHARACTERS, ProtocolError, Text
 from pipeline.speaker import Caption, TrackKey
 
 NATIVE, ONESHOT, INCREMENTAL, SPEAK = "native", "oneshot", "incremental", "speak"
@@ -38,6 +38,9 @@ class Terms:
     ws: WsSettings = field(default_factory=WsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     stream: StreamSettings = field(default_factory=StreamSettings)
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    request_id: str = ""
+    """Of the upgrade; empty where nobody has named it."""
 
     @property
     def text_characters(self) -> int:
@@ -110,6 +113,10 @@ class Dialect(ABC):
             return [Send(self.error(refused, is_last=True)), Close(NOT_TEXT, "not JSON")]
         return [Send(self.error(refused, is_last=False))]
 
+    def on_refused(self, text: Text, refused: Refused) -> list[Order]:
+        """A text that was taken is not said: for now its client has had enough. What is being said goes on."""
+        return [Refuse(ProtocolError(refused.code, refused.message, stream=text.stream, seq=text.seq))]
+
     @abstractmethod
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         """An error in this dialect's shape. ``is_last``: the connection ends with it."""
@@ -128,6 +135,13 @@ class Dialect(ABC):
     @abstractmethod
     def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
         """A piece of one sentence."""
+
+    def timer(self) -> float | None:
+        """When :meth:`on_timer` has something to do, in seconds of the loop's clock."""
+        return None
+
+    def on_timer(self, now: float) -> list[Order]:
+        return []
 
     def on_caption(self, caption: Caption) -> list[Order]:
         """Words begin to sound: those of the piece that follows."""

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import INCREMENTAL, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
-from agent.gateway.socket.sound import Encoder
-from agent.gateway.socket.wishes import check_text, make_text, read_manner
+from agent.gateway.socket.sound import Press
+from agent.gateway.socket.wishes import SAMPLES, check_text, make_text, read_manner
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Flush
@@ -26,14 +26,15 @@ class Incremental(Dialect):
 
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
-        self._encoder: Encoder | None = None
+        self._press: Press | None = None
+        self._priority = 1
         self._numbers = 0  # texts given to the stage
         self._streams = 0  # of this connection, the open one included; names the stage's utterances
         self._is_open = False  # text has come that no end_of_stream follows yet
         self._ends: list[tuple[int, str]] = []  # numbers that end a stream, and its name; bounded by ws.max_queued
         self._counts: dict[str, int] = {}  # sentences that a stream has had
         self._places: dict[str, int] = {}  # in its stream, of the stage's sentences that are not yet sent
-        self._sent = self._sequence = self._place = 0
+        self._sequence = self._place = 0
 
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         found = {"type": "error", "message": refused.message, "code": refused.code, "field": refused.field, "recoverable": not is_last}
@@ -49,25 +50,36 @@ class Incremental(Dialect):
             return self._configure(message)
         if kind not in (None, "text", "flush", "end_of_stream"):
             raise Refused("unknown_message", f"type: there is no message of type {str(kind)[:40]!r}", 422, field="type")
-        if self._encoder is None:
+        if self._press is None:
             raise Refused("config_required", "a config comes first; {} is one", 422)
         if kind == "flush":
             return [Tell(Flush(utterance=self._utterance))] if self._is_open else []
         if kind == "end_of_stream":
             return self._end()
-        return self._say(check_text(message, self._terms.text_characters))
+        return self._say(check_text(message, self._terms.text_characters, begins=not self._is_open))
 
     def _configure(self, message: dict[str, Any]) -> list[Order]:
         if self._is_open or self._ends:
             raise Refused("stream_open", "a config comes between streams, and this one is not complete", 409)
-        manner = read_manner(message, self._terms.settle, self._terms.limits.description_chars)
-        self._encoder = Encoder(self._terms.rate, manner.sample_rate or self._terms.rate)
+        terms = self._terms
+        manner = read_manner(message, terms.settle, terms.limits.description_chars, terms.audio)
+        self._press = Press(terms.rate, manner.medium, manner.effects)
+        self._priority = manner.priority
         self._numbers = 0
         self._forget()
-        ready = {"type": "ready", "message": f"{self._terms.node} is ready", "sample_rate": self._encoder.rate}
-        if manner.warnings:
-            ready["warnings"] = list(manner.warnings)
+        ready: dict[str, Any] = {"type": "ready", "message": f"{terms.node} is ready", "sample_rate": self._press.rate, **self._named()}
+        if terms.request_id:
+            ready["request_id"] = terms.request_id
+        warnings = list(manner.warnings)
+        if manner.timeout is not None:
+            warnings.append("timeout: ignored, nobody knows how long a stream's text will be in coming")
+        if warnings:
+            ready["warnings"] = warnings
         return [Open(), Tell(manner.config), Send(ready)]
+
+    def _named(self) -> dict[str, str]:
+        """What the sound is, where it is not what everybody expects."""
+        return {} if self._press is None or self._press.format == SAMPLES else {"format": self._press.format}
 
     @property
     def _utterance(self) -> str:
@@ -76,7 +88,7 @@ class Incremental(Dialect):
     def _say(self, text: str, *, is_last: bool = False) -> list[Order]:
         if not self._is_open:
             self._streams += 1
-        made = make_text(text, utterance=self._utterance, final=is_last, stream=STREAM, seq=self._numbers)
+        made = make_text(text, utterance=self._utterance, final=is_last, priority=self._priority, stream=STREAM, seq=self._numbers)
         self._numbers += 1
         self._is_open = not is_last
         return [Tell(made)]
@@ -94,12 +106,12 @@ class Incremental(Dialect):
         self._counts.clear()
         self._places.clear()
         self._forget()
-        if self._encoder is not None:
-            self._encoder.drop()
         return [Tell(Cancel()), Hush(), Send({"type": "cancelled"})]
 
     def _forget(self) -> None:
-        self._sent = self._sequence = self._place = 0
+        self._sequence = self._place = 0
+        if self._press is not None:
+            self._press.drop()
 
     def on_event(self, event: Event, now: float) -> list[Order]:
         match event:
@@ -110,7 +122,7 @@ class Incremental(Dialect):
                     del self._places[next(iter(self._places))]
             case SentenceFinished():
                 self._places.pop(event.id, None)
-            case Dropped(why="nothing_to_say" | "cancelled"):
+            case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 pass
             case Dropped():
                 lost = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)
@@ -125,23 +137,23 @@ class Incremental(Dialect):
         orders: list[Order] = []
         while self._ends and self._ends[0][0] <= reached:
             self._counts.pop(self._ends.pop(0)[1], None)
-            assert self._encoder is not None, "a stream has a config"
-            orders += self._audio(self._encoder.flush())
-            seconds = round(self._encoder.seconds(self._sent), 3)
+            assert self._press is not None, "a stream has a config"
+            rest = self._press.flush()
+            seconds = round(self._press.seconds, 3)
+            orders += self._audio(rest) if seconds else []
             orders.append(Send({"type": "complete", "message": "all audio has been sent", "duration_seconds": seconds}))
             self._forget()
         return orders
 
     def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
-        if self._encoder is None or sound.sentence not in self._places:
+        if self._press is None or sound.sentence not in self._places:
             return []
         self._place = self._places[sound.sentence]
-        return self._audio(self._encoder.feed(sound.samples))
+        return self._audio(self._press.feed(sound.samples))
 
     def _audio(self, pcm: bytes) -> list[Order]:
-        if not pcm or self._encoder is None:
+        if not pcm or self._press is None:
             return []
-        self._sent += len(pcm)
         self._sequence += 1
-        audio = {"type": "audio", "data": to_base64(pcm), "sample_rate": self._encoder.rate, "sequence": self._sequence - 1}
-        return [Send({**audio, "sentence": self._place})]
+        audio = {"type": "audio", "data": to_base64(pcm), "sample_rate": self._press.rate, "sequence": self._sequence - 1}
+        return [Send({**audio, "sentence": self._place, **self._named()})]

@@ -9,9 +9,9 @@ from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import NATIVE, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Refuse, Resume, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, RATES, Encoder, Encoding
-from pipeline.events import Captioned, Event, Pong, Ready, SentenceChosen, SentenceFinished
+from pipeline.events import Captioned, Event, Failure, Pong, Ready, SentenceChosen, SentenceFinished
 from pipeline.playout import Sound
-from pipeline.protocol import AudioFormat, Cancel, Config, Hello, ProtocolError, parse
+from pipeline.protocol import AudioFormat, Cancel, Config, Hello, ProtocolError, Text, parse
 from pipeline.speaker import Caption, TrackKey
 
 DELIVERIES = ("binary", "base64")
@@ -70,6 +70,10 @@ class Native(Dialect):
                 return [Tell(message), Hush()]
         return [Tell(message)]
 
+    def on_refused(self, text: Text, refused: Refused) -> list[Order]:
+        """Its number is not used up: it may be sent again."""
+        return [Send(Failure(refused.code, refused.message, True, text.stream, text.seq).encode())]
+
     def _take(self, message: dict[str, Any], now: float) -> list[Order]:
         raise AssertionError("this dialect reads messages itself")
 
@@ -91,6 +95,8 @@ class Native(Dialect):
         match event:
             case Ready():
                 audio = self._format.model_dump()
+                if self._terms.request_id:
+                    message["request_id"] = self._terms.request_id
                 resumed = {"resumed": self._resumed_from is not None, "from": self._resumed_from or 0}
                 return [Send({**message, "audio": audio, **resumed}, is_counted=False)]
             case Pong():

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
-from agent.gateway.socket.sound import Encoder
-from agent.gateway.socket.wishes import check_text, make_text, read_manner
+from agent.gateway.socket.sound import Press
+from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
-from pipeline.protocol import Config, Text
+from pipeline.protocol import Text
 from pipeline.speaker import TrackKey
 
 REQUEST_ID_CHARACTERS = 128
@@ -25,12 +25,12 @@ class _Request:
     """One utterance, from its message to its last word."""
 
     id: str
-    config: Config
+    manner: Manner
     text: Text
     is_streamed: bool
-    encoder: Encoder
-    warnings: tuple[str, ...]
-    sent: int = 0
+    press: Press
+    until: float | None
+    """When all of it has to have been sent, in seconds of the loop's clock."""
     sequence: int = 0
     kept: bytearray = field(default_factory=bytearray)
     """The whole sound of one that is not streamed."""
@@ -50,6 +50,7 @@ class OneShot(Dialect):
         super().__init__(terms)
         self._queue: deque[_Request] = deque()
         self._current: _Request | None = None
+        self._names = [terms.request_id] if terms.request_id else []
 
     def error(self, refused: Refused, *, is_last: bool, request: str | None = None) -> dict[str, Any]:
         found = {"type": "error", "message": refused.message, "code": refused.code, "field": refused.field, "is_final": True}
@@ -62,29 +63,35 @@ class OneShot(Dialect):
         if kind == "cancel":
             return self._cancel()
         id = message.get("request_id")
-        id = id if isinstance(id, str) and 0 < len(id) <= REQUEST_ID_CHARACTERS and id.isprintable() else self._terms.fresh()
+        id = id if isinstance(id, str) and 0 < len(id) <= REQUEST_ID_CHARACTERS and id.isprintable() else self._name()
         try:
             if kind not in TYPES:
                 raise Refused("unknown_message", f"type: there is no message of type {str(kind)[:40]!r}", 422, field="type")
             if len(self._queue) >= self._terms.ws.max_queued:
                 most = self._terms.ws.max_queued
                 raise Refused("queue_full", f"{most} utterances wait already: wait for an is_final", 429, retry_after=1.0)
-            self._queue.append(self._read(message, id))
+            self._queue.append(self._read(message, id, now))
         except Refused as refused:
             return [Send(self.error(refused, is_last=False, request=id))]
         return self._next() if self._current is None else []
 
-    def _read(self, message: dict[str, Any], id: str) -> _Request:
+    def _name(self) -> str:
+        """Of a request whose client names none: the first one has that of the upgrade."""
+        return self._names.pop() if self._names else self._terms.fresh()
+
+    def _read(self, message: dict[str, Any], id: str, now: float) -> _Request:
         text = check_text(message, self._terms.text_characters)
         if not text.strip():
             raise Refused("text_required", "text is blank", 422, field="text")
         is_streamed = message.get("stream", True)
         if not isinstance(is_streamed, bool):
             raise Refused("bad_field", "stream is true or false", 422, field="stream")
-        manner = read_manner(message, self._terms.settle, self._terms.limits.description_chars)
-        encoder = Encoder(self._terms.rate, manner.sample_rate or self._terms.rate)
-        said = make_text(text, utterance="text", stream="text", seq=0)
-        request = _Request(id, manner.config, said, is_streamed, encoder, manner.warnings)
+        terms = self._terms
+        manner = read_manner(message, terms.settle, terms.limits.description_chars, terms.audio)
+        press = Press(terms.rate, manner.medium, manner.effects, is_open=is_streamed)
+        said = make_text(text, utterance="text", stream="text", seq=0, priority=manner.priority)
+        until = None if manner.timeout is None else now + manner.timeout
+        request = _Request(id, manner, said, is_streamed, press, until)
         request.fallback += [{"engine": engine, "reason": why} for engine, why in manner.fallback]
         return request
 
@@ -93,12 +100,27 @@ class OneShot(Dialect):
             self._current = None
             return []
         self._current = self._queue.popleft()
-        return [Open(), Tell(self._current.config), Tell(self._current.text)]
+        return [Open(), Tell(self._current.manner.config), Tell(self._current.text)]
 
     def _cancel(self) -> list[Order]:
         self._queue.clear()
         self._current = None
         return [Open(), Hush(), Send({"type": "cancelled"})]
+
+    def timer(self) -> float | None:
+        waiting = [*self._queue, *([] if self._current is None else [self._current])]
+        return min((request.until for request in waiting if request.until is not None), default=None)
+
+    def on_timer(self, now: float) -> list[Order]:
+        late = [request for request in self._queue if request.until is not None and request.until <= now]
+        for one in late:
+            self._queue.remove(one)
+        orders: list[Order] = [Send(self.error(_too_late(one), is_last=False, request=one.id)) for one in late]
+        request = self._current
+        if request is not None and request.until is not None and request.until <= now:
+            request.problem = _too_late(request)
+            orders = [*self._finish(request), *orders]
+        return orders
 
     def on_event(self, event: Event, now: float) -> list[Order]:
         request = self._current
@@ -123,24 +145,24 @@ class OneShot(Dialect):
         return []
 
     def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
-        return self._chunks(self._current, self._current.encoder.feed(sound.samples)) if self._current is not None else []
+        return self._chunks(self._current, self._current.press.feed(sound.samples)) if self._current is not None else []
 
     def _chunks(self, request: _Request, pcm: bytes) -> list[Order]:
-        request.sent += len(pcm)
         if not request.is_streamed:
             request.kept += pcm
             return []
         most = self._terms.stream.chunk_bytes & ~1  # whole samples
         orders: list[Order] = []
         for start in range(0, len(pcm), most):
-            chunk = {"audio_chunk": to_base64(pcm[start : start + most]), "sample_rate": request.encoder.rate, "sequence": request.sequence}
-            orders.append(Send({**chunk, "is_final": False}))
+            chunk = {"audio_chunk": to_base64(pcm[start : start + most]), "sample_rate": request.press.rate, "sequence": request.sequence}
+            orders.append(Send({**chunk, "is_final": False, **_named(request)}))
             request.sequence += 1
         return orders
 
     def _finish(self, request: _Request) -> list[Order]:
-        orders = self._chunks(request, request.encoder.flush())
-        if request.problem is None and not request.sent:
+        rest = request.press.flush()
+        orders = self._chunks(request, rest) if request.press.seconds else []
+        if request.problem is None and not request.press.seconds:
             request.problem = Refused("nothing_to_say", "text holds nothing that could be said", 422, field="text")
         if request.problem is not None:
             orders.append(Send(self.error(request.problem, is_last=False, request=request.id)))
@@ -151,13 +173,23 @@ class OneShot(Dialect):
     def _last_word(self, request: _Request) -> dict[str, Any]:
         word: dict[str, Any] = {
             "audio_chunk": to_base64(bytes(request.kept)),
-            "sample_rate": request.encoder.rate,
+            "sample_rate": request.press.rate,
             "sequence": request.sequence,
             "is_final": True,
-            "duration_seconds": round(request.encoder.seconds(request.sent), 3),
+            "duration_seconds": round(request.press.seconds, 3),
             "model_used": request.model,
             "ttfa_ms": None if request.ttft is None else round(request.ttft * 1000),
             "fallback": request.fallback,
             "request_id": request.id,
+            **_named(request),
         }
-        return {**word, "warnings": list(request.warnings)} if request.warnings else word
+        return {**word, "warnings": list(request.manner.warnings)} if request.manner.warnings else word
+
+
+def _named(request: _Request) -> dict[str, str]:
+    """What the sound is, where it is not what everybody expects."""
+    return {} if request.press.format == SAMPLES else {"format": request.press.format}
+
+
+def _too_late(request: _Request) -> Refused:
+    return Refused("timeout", f"the reply was not ready within {request.manner.timeout:g} s", 504)

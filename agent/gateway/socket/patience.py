@@ -20,8 +20,12 @@ class Patience:
         """Whether messages of its own tell the client that we live."""
 
     def on_message(self, now: float) -> None:
-        """The client said something."""
-        self._has_spoken = True
+        """The client said something, if only that it lives."""
+        if not self._has_spoken:
+            self._has_spoken, self._heard = True, now
+
+    def on_text(self, now: float) -> None:
+        """The client wants something said, or said otherwise."""
         self._heard = now
 
     def on_busy(self, now: float) -> None:

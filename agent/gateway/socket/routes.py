@@ -13,7 +13,10 @@ from fastapi import APIRouter, WebSocket
 from fastapi.responses import JSONResponse
 from uvicorn.protocols.utils import ClientDisconnected
 
+from agent.gateway.bounds import REQUEST_ID, name_of
 from agent.gateway.errors import Refused
+from agent.gateway.notes import Notes, begin, on_refused, trace_of
+from agent.gateway.seats import Seats
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
 from agent.gateway.socket.dialect import Dialect, Terms, answer, named, spoken_in
@@ -57,9 +60,13 @@ async def admit_anybody(socket: WebSocket) -> Guest:
 class Door:
     """All WebSocket sessions of a node. On its loop."""
 
-    def __init__(self, node: Node, admit: Admit = admit_anybody) -> None:
+    def __init__(self, node: Node, seats: Seats, admit: Admit = admit_anybody) -> None:
+        """``seats``: shared with all others who keep sessions here."""
         self._node = node
+        self._seats = seats
         self._admit = admit
+        self._entering = 0  # clients that were let in and have no connection yet
+        seats.watch(lambda: self.sessions)
         self._settings = node.settings
         self._connections: set[Connection] = set()
         self._named: dict[str, Session] = {}  # sessions that may be taken up again, connected or not
@@ -70,36 +77,64 @@ class Door:
     @property
     def sessions(self) -> int:
         """How many there are, those included whose client may still come back."""
-        return len(self._connections) + len(self._lost)
+        return self._entering + len(self._connections) + len(self._lost)
 
     async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
         """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
+        name = socket.state.request_id = name_of(socket.headers)
+        notes = begin(Notes(name, "websocket", trace_of(socket.headers.get("traceparent", ""))))
+        since = asyncio.get_running_loop().time()
+        try:
+            await self._serve(socket, dialect)
+        finally:
+            took = asyncio.get_running_loop().time() - since
+            notes.write(f"{socket.scope['path']} {'refused' if notes.error else 'ended'}", took=took)
+
+    async def _serve(self, socket: WebSocket, dialect: str | None) -> None:
+        name = socket.state.request_id
         try:
             if self._node.is_draining:
                 raise Refused("draining", "this node is about to end", 503, retry_after=FULL_WAIT)
-            if self.sessions >= self._settings.limits.sessions:
-                raise Refused("at_capacity", f"{self.sessions} sessions are open, and no more may be", 503, retry_after=FULL_WAIT)
-            guest = await self._admit(socket)
+            if self._seats.is_full:
+                words = f"{self._seats.count} sessions are open, and no more may be (limits.sessions)"
+                raise Refused("at_capacity", words, 503, retry_after=FULL_WAIT)
         except Refused as refused:
-            await socket.send_denial_response(JSONResponse(refused.body(secrets.token_hex(16)), refused.status, headers=refused.headers))
+            await _deny(socket, refused, name)
             return
-        wire = socket.scope["extensions"][SCOPE]
-        assert isinstance(wire, Wire)
+        self._entering += 1
         try:
-            await socket.accept(answer(socket.scope["subprotocols"]))
-        except (ClientDisconnected, OSError):
+            connection = await self._enter(socket, name)
+        finally:
+            self._entering -= 1
+        if connection is None:
             return
-        connection = Connection(socket, wire, self._settings.ws, self, guest)
         self._connections.add(connection)
         try:
             await self._run(connection, dialect)
         finally:
             self._connections.discard(connection)
+            if connection.word is not None:
+                on_refused(connection.word.code)
             session = connection.session
             if session is not None and session.name and connection.was_lost and session.closing is None:
                 self._keep(session)
             elif session is not None:
                 self._forget(session)
+
+    async def _enter(self, socket: WebSocket, name: str) -> Connection | None:
+        """None when it may not come in, or did not wait."""
+        try:
+            guest = await self._admit(socket)
+        except Refused as refused:
+            await _deny(socket, refused, name)
+            return None
+        wire = socket.scope["extensions"][SCOPE]
+        assert isinstance(wire, Wire)
+        try:
+            await socket.accept(answer(socket.scope["subprotocols"]), headers=[(REQUEST_ID.lower().encode(), name.encode())])
+        except (ClientDisconnected, OSError):
+            return None
+        return Connection(socket, wire, self._settings.ws, self, guest)
 
     async def _run(self, connection: Connection, dialect: str | None) -> None:
         socket = connection.socket
@@ -120,13 +155,15 @@ class Door:
         terms = Terms(
             rate=self._node.studio.rate,
             settle=partial(make_plan, self._node),
-            fresh=lambda: secrets.token_hex(16),
+            fresh=_names(connection.socket.state.request_id),
             node=settings.node.name,
             version=self._version,
             query=dict(connection.socket.query_params),
             ws=settings.ws,
             limits=settings.limits,
             stream=settings.stream,
+            audio=settings.audio,
+            request_id=connection.socket.scope.get("state", {}).get("request_id", ""),
         )
         return Session(
             self._node,
@@ -157,6 +194,7 @@ class Door:
                 other.session = None
                 other.end(REFUSED, Refused("taken_over", "this session goes on in another connection", 409))
         self._close(fresh)
+        found.guest = fresh.guest  # whose token is the one that counts now
         return found
 
     def _keep(self, session: Session) -> None:
@@ -179,8 +217,21 @@ class Door:
         task.add_done_callback(self._closing.discard)
 
 
-def routes(node: Node, admit: Admit = admit_anybody) -> APIRouter:
-    door = Door(node, admit)
+def _names(first: str) -> Callable[[], str]:
+    """Gives that, and then new ones."""
+    left = [first]
+    return lambda: left.pop() if left else secrets.token_hex(16)
+
+
+async def _deny(socket: WebSocket, refused: Refused, name: str) -> None:
+    """Before the upgrade, in the shape of the path's contract."""
+    on_refused(refused.code)
+    body, status = refused.told(socket.scope["path"], name)
+    await socket.send_denial_response(JSONResponse(body, status, headers={**refused.headers, REQUEST_ID: name}))
+
+
+def routes(node: Node, seats: Seats, admit: Admit = admit_anybody) -> APIRouter:
+    door = Door(node, seats, admit)
     router = APIRouter()
 
     @router.websocket("/ws/synthesize")

@@ -7,11 +7,13 @@ import json
 from collections import deque
 from typing import Protocol
 
+from agent.gateway import notes
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import Dialect
 from agent.gateway.socket.native import Native
 from agent.gateway.socket.orders import REFUSED, Close, Hush, Open, Order, Refuse, Resume, Send, Tell
 from agent.gateway.socket.outbox import Journal, Letter, Outbox
+from agent.gateway.speech import Facts
 from agent.node import Node
 from pipeline.events import Event
 from pipeline.playout import PlayoutBuffer
@@ -30,7 +32,7 @@ class Guest(Protocol):
     def name(self) -> str: ...
 
     def check(self) -> None:
-        """Before more is said to it. Raises :exc:`Refused` while it has had enough."""
+        """Before more is said to it. Raises :exc:`Refused`: 401 when it may not stay, 429 while it has had enough."""
 
     def spend(self, seconds: float) -> None:
         """So much sound was made for it."""
@@ -80,6 +82,8 @@ class Session:
         self._limit = limit
         self._resume = resume
         self._loop = asyncio.get_running_loop()
+        self._notes = notes.current()
+        self._facts = Facts()
         self._place: Place | None = None
         self._news: deque[Event | Caption] = deque()  # told while something else is being decided; bounded by what a stage tells at once
         self._is_ringing = False
@@ -154,9 +158,14 @@ class Session:
             try:
                 self.guest.check()
             except Refused as refused:
-                self._put(Send(self.dialect.error(refused, is_last=True)))
-                self.closing = Close(REFUSED, refused.code)
+                if refused.is_for_good:
+                    self._put(Send(self.dialect.error(refused, is_last=True)))
+                    self.closing = Close(REFUSED, refused.code)
+                else:
+                    self.run(self.dialect.on_refused(message, refused))
                 return
+            if self._notes is not None:
+                self._notes.on_text(len(message.text), self._facts)
         stage.on_message(CLIENT, message)
 
     def _put(self, order: Send) -> None:
@@ -199,6 +208,8 @@ class Session:
         while self._news:
             news = self._news.popleft()
             now = self._loop.time()
+            if isinstance(news, Event):
+                self._facts.on_event(news)
             self.run(self.dialect.on_caption(news) if isinstance(news, Caption) else self.dialect.on_event(news, now))
 
     # What the connection takes
@@ -217,6 +228,8 @@ class Session:
                 await asyncio.sleep(0)  # what the cues lead to is told now
                 self._hear()
             else:
+                self._facts.samples += len(sound.samples)
+                self._facts.rate = buffer.sample_rate
                 self.guest.spend(len(sound.samples) / buffer.sample_rate)
                 self.run(self.dialect.on_sound(key, sound))
             return True

@@ -1,4 +1,4 @@
-"""Samples as a client wants them: its rate, and its encoding without a container."""
+"""Samples as a client wants them: its rate, its encoding, and what is done to them on the way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Literal, get_args
 import numpy as np
 import soxr
 
+from agent.gateway import effects, encoding
+from agent.gateway.effects import Effects
+from agent.gateway.production import Medium
 from engines.base import Samples
 
 Encoding = Literal["linear16", "mulaw", "alaw"]
@@ -56,6 +59,43 @@ class Encoder:
             return samples.astype("<i2", copy=False).tobytes()
         table = _mu_law() if self.encoding == "mulaw" else _a_law()
         return bytes(table[samples.view(np.uint16)])
+
+
+class Press:
+    """Makes files of stretches of sound, piece by piece, as the HTTP door makes its streams."""
+
+    def __init__(self, source_rate: int, medium: Medium, wanted: Effects, *, is_open: bool = True) -> None:
+        """``is_open``: the bytes go out while they are made; else all of them come with :meth:`flush`."""
+        self.rate = medium.rate
+        self.format = medium.format
+        self._source_rate = source_rate
+        self._medium = medium
+        self._wanted = wanted
+        self._is_open = is_open
+        self._samples = 0
+        self.drop()
+
+    @property
+    def seconds(self) -> float:
+        """Of sound in the present stretch, as far as it has gone out; after :meth:`flush` in all of it."""
+        return self._samples / self._source_rate
+
+    def feed(self, samples: Samples) -> bytes:
+        return self._encoder.feed(self._count(self._chain.feed(samples)))
+
+    def flush(self) -> bytes:
+        """What is still inside, and the file's end. :meth:`drop` begins the next one."""
+        return self._encoder.feed(self._count(self._chain.finish())) + self._encoder.finish()
+
+    def drop(self) -> None:
+        """Forget what is still inside; the next stretch is a new file."""
+        self._samples = 0
+        self._chain = effects.Chain(self._wanted.filters(self._source_rate), self._source_rate)
+        self._encoder = encoding.open_encoder(self._medium.format, self._source_rate, self._medium.rate, is_open=self._is_open)
+
+    def _count(self, samples: Samples) -> Samples:
+        self._samples += len(samples)
+        return samples
 
 
 @cache

@@ -51,7 +51,7 @@ class Speak(Dialect):
         except Refused as refused:
             return [Send(self.error(refused, is_last=True)), Close(REFUSED, refused.code)]
         model = self._config.voice or self._config.engine or "default"
-        metadata = {"type": "Metadata", "request_id": self._terms.fresh(), "model_name": model}
+        metadata = {"type": "Metadata", "request_id": self._terms.request_id or self._terms.fresh(), "model_name": model}
         return [
             Open(),
             Tell(self._config),
@@ -84,7 +84,8 @@ class Speak(Dialect):
         kind = message.get("type")
         match kind:
             case "Speak":
-                return self._say(check_text(message, min(TEXT_CHARACTERS, self._terms.text_characters)))
+                most = min(TEXT_CHARACTERS, self._terms.text_characters)
+                return self._say(check_text(message, most, begins=not self._is_open))
             case "Flush":
                 return self._flush(now)
             case "Clear":
@@ -134,7 +135,7 @@ class Speak(Dialect):
 
     def on_event(self, event: Event, now: float) -> list[Order]:
         match event:
-            case Dropped(why="nothing_to_say" | "cancelled"):
+            case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 return []
             case Dropped():
                 return self.refuse(Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500))

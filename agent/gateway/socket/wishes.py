@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.gateway.clone import decode
 from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
 from agent.gateway.fields import SpeechBody, not_supported, parse_object
+from agent.gateway.production import Medium
+from agent.gateway.settings import AudioSettings
 from agent.gateway.speech import Plan
 from agent.gateway.wanted import Wanted, read
-from pipeline.protocol import Config, ProtocolError, Text, parse
+from pipeline.protocol import Config, ProtocolError, Text, is_markup, parse
 
-OPTIONS_RATE = 22_050  # hertz, for those who send a block `options` without a rate
 OWN = ("type", "text", "input", "request_id", "stream")  # of a message, beside what it asks for
+SAMPLES = "pcm"  # what sound is sent as where no format is named: 16 bits, little end first
 ANY_TEXT = "a"  # the schema wants one; a session's text is judged as it comes
-MARKUP = "<speak"
 
 Settle = Callable[[Wanted], Plan]
 """Names who will speak, or raises :exc:`Refused` with the field that cannot be had."""
@@ -29,8 +30,12 @@ class Manner:
     """How a session speaks."""
 
     config: Config
-    sample_rate: int | None = None
-    """Hertz; None: as the node has it."""
+    medium: Medium
+    """As what its sound is sent: samples, unless a format was named."""
+    effects: Effects = field(default_factory=Effects)
+    priority: int = 1
+    timeout: float | None = None
+    """Seconds in all."""
     fallback: tuple[tuple[str, str], ...] = ()
     """Engines that were asked for and are not here, each with the reason."""
     warnings: tuple[str, ...] = ()
@@ -42,7 +47,7 @@ def read_object(raw: str) -> dict[str, Any]:
     return parse_object(raw.encode("utf-8", "surrogatepass"))
 
 
-def read_manner(message: Mapping[str, Any], settle: Settle, description: int) -> Manner:
+def read_manner(message: Mapping[str, Any], settle: Settle, description: int, audio: AudioSettings) -> Manner:
     """``description``: characters that one may have. Raises :exc:`Refused`, naming the field."""
     fields = {name: value for name, value in message.items() if name not in OWN}
     wanted = read(SpeechBody.check({**fields, "text": ANY_TEXT}), characters=len(ANY_TEXT), description=description)
@@ -53,10 +58,10 @@ def read_manner(message: Mapping[str, Any], settle: Settle, description: int) ->
             raise Refused("clone_unavailable", "no voice is taken from recordings over WebSocket", 503, field="voice_clone_reference")
         warnings.append("voice_clone_reference: no voice is taken from recordings over WebSocket; another one speaks")
     plan = settle(wanted)
-    if plan.effects != Effects():
-        warnings.append("pitch, energy, compression, enhancement: without effect over WebSocket")
-    rate = wanted.sample_rate or (OPTIONS_RATE if wanted.has_options else None)
-    return Manner(plan.config, rate, plan.fallback, (*plan.warnings, *warnings))
+    asked = {"normalize_audio": wanted.normalize, "trim_silence": wanted.trim, "include_audio": not wanted.include_audio}
+    warnings += [f"{name}: ignored, sound is sent here while it is made" for name, is_asked in asked.items() if is_asked]
+    medium = Medium.of(wanted, wanted.format or SAMPLES, audio)
+    return Manner(plan.config, medium, plan.effects, wanted.priority, wanted.timeout, plan.fallback, (*plan.warnings, *warnings))
 
 
 def check_rate(value: object, rates: Iterable[int]) -> int:
@@ -66,14 +71,17 @@ def check_rate(value: object, rates: Iterable[int]) -> int:
     return value
 
 
-def check_text(message: Mapping[str, Any], most: int) -> str:
-    """The field ``text``, which may be a part of something: at most so many characters, and no markup. Raises :exc:`Refused`."""
+def check_text(message: Mapping[str, Any], most: int, *, begins: bool = False) -> str:
+    """The field ``text``, which may be a part of something: at most so many characters, and no markup. Raises :exc:`Refused`.
+
+    ``begins``: more may follow it, and the stage judges whether it is markup, for it remembers that until all of it has come.
+    """
     text = message.get("text")
     if not isinstance(text, str):
         raise Refused("text_required", "text: a string is needed", 422, field="text")
     if len(text) > most:
         raise Refused("text_too_long", f"text: at most {most} characters, these are {len(text)}", 422, field="text")
-    if text.lstrip()[: len(MARKUP)].lower() == MARKUP:
+    if not begins and is_markup(text):
         raise not_supported("SSML is not understood yet: send plain text", field="text")
     return text
 

@@ -81,7 +81,12 @@ def test_a_request_keeps_its_name_or_gets_one():
 def test_an_exchange_is_counted_by_its_route_and_never_by_its_path():
     call([part(b"ab", True), part(b"cd")])
     (exchange,) = call.tally.exchanges
-    assert exchange == Exchange("none", "OTHER", 200, exchange.seconds, 4, 4)
+    assert exchange == Exchange("none", "POST", 200, exchange.seconds, 4, 4)
+
+
+def test_a_word_of_the_caller_s_own_is_no_method():
+    call([part(b"")], scope={"method": "PARROT"})
+    assert call.tally.exchanges[0].method == "OTHER"
 
 
 @pytest.mark.parametrize("headers", [(), (("Content-Length", str(2 << 30)),)])

@@ -1,6 +1,7 @@
 """The OpenAPI page is true: its examples run, and its shape is valid."""
 
 import re
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -34,9 +35,33 @@ async def test_every_path_names_its_parameters_and_every_reference_is_there(clie
     assert set(re.findall(r'"#/components/schemas/(\w+)"', raw)) <= known
 
 
-async def test_there_is_a_page_for_people(client: aiohttp.ClientSession):
+async def test_there_is_a_page_for_people_that_needs_nobody_else(client: aiohttp.ClientSession):
     async with client.get("/docs") as answer:
-        assert (answer.status, "swagger" in (await answer.text()).lower()) == (200, True)
+        page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+        assert (answer.status, answer.content_type) == (200, "text/html")
+    assert "http" not in policy and policy.startswith("default-src 'self';")
+    named = re.findall(r"(?:src|href)=[\"']?([^\"'> ]+)", page)
+    assert len(named) >= 4 and not any(urlsplit(name).netloc for name in named)
+    kinds = set()
+    for name in named:
+        async with client.get(urljoin("/docs", name)) as answer:
+            assert answer.status == 200 and await answer.read(), name
+            kinds.add(answer.content_type)
+    assert kinds == {"text/javascript", "text/css", "image/svg+xml"}
+    async with client.get("/web/docs.js") as answer:
+        assert "://" not in (script := await answer.text()) and "/openapi.json" in script and "validatorUrl: null" in script
+
+
+async def test_beside_it_lies_nothing_else(client: aiohttp.ClientSession):
+    for name in ("redoc.standalone.js", "..%2fcore.py", "%2e%2e/__init__.py", "oauth2-redirect"):
+        async with client.get(f"/docs/{name}") as answer:
+            assert answer.status == 404, name
+
+
+async def test_without_its_package_it_says_what_mends_that(client: aiohttp.ClientSession, monkeypatch):
+    monkeypatch.setattr("agent.gateway.page.SWAGGER", "no_such_package")
+    async with client.get("/docs/swagger-ui.css") as answer:
+        assert answer.status == 501 and "pip install 'voicebooth[gateway]'" in (await answer.json())["error"]
 
 
 def test_every_field_is_explained():

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.gateway.errors import Refused
-from agent.gateway.fields import Batch, SpeechBody, check_text, clip
+from agent.gateway.fields import SpeechBody, check_text, clip
 
 
 def test_wrong_fields_are_all_named():
@@ -33,11 +33,3 @@ def test_a_text_passes_or_is_refused_for_a_reason(text):
 def test_a_caller_s_words_are_printable_and_short_when_they_are_said_back(words):
     assert clip(words).isprintable()
     assert len(clip(words)) <= 10 * 65
-
-
-def test_what_one_item_says_goes_before_what_holds_for_all():
-    batch = Batch.check({"items": [{"text": "a", "voice": "x"}, {"text": "b", "options": {"speed": 2.0}}], "options": {"voice": "y"}})
-    assert batch.bodies(5) == [
-        {"text": "a", "voice": "x", "options": {}},
-        {"text": "b", "options": {"voice": "y", "speed": 2.0}},
-    ]

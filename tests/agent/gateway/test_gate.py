@@ -11,6 +11,7 @@ from agent.gateway.keyring import ADMIN, SPEAK
 from agent.gateway.operation import admin_routes
 from agent.gateway.serving import Doors
 from agent.node import Node
+from tests.agent.gateway.test_metrics import value
 
 KEY, CHANGER = {"Authorization": "Bearer a-key"}, {"Authorization": "Bearer an-admin-key"}
 
@@ -69,6 +70,26 @@ async def test_the_fourth_request_for_speech_in_a_minute_is_one_too_many(client)
     assert (await client.post("/synthesize", json={}, headers=CHANGER)).status != 429, "nor are others"
 
 
+async def test_the_figures_tell_where_somebody_was_turned_away(client):
+    await client.get("/voices/en")
+    await client.post("/synthesize", json={})
+    for _ in range(4):
+        await client.post("/v1/audio/speech", json={}, headers=KEY)
+    await client.delete("/cache", headers=KEY)
+    await client.get("/nothing-there")
+    async with client.get("/metrics") as answer:
+        text = await answer.text()
+    for handler, method, number in (
+        ("/voices/{name}", "GET", 1),
+        ("/synthesize", "POST", 1),
+        ("/v1/audio/speech", "POST", 4),
+        ("/cache", "DELETE", 1),
+        ("none", "GET", 1),
+    ):
+        assert value(text, "http_requests_total", handler=handler, method=method, status="4xx") == number, handler
+    assert value(text, "http_requests_total", method="OTHER") == 0
+
+
 async def test_no_foreign_page_may_read_unless_it_is_named(client: aiohttp.ClientSession):
     theirs, ours = {"Origin": "https://evil.example"}, {"Origin": "https://page.example"}
     answer = await client.get("/health", headers=theirs)
@@ -83,6 +104,16 @@ async def test_no_foreign_page_may_read_unless_it_is_named(client: aiohttp.Clien
     assert answer.status == 401 and answer.headers["Access-Control-Allow-Origin"] == "https://page.example", "it may read why"
 
 
+async def test_a_page_may_read_that_the_node_has_failed(client, node, monkeypatch):
+    def broken(*wanted):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(node.studio), "offers", property(broken))
+    answer = await client.get("/voices", headers={"Origin": "https://page.example", **KEY})
+    assert answer.status == 500 and answer.headers["Access-Control-Allow-Origin"] == "https://page.example"
+
+
+@pytest.mark.shell
 async def test_speech_that_may_not_be_said_is_refused_or_masked(tmp_path):
     lengths = []
     for mode, status in (("reject", 422), ("mask", 200), ("off", 200)):

@@ -16,6 +16,14 @@ async def until_ready(client):
             await asyncio.sleep(0.02)
 
 
+async def test_probes_may_ask_for_the_head_alone(client):
+    for path in ("/health", "/live"):
+        async with client.head(path) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+    async with client.head("/ready") as answer:
+        assert answer.status in (200, 503)
+
+
 async def test_ready_comes_with_the_canary_s_sentence(client):
     async with client.get("/ready") as answer:
         body = await answer.json()

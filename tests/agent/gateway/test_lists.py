@@ -1,3 +1,9 @@
+from collections import Counter
+
+from agent.gateway import lists
+from pipeline.studio import EngineStatus
+
+
 async def get(client, path, **params):
     async with client.get(path, params=params) as answer:
         return answer.status, await answer.json()
@@ -27,5 +33,23 @@ async def test_models_are_the_engines(client):
     _, body = await get(client, "/models")
     (model,) = body["models"]
     assert (model["name"], model["task"], model["loaded"], model["status"]) == ("tone", "text-to-speech", True, "loaded")
+    assert (model["provider"], model["source"], model["model_id"]) == ("local", "local", "tone-en")
+    assert (model["version"], model["size_mb"]) == ("tone-1", None)
     assert (await get(client, "/models", flat=1))[1] == [model]
     assert (await get(client, "/models", task="text-generation"))[1] == {"models": []}
+
+
+async def test_a_model_says_where_it_is_how_big_and_which(client, node, monkeypatch):
+    monkeypatch.setattr(lists, "_sizes", lambda folder: Counter(piper=63_200_000))
+    statuses = (
+        EngineStatus("piper", "ready", "", 1, "piper-1 onnxruntime-1.20 a:b"),
+        EngineStatus("remote", "ready", "", 1, "remote-1 http://inside.example/ 0123", network=True),
+        EngineStatus("xtts", "unloaded"),
+        EngineStatus("kokoro", "unavailable", "it is not here"),
+    )
+    monkeypatch.setattr(type(node.studio), "status", property(lambda studio: statuses))
+    _, body = await get(client, "/models")
+    piper, remote, xtts, kokoro = body["models"]
+    assert (piper["provider"], piper["size_mb"], piper["version"]) == ("local", 63.2, "piper-1 onnxruntime-1.20 a:b")
+    assert (remote["provider"], remote["source"], remote["size_mb"], remote["version"]) == ("service", "service", None, "remote-1")
+    assert (xtts["status"], kokoro["status"]) == ("installed", "failed")

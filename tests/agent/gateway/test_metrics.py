@@ -1,7 +1,15 @@
+import asyncio
+
 import pytest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.gateway.metrics import reason_of
+from agent.config import Settings
+from agent.gateway.bounds import Exchange
+from agent.gateway.metrics import Metrics, reason_of
+from agent.node import DOORS
+from pipeline.report import Report
+from tests.agent.gateway.conftest import SETTINGS
 from tests.agent.gateway.test_synthesis import ask
 
 NAMES = """tts_synthesis_requests_total tts_requests_total tts_ttft_duration_seconds tts_synthesis_duration_seconds tts_latency_seconds
@@ -40,6 +48,27 @@ async def test_every_name_is_there_and_counts(client):
     assert value(text, "http_response_size_bytes_sum", handler="/synthesize/stream") > 10_000
 
 
+async def test_doors_with_nobody_in_them_are_there_and_the_canary_is_nobody(client, node):
+    text = await read(client)
+    doors = {door: value(text, "tts_active_sessions", door=door) for door in DOORS}
+    assert doors == dict.fromkeys(DOORS, 0) and text.count("tts_active_sessions{") == len(DOORS)
+    begun = asyncio.create_task(anext(node.say("One two three.", report=Report())))
+    await asyncio.sleep(0)
+    while not begun.done():
+        assert not node.sessions()
+        await asyncio.sleep(0)
+
+
+class TestWithoutCache:
+    @pytest.fixture
+    def settings(self):
+        return Settings.model_validate({**SETTINGS, "cache": {"enabled": False}})
+
+    async def test_the_cache_s_figures_are_there_without_one(self, client):
+        text = await read(client)
+        assert "tts_cache_hits_total 0.0" in text and "tts_cache_bytes 0.0" in text
+
+
 async def test_a_caller_s_words_are_no_label(client):
     for path in ("/voices/parrot", "/nowhere/parrot", "/v1/models/parrot"):
         await client.get(path)
@@ -48,12 +77,20 @@ async def test_a_caller_s_words_are_no_label(client):
     assert "parrot" not in (await read(client)).lower()
 
 
+def test_a_caller_who_hung_up_is_no_wrong_request():
+    metrics = Metrics()
+    metrics.on_exchange(Exchange("/synthesize", "POST", 499, 0.1, 0, 0))
+    text = generate_latest(metrics.registry).decode()
+    assert value(text, "http_requests_total", status="499") == 1 and value(text, "http_requests_total", status="4xx") == 0
+
+
 @pytest.mark.parametrize(
     ("why", "label"),
     [
         ("piper would be late", "late"),
         ("piper is late: no sound after 0.30 s of work", "late"),
         ("piper rests", "resting"),
+        ("hedge: later was faster", "hedge"),
         ("back to the preferred voice", "returned"),
         ("the lanes are too full for piper", "load"),
         ("connection reset", "failed"),

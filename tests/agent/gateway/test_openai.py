@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from agent.gateway import openai
 from tests.agent.gateway.test_synthesis import TEXT, ask, says
 
 SPEECH = "/v1/audio/speech"
@@ -65,8 +66,21 @@ async def test_what_cannot_be_is_told_in_that_contract_s_shape(client):
     ]:
         answer, body = await ask(client, SPEECH, **{**HELLO, **wrong})
         assert (answer.status, body["error"]["code"], body["error"]["param"]) == (status, code, param), wrong
+    answer, body = await ask(client, SPEECH, **{**HELLO, "input": "<speak>a</speak>"})
+    assert body["error"]["type"] == "invalid_request_error"
     async with client.post(SPEECH, data=b"{") as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (400, "bad_json")
+
+
+async def test_a_certain_day_s_model_stands_for_the_model(client):
+    for model in ("tts-1-1106", "tts-1-hd-1106", "gpt-4o-mini-tts-2025-12-15"):
+        assert (await ask(client, SPEECH, **{**HELLO, "model": model}))[0].status == 200
+        assert (await client.get(f"/v1/models/{model}")).status == 200
+    assert (openai.strategy_of("tts-1-1106"), openai.strategy_of("tts-1-hd-1106"), openai.strategy_of("tts-11")) == (
+        "auto",
+        "quality_first",
+        None,
+    )
 
 
 async def test_models_and_voices_are_listed(client):

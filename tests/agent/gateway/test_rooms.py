@@ -9,6 +9,7 @@ from agent.gateway.app import make_app
 from agent.gateway.serving import Doors
 from agent.node import Node
 
+pytestmark = pytest.mark.shell
 SECRET = "a secret of thirty-two characters, or more"
 
 

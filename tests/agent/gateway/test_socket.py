@@ -1,17 +1,19 @@
 import asyncio
 import json
 import wave
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from agent.config import Settings
 from agent.gateway.app import make_app
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Seats
 from agent.gateway.serving import Doors
 from agent.gateway.socket.routes import routes
 from agent.node import Node
@@ -19,6 +21,7 @@ from bench.hearing import tones
 from tests.agent.gateway.socket.client import talking
 from tests.e2e.conftest import score
 
+pytestmark = pytest.mark.shell
 TEXT = "Good morning, everybody. It is nine"
 PITCHES = [*score("Good morning, everybody."), *score("It is nine")]
 
@@ -105,6 +108,16 @@ async def test_sound_comes_at_the_rate_that_was_asked_for(address):
         last = await client.until(is_final=True)
         assert hears(client, PITCHES, 8000)
         assert last["duration_seconds"] == pytest.approx(len(client.pcm) / 16_000, abs=0.001)
+
+
+async def test_a_reply_that_takes_too_long_is_given_up_and_the_next_one_heard(address):
+    async with talking(address) as client:
+        await client.send(text="One two three. " * 300, timeout=0.2)
+        await client.send(text="Afterwards.")
+        assert (await client.until(is_final=True))["code"] == "timeout"
+        client.messages.clear()
+        await client.until(is_final=True)
+        assert hears(client, score("Afterwards."))
 
 
 async def test_a_cancel_is_silence_and_the_next_text_is_heard(address):
@@ -347,6 +360,50 @@ async def test_garbage_gets_an_answer_and_the_session_goes_on(hasty, dialect):
             assert SHAPES[dialect](client.messages[-1])
 
 
+MARKED = ["<speak>One two.", " Three.</speak>"]
+MARKUPS = {"whole": ["".join(MARKED)], "a part": MARKED, "split": ["\n<sp", "eak>One two.", " Three.</speak>"]}
+
+
+@pytest.mark.parametrize("parts", MARKUPS.values(), ids=MARKUPS)
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_markup_is_refused_however_it_is_cut_and_nothing_of_it_is_read_out(address, dialect, parts):
+    async with talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+        match dialect:
+            case "oneshot":
+                await client.send(text="".join(parts))
+                await client.until(is_final=True)
+            case "incremental":
+                await client.send()
+                for part in parts:
+                    await client.send(text=part)
+                await client.send(type="end_of_stream")
+                await client.until(type="complete")
+            case "speak":
+                for part in parts:
+                    await client.send(type="Speak", text=part)
+                await client.send(type="Flush")
+                await client.until(type="Flushed")
+            case "native":
+                for part in parts:
+                    await client.send(type="text", text=part, utterance="m", final=part == parts[-1])
+        await say(client, dialect, "Afterwards.")
+        told = [message for message in client.objects if message.get("code")]
+        assert {message["code"] for message in told} == {"not_supported"}
+        assert len(told) == (1 if dialect == "oneshot" else len([part for part in parts if part != MARKUPS["split"][0]]))
+        assert hears(client, score("Afterwards."))
+
+
+async def test_what_nobody_knows_of_a_config_is_told_and_what_is_not_here_is_a_wish(address):
+    async with talking(address, "/ws/synthesize?dialect=native") as client:
+        for field, value in (("engine", "parrot"), ("voice", "nobody"), ("language", "tlh")):
+            await client.send(type="config", **{field: value})
+            assert (await client.until(type="error"))["code"] == f"unknown_{field}"
+        for engine in ("kokoro", "edge-tts", "default"):
+            await client.send(type="config", engine=engine)
+        await say(client, "native", "Somebody speaks.")
+        assert hears(client, score("Somebody speaks.")) and len([m for m in client.objects if m["type"] == "error"]) == 3
+
+
 async def test_a_dialect_that_nobody_speaks_is_refused(address):
     async with talking(address, "/ws/synthesize?dialect=elvish") as client:
         assert await client.end() == 1008
@@ -382,24 +439,137 @@ class Poor:
         self.heard += seconds
 
 
-async def test_who_has_had_enough_is_told_and_sent_away(node):
+@asynccontextmanager
+async def admitting(node, guest):
+    """The door of a node, where everybody is that guest."""
+
     async def admit(socket):
-        return Poor()
+        return guest
+
+    app = FastAPI()
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        yield doors.addresses[0]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_who_has_had_enough_hears_the_end_of_it_and_is_told_of_the_rest(node, dialect):
+    text, guest = "One two three four five six. Seven eight nine ten eleven.", Poor()
+    async with admitting(node, guest) as address, talking(address, f"/ws/synthesize?dialect={dialect}") as client:
+        if dialect == "incremental":
+            await client.send()
+            await client.until(type="ready")
+        kind = "Speak" if dialect == "speak" else "text"
+        await client.send(type=kind, text=text, **({"utterance": "u"} if dialect == "native" else {}))
+        while guest.heard < 2.0:
+            await client.next()
+        await client.send(type=kind, text="One more.")
+        if dialect == "incremental":
+            await client.send(type="end_of_stream")
+        elif dialect == "speak":
+            await client.send(type="Flush")
+        over = {"oneshot": {"is_final": True}, "incremental": {"type": "complete"}, "speak": {"type": "Flushed"}}
+        await client.until(**over.get(dialect, {"type": "speech_finished"}))
+        if dialect == "oneshot":
+            await client.until(is_final=True)
+        (refusal,) = [message for message in client.objects if message.get("code") == "rate_limit"]
+        assert refusal["type"] == ("Warning" if dialect == "speak" else "error") and refusal.get("retryable", True)
+        assert hears(client, score(text)), "what was being said was cut off"
+        guest.heard = 0.0
+        client.messages.clear()
+        await say(client, dialect, "Afterwards.")
+        assert hears(client, score("Afterwards."))
+
+
+class Transient:
+    """Whoever may stay until somebody says otherwise."""
+
+    name = "transient"
+    is_gone = False
+
+    def check(self):
+        if self.is_gone:
+            raise Refused("unauthorized", "the key is not known here any more", 401)
+
+    def spend(self, seconds):
+        """It costs nothing."""
+
+
+@pytest.mark.parametrize("dialect", [*DIALECTS, ""])
+async def test_who_may_not_stay_is_sent_away_though_he_says_nothing(node, monkeypatch, dialect):
+    monkeypatch.setattr("agent.gateway.socket.connection.LOOK", 0.05)
+    guest = Transient()
+    async with (
+        admitting(node, guest) as address,
+        talking(address, f"/ws/synthesize?dialect={dialect}" if dialect else "/ws/synthesize") as client,
+    ):
+        if dialect:
+            await client.send(type="ping", t=1)
+            await client.next()
+        guest.is_gone = True
+        assert await client.end() == 1008
+        assert client.messages[-1]["code"] == "unauthorized" and SHAPES[dialect](client.messages[-1])
+
+
+async def test_signs_of_life_keep_no_session_open(hasty):
+    async with talking(hasty.addresses[0], "/ws/synthesize?dialect=native") as native, talking(hasty.addresses[0]) as incremental:
+        await incremental.send()
+
+        async def live(client, *kinds):
+            with suppress(ConnectionClosed):
+                while True:
+                    for kind in kinds:
+                        await client.send(type=kind)
+                    await asyncio.sleep(0.2)
+
+        signs = live(native, "ping", "hello"), live(incremental, "keepalive")
+        assert (await asyncio.gather(native.end(), incremental.end(), *signs))[:2] == [1000, 1000]
+
+
+async def test_a_session_that_is_taken_up_again_is_that_of_the_key_that_took_it_up(node, monkeypatch):
+    monkeypatch.setattr("agent.gateway.socket.connection.LOOK", 0.05)
+    guests = [Transient(), Transient()]
+    coming = iter(guests)
+    app = FastAPI()
+
+    async def admit(socket):
+        return next(coming)
+
+    app.include_router(routes(node, admit))
+    async with Doors(app, node.settings.server, node.settings.ws) as doors:
+        for number, guest in enumerate(guests):
+            async with talking(doors.addresses[0], "/ws/synthesize?dialect=native") as client:
+                await client.send(type="hello", session="mine")
+                assert (await client.until(type="ready"))["resumed"] is (number > 0)
+                guests[0].is_gone = number > 0
+                await say(client, "native", "Still here.")
+                assert hears(client, score("Still here."))
+                guest.is_gone = number > 0
+                if not number:
+                    client.ws.transport.abort()
+                else:
+                    assert await client.end() == 1008
+
+
+async def test_a_session_has_the_name_of_its_upgrade(node):
+    async def admit(socket):
+        socket.state.request_id = "mine"
+        return Transient()
 
     app = FastAPI()
     app.include_router(routes(node, admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
-        for dialect in DIALECTS:
+        for dialect, first, answer in (
+            ("native", "hello", "ready"),
+            ("incremental", "config", "ready"),
+            ("speak", "KeepAlive", "Metadata"),
+        ):
             async with talking(doors.addresses[0], f"/ws/synthesize?dialect={dialect}") as client:
-                await say(client, dialect, "One two three four five six.")
-                if dialect == "oneshot":
-                    await client.send(text="One more.")
-                elif dialect == "speak":
-                    await client.send(type="Speak", text="One more.")
-                else:
-                    await client.send(type="text", text="One more.")
-                assert await client.end() == 1008
-                assert client.messages[-1]["code"] == "rate_limit" and SHAPES[dialect](client.messages[-1])
+                await client.send(type=first)
+                assert (await client.until(type=answer))["request_id"] == "mine"
+        async with talking(doors.addresses[0]) as client:
+            await client.send(text="Hello.")
+            assert (await client.until(is_final=True))["request_id"] == "mine"
 
 
 async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
@@ -407,7 +577,7 @@ async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
         raise Refused("unauthorized", "a key is needed", 401)
 
     app = FastAPI()
-    app.include_router(routes(node, admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         with pytest.raises(InvalidStatus) as refused:
             await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")

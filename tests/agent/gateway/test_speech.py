@@ -1,4 +1,5 @@
 import dataclasses
+from contextlib import aclosing
 
 import pytest
 
@@ -8,6 +9,7 @@ from agent.gateway.speech import Speech, make_plan
 from agent.gateway.wanted import Wanted
 from agent.node import Node
 from engines.base import EngineUnavailable
+from pipeline.script import Wish
 from tests.agent.gateway.conftest import SETTINGS
 
 
@@ -16,11 +18,43 @@ def plan(node, **wanted):
 
 
 async def test_a_wish_becomes_what_the_protocol_can_say(node):
-    made = plan(node, voice="tone-fr", speed=4.0, strategy="speed_first", use_cache=False, priority=3)
+    made = plan(node, voice="tone-fr", speed=4.0, strategy="speed_first", budget=700, use_cache=False, priority=3)
     assert (made.config.language, made.config.voice, made.config.speed, made.effects.tempo) == ("fr", "tone-fr", 2.0, 2.0)
-    assert (made.config.strategy, made.config.use_cache, made.priority) == ("speed_first", False, 3)
+    assert (made.config.strategy, made.config.budget_ms, made.config.use_cache, made.priority) == ("speed_first", 700, False, 3)
     assert plan(node).config.language == "en"
-    assert plan(node, voice="en-us-female-premium").config.budget_ms == 400
+
+
+@pytest.mark.parametrize(
+    ("wish", "language", "speaker", "budget"),
+    [
+        ({"voice": "default"}, "en", "tone-en", 0.25),
+        ({"voice": "tone-fr"}, "fr", "tone-fr", 0.25),
+        ({"voice": "tone-fr", "language": "en"}, "en", "tone-en", 0.25),
+        ({"voice": "nova"}, "en", "tone-en", 0.25),
+        ({"voice": "onyx", "language": "fr"}, "fr", "tone-fr-low", 0.25),
+        ({"voice": "fr-ca-male-premium"}, "fr-CA", "tone-fr-low", 0.4),
+        ({"voice": "EN-us-female-fast", "language": "de"}, "de", "tone-de", 0.15),
+        ({"voice": "p226"}, "en-GB", "tone-en-low", 0.25),
+        ({"description": "a man who speaks French"}, "fr", "tone-fr-low", 0.25),
+        ({"voice": "tone-en", "description": "a man"}, "en", "tone-en", 0.25),
+    ],
+)
+async def test_a_wish_for_a_voice_is_heard_and_promised_as_it_says(node, wish, language, speaker, budget):
+    made = plan(node, **wish)
+    assert made.config.language == language
+    asked = Wish(language, voice=made.config.voice or "")
+    assert node.studio.budget(asked) == budget
+    speech = Speech(node, made)
+    async with aclosing(speech.sound()) as sound:
+        assert sum([len(samples) async for samples in sound])
+    assert speech.facts.voice == speaker
+
+
+async def test_an_id_that_nobody_knows_is_not_guessed_at(node):
+    for id in ("parrot", "../../etc/passwd", "\x00", "x" * 10_000):
+        with pytest.raises(Refused) as caught:
+            plan(node, voice=id)
+        assert (caught.value.code, caught.value.field) == ("unknown_voice", "voice_id")
 
 
 async def test_engines_by_all_their_names(node):

@@ -10,10 +10,11 @@ import aiohttp
 import numpy as np
 import pytest
 
+from agent.config import Settings
 from bench.hearing import tones
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
-from tests.agent.gateway.conftest import decoded
+from tests.agent.gateway.conftest import SETTINGS, decoded
 
 TEXT = "One two three. Four five."
 
@@ -88,6 +89,15 @@ async def test_every_format_is_whole_and_streamed(client):
         assert answer.headers["content-type"] == kinds[format]
         rate, samples = decoded(data)
         assert says(samples, TEXT, rate)
+
+
+async def test_a_whole_reply_of_pcm_holds_all_of_it(client):
+    for rate in (24_000, 16_000):
+        asked = {"text": TEXT, "sample_rate": rate, "normalize_audio": False}
+        _, wave = await ask(client, response_format="wav", **asked)
+        answer, data = await ask(client, response_format="pcm", **asked)
+        assert answer.headers["content-type"] == "audio/pcm"
+        assert np.array_equal(np.frombuffer(data, "<i2"), decoded(wave)[1])
 
 
 async def test_pcm_is_samples_and_nothing_else(client):
@@ -217,6 +227,66 @@ async def test_a_batch_keeps_the_order_and_goes_on_after_an_error(client):
     items = [{"text": "One.", "format": "wav"}, {"text": "Deux.", "language": "fr"}]
     _, body = await ask(client, "/batch_synthesize", items=items, options={"format": "mp3"}, parallel_processing=False)
     assert [(result["format"], result["language"]) for result in body["results"]] == [("wav", "en"), ("mp3", "fr")]
+
+
+async def test_a_batch_takes_what_its_services_write_and_says_what_it_does_not(client):
+    config = {"output_format": "mp3", "enable_caching": False, "optimization_level": "high", "parallel_processing": True}
+    body = {"texts": ["One."], "model_name": "default", "batch_config": config, "voice_config": {"speed": 1.5}, "colour": "red"}
+    for _ in range(2):
+        _, told = await ask(client, "/batch_synthesize", **body)
+        (result,) = told["results"]
+        assert (result["format"], result["cached"]) == ("mp3", False)
+        assert result["warnings"] == ["colour: unknown field, ignored"]
+
+
+class TestCounted:
+    @pytest.fixture
+    def settings(self):
+        limits = {"requests_per_minute": 3}
+        return Settings.model_validate({**SETTINGS, "security": {"keys": ["a-key"]}, "limits": limits})
+
+    async def test_each_text_of_a_batch_is_a_request(self, client):
+        key = {"Authorization": "Bearer a-key"}
+        _, body = await ask(client, "/batch_synthesize", headers=key, texts=["One.", "Two.", "Three.", "Four.", "Five."])
+        results = body["results"]
+        assert (body["failed"], [result["success"] for result in results]) == (2, [True, True, True, False, False])
+        assert (results[3]["status"], results[3]["code"]) == (429, "rate_limited") and 0 < results[3]["retry_after"] <= 61
+        answer, _ = await ask(client, headers=key, text="Six.")
+        assert answer.status == 429
+
+
+async def test_a_stream_takes_its_format_from_the_query_too(client):
+    for path in ("/synthesize/stream", "/synthesize-stream"):
+        answer, body = await ask(client, path, params={"response_format": "json"}, text="Hi.")
+        assert (answer.status, body["code"]) == (422, "stream_is_bytes")
+        answer, _ = await ask(client, path, params={"response_format": "mp3"}, text="Hi.")
+        assert answer.headers["content-type"] == "audio/mpeg"
+
+
+async def test_the_time_of_a_stream_is_all_the_time_it_has(client):
+    for path, named in (("/synthesize/stream", {}), ("/v1/audio/speech", {"model": "tts-1", "voice": "alloy"})):
+        body = {"input": "One two three. " * 250, "timeout": 0.1, "speed": 0.5, **named}
+        with pytest.raises(aiohttp.ClientPayloadError):
+            async with client.post(path, json=body) as answer:
+                assert answer.status == 200
+                await answer.read()
+
+
+async def test_a_stream_is_a_hit_when_all_of_it_is_known(client):
+    async def words(**body):
+        answer, _ = await ask(client, "/synthesize/stream", **body)
+        return answer.headers["X-Cache"]
+
+    assert await words(text="One two.") == "miss"
+    assert await words(text="One two.") == "hit"
+    assert await words(text="One two. Three four five. Six.") == "miss", "what follows was never said"
+    assert await words(text="One two.", use_cache=False) == "off"
+
+
+async def test_a_reply_that_is_kept_says_who_was_asked_for_all_the_same(client):
+    await ask(client, text="One two.")
+    answer, _ = await ask(client, text="One two.", options={"engine": "kokoro", "sample_rate": 24_000})
+    assert (answer.headers["X-Cache"], answer.headers["X-Fallback"]) == ("hit", "kokoro")
 
 
 async def test_a_batch_that_cannot_be(client):

@@ -23,7 +23,9 @@ def wanted(**body):
         ({"batch_config": {"enable_caching": False}}, "use_cache", False),
         ({"server_config": {"optimization_level": "low"}}, "strategy", "speed_first"),
         ({"server_features": {"quality_preset": "maximum", "optimization_level": "low"}}, "strategy", "quality_first"),
-        ({"optimization_level": "high"}, "strategy", None),
+        ({"optimization_level": "high"}, "strategy", "auto"),
+        ({"optimization_level": "balanced"}, "strategy", "auto"),
+        ({"options": {"budget_ms": 700}}, "budget", 700),
         ({}, "use_cache", True),
     ],
 )

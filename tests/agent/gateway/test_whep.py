@@ -12,6 +12,7 @@ from agent.gateway.serving import Doors
 from agent.gateway.settings import PeerSettings
 from agent.node import Node
 
+pytestmark = pytest.mark.shell
 SDP, FRAGMENT = {"Content-Type": "application/sdp"}, {"Content-Type": "application/trickle-ice-sdpfrag"}
 
 

@@ -12,7 +12,8 @@ from agent.config import Settings
 from engines.base import EngineUnavailable, Pace, Request, UnknownVoice
 from engines.xtts import XttsEngine, XttsSettings
 from engines.xtts.engine import GENDERS, _slug
-from engines.xtts.files import CONFIG, INSTALL, MODEL, VOCABULARY, accept_licence
+from engines.xtts.files import CONFIG, INSTALL, MODEL, VOCABULARY
+from tests.engines.xtts.licence import accept_licence
 
 
 def test_without_weights_it_is_unavailable_and_says_what_fetches_them(tmp_path):
@@ -64,6 +65,7 @@ def test_before_it_is_loaded_it_has_no_voice():
         engine.voice("en-claribel-dervla")
 
 
+@pytest.mark.shell
 def test_importing_it_imports_no_torch():
     import subprocess
 

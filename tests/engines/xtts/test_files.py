@@ -12,7 +12,6 @@ from engines.xtts.files import (
     RECORDINGS,
     SPEAKERS,
     VOCABULARY,
-    accept_licence,
     check_licence,
     digest,
     find_model,
@@ -20,6 +19,7 @@ from engines.xtts.files import (
     model_folder,
     recordings,
 )
+from tests.engines.xtts.licence import accept_licence
 
 
 def test_the_catalogue_names_every_file_once_with_its_hash():

@@ -11,8 +11,9 @@ from unittest import mock
 
 import numpy as np
 
-from engines.xtts.files import CONFIG, MODEL, SPEAKERS, VOCABULARY, accept_licence
+from engines.xtts.files import CONFIG, MODEL, SPEAKERS, VOCABULARY
 from engines.xtts.reading import LIMITS
+from tests.engines.xtts.licence import accept_licence
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz.,!?' äöüéñçàèßığşřžůąęłőабвгдежзийклмнопрстуфхцчшщъыьэюя1234567890"
 TOKENS = 30  # of sound at the most, 1.3 s: random weights seldom come to an end before

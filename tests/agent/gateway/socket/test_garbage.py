@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.gateway.socket.incremental import Incremental
@@ -14,6 +14,7 @@ from agent.gateway.socket.speak import Speak
 from pipeline.events import Complete, Dropped, Failure, SentenceChosen, SentenceFinished, SpeechStarted, Spoken, Switched
 from pipeline.speaker import Caption
 from tests.agent.gateway.socket.scene import TRACK, closed, sent, sound, terms
+from tests.examples import examples
 
 WORDS = ["Hello.", "", " ", "<speak>", "a" * 5001, "\x00", "\ud800", "default", "tone-en", "en", "xx", "native", "1", "text"]
 TYPES = [
@@ -74,7 +75,7 @@ def is_error(message, dialect):
 
 
 @pytest.mark.parametrize("kind", [OneShot, Incremental, Speak, Native])
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(steps)
 def test_nothing_that_comes_breaks_a_dialect(kind, steps):
     dialect = kind(terms())
@@ -98,7 +99,7 @@ def test_nothing_that_comes_breaks_a_dialect(kind, steps):
 
 
 @pytest.mark.parametrize("kind", [OneShot, Incremental, Speak, Native])
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(objects.filter(lambda message: message.get("type") not in TYPES))
 def test_a_message_of_no_known_type_is_never_met_with_silence(kind, message):
     dialect = kind(terms())

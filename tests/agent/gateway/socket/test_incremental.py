@@ -1,11 +1,14 @@
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 
+from agent.gateway.settings import AudioSettings
 from agent.gateway.socket.incremental import Incremental
 from pipeline.events import Dropped, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.protocol import Cancel, Flush
+from tests.agent.gateway.conftest import decoded
 from tests.agent.gateway.socket.scene import TRACK, sent, sound, terms, texts, told
 
 
@@ -29,6 +32,22 @@ def test_a_config_is_answered_with_the_rate():
     (ready,) = sent(orders)
     assert (ready["type"], ready["sample_rate"]) == ("ready", 16_000)
     assert ["emotion" in words for words in ready["warnings"]] == [True]
+
+
+def test_a_stream_is_one_file_of_the_format_that_was_named():
+    incremental = Incremental(replace(terms(), audio=AudioSettings(sample_rate=16_000), request_id="upgrade"))
+    (ready,) = sent(ask(incremental, format="mp3", priority=0, timeout=5, trim_silence=True))
+    assert (ready["sample_rate"], ready["format"], ready["request_id"]) == (16_000, "mp3", "upgrade")
+    assert [words.partition(":")[0] for words in ready["warnings"]] == ["trim_silence", "timeout"]
+    for number in (1, 2):
+        (text,) = texts(ask(incremental, text="One."))
+        ask(incremental, type="end_of_stream")
+        choose(incremental, f"s{number}", f"stream {number}")
+        said = [*incremental.on_sound(TRACK, sound(0.5, sentence=f"s{number}")), *incremental.on_event(Spoken("text", text.seq + 1), 0.0)]
+        *audio, complete = sent(said)
+        rate, samples = decoded(b"".join(base64.b64decode(message["data"]) for message in audio))
+        assert text.priority == 0 and {message["format"] for message in audio} == {"mp3"}
+        assert complete["duration_seconds"] == 0.5 and len(samples) / rate == pytest.approx(0.5, abs=0.1) and rate == 16_000
 
 
 def test_text_grows_one_utterance_until_the_end_of_the_stream(incremental):

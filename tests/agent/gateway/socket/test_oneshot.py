@@ -1,12 +1,16 @@
 import base64
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from agent.gateway.settings import WsSettings
+from agent.gateway.settings import AudioSettings, WsSettings
 from agent.gateway.socket.oneshot import OneShot
 from pipeline.events import Dropped, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
-from tests.agent.gateway.socket.scene import TRACK, opened, sent, sound, terms, texts, told
+from pipeline.playout import Sound
+from tests.agent.gateway.conftest import decoded
+from tests.agent.gateway.socket.scene import RATE, TRACK, opened, sent, sound, terms, texts, told
 
 HEARD = Spoken("text", 0)
 
@@ -129,7 +133,67 @@ def test_cancel_drops_what_waits_and_what_is_said(oneshot):
 
 
 def test_what_has_no_effect_is_said(oneshot):
-    ask(oneshot, text="Hello.", pitch=1.2, emotion="happy")
+    ask(oneshot, text="Hello.", pitch=1.2, emotion="happy", normalize_audio=True, trim_silence=True, include_audio=False)
     oneshot.on_sound(TRACK, sound())
     warnings = sent(oneshot.on_event(HEARD, 0.0))[-1]["warnings"]
-    assert any("emotion" in words for words in warnings) and any("pitch" in words for words in warnings)
+    assert [words.partition(":")[0] for words in warnings] == ["emotion", "normalize_audio", "trim_silence", "include_audio"]
+
+
+@pytest.mark.parametrize(("format", "begin"), [("wav", b"RIFF"), ("flac", b"fLaC"), ("mp3", b"\xff"), ("ogg", b"OggS"), ("aac", b"\xff")])
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_sound_comes_in_the_format_that_was_named(oneshot, format, begin, is_streamed):
+    for _ in range(2):  # the next one is a file of its own
+        ask(oneshot, text="Hello.", format=format, stream=is_streamed)
+        messages = [*sent(oneshot.on_sound(TRACK, sound(0.5))), *sent(oneshot.on_event(HEARD, 0.0))]
+        data = b"".join(base64.b64decode(message["audio_chunk"]) for message in messages)
+        rate, samples = decoded(data)
+        assert data.startswith(begin) and {message["format"] for message in messages} == {format}
+        assert (messages[-1]["sample_rate"], messages[-1]["duration_seconds"]) == (24_000, 0.5)
+        assert rate == (48_000 if format == "ogg" else 24_000), "Opus is always decoded so"
+        assert len(samples) / rate == pytest.approx(0.5, abs=0.1)
+        assert (len(messages) > 1) is is_streamed
+
+
+def test_what_is_done_to_sound_over_http_is_done_here(oneshot):
+    tone = (8000 * np.sin(np.arange(RATE) * 2 * np.pi * 220 / RATE)).astype(np.int16)
+    ask(oneshot, text="Hello.", pitch=2.0)
+    messages = [*sent(oneshot.on_sound(TRACK, Sound("s1", tone))), *sent(oneshot.on_event(HEARD, 0.0))]
+    made = np.frombuffer(b"".join(base64.b64decode(message["audio_chunk"]) for message in messages), dtype="<i2")
+    assert np.argmax(np.abs(np.fft.rfft(made.astype(float)))) * RATE / len(made) == pytest.approx(440, abs=5)
+    assert messages[-1]["duration_seconds"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_rate_is_that_of_the_message_else_of_the_node():
+    oneshot = OneShot(replace(terms(), audio=AudioSettings(sample_rate=16_000)))
+    for fields, rate in (({}, 16_000), ({"sample_rate": 8_000}, 8_000), ({"options": {}}, 22_050)):
+        ask(oneshot, text="Hello.", **fields)
+        (*_, last) = [*sent(oneshot.on_sound(TRACK, sound())), *sent(oneshot.on_event(HEARD, 0.0))]
+        assert last["sample_rate"] == rate
+
+
+def test_priority_is_told_to_the_stage(oneshot):
+    assert [text.priority for text in texts(ask(oneshot, text="Hello.", priority=0))] == [0]
+
+
+def test_a_reply_has_as_long_as_its_request_says(oneshot):
+    assert oneshot.timer() is None
+    for id, timeout in (("slow", 5.0), ("waits", 2.0), ("patient", None)):
+        oneshot.on_text(json.dumps({"text": "Hello.", "request_id": id, "timeout": timeout}), 10.0)
+    assert oneshot.timer() == 12.0
+    (late,) = sent(oneshot.on_timer(12.0))
+    assert (late["request_id"], late["code"], late["is_final"]) == ("waits", "timeout", True)
+    assert oneshot.timer() == 15.0 and oneshot.on_timer(14.9) == []
+    orders = oneshot.on_timer(15.0)
+    assert [(word["request_id"], word["code"]) for word in sent(orders)] == [("slow", "timeout")]
+    assert opened(orders) == 1 and len(texts(orders)) == 1, "what is too late is silenced, and the next one is said"
+    assert oneshot.timer() is None
+
+
+def test_the_first_request_has_the_name_of_the_upgrade():
+    oneshot = OneShot(replace(terms(), request_id="upgrade"))
+    names = []
+    for _ in range(2):
+        ask(oneshot, text="Hello.")
+        oneshot.on_sound(TRACK, sound())
+        names.append(sent(oneshot.on_event(HEARD, 0.0))[-1]["request_id"])
+    assert names == ["upgrade", "id-0"]

@@ -10,7 +10,9 @@ def test_the_first_message_is_waited_for_and_then_only_silence_counts():
     assert patience.on_timer(110.0) == "first_message"
     patience.on_message(105.0)
     assert patience.timer() == 165.0
-    patience.on_message(150.0)
+    patience.on_message(140.0)
+    assert patience.timer() == 165.0, "a sign of life is no text"
+    patience.on_text(150.0)
     assert patience.on_timer(165.0) is None and patience.timer() == 210.0
     assert patience.on_timer(210.0) == "idle"
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -46,6 +47,11 @@ def test_a_query_that_cannot_be_met_is_an_error_and_the_end(query, code):
     _, opening = speaker(**query)
     assert [(message["type"], message["code"]) for message in sent(opening)] == [("Error", code)]
     assert closed(opening) == [1008]
+
+
+def test_metadata_has_the_name_of_the_upgrade():
+    (metadata,) = sent(Speak(replace(terms(), request_id="upgrade")).on_open(0.0))
+    assert metadata["request_id"] == "upgrade"
 
 
 @pytest.mark.parametrize("model", ["tone-fr", "tone", "default", "en-us-female-fast"])
@@ -100,7 +106,6 @@ def test_close_speaks_what_waits_and_then_ends():
     [
         ({"type": "Speak"}, "text_required"),
         ({"type": "Speak", "text": "a" * 2001}, "text_too_long"),
-        ({"type": "Speak", "text": "<speak>"}, "not_supported"),
         ({"type": "shout"}, "unknown_message"),
         ({}, "unknown_message"),
     ],

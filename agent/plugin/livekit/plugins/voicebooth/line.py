@@ -36,6 +36,10 @@ class Line:
         self._last_word = ""
         self.config: dict[str, Any] = {}
         """What the node was told last of how it shall speak."""
+        self.acquired = 0.0
+        """Seconds that whoever uses it waited for it."""
+        self.is_reused = False
+        """Whether somebody has used it before."""
         self._reading = asyncio.create_task(self._read(), name="voicebooth line")
 
     @classmethod

@@ -85,9 +85,10 @@ class TTS(tts.TTS[Any]):
         voice: NotGivenOr[str | None] = NOT_GIVEN,
         engine: NotGivenOr[str | None] = NOT_GIVEN,
         speed: NotGivenOr[float | None] = NOT_GIVEN,
+        budget_ms: NotGivenOr[int | None] = NOT_GIVEN,
     ) -> None:
         """For utterances that begin from now on."""
-        given = {"language": language, "voice": voice, "engine": engine, "speed": speed}
+        given = {"language": language, "voice": voice, "engine": engine, "speed": speed, "budget_ms": budget_ms}
         named: dict[str, Any] = {name: value for name, value in given.items() if utils.is_given(value)}
         self._options = replace(self._options, **named)
         self._pool.invalidate()  # a node keeps what it was told: what is left out now would stay
@@ -128,6 +129,7 @@ class TTS(tts.TTS[Any]):
         """One that is open and told how to speak; :meth:`_give_back` is owed. Raises :exc:`APIError`."""
         while True:
             line = await self._pool.get(timeout=timeout)
+            line.acquired, line.is_reused = self._pool.last_acquire_time, self._pool.last_connection_reused  # before another one asks
             if line.is_open:
                 break
             self._pool.remove(line)  # the node has ended it while nobody used it
@@ -138,6 +140,9 @@ class TTS(tts.TTS[Any]):
             except LineClosed as error:
                 self._pool.remove(line)
                 raise APIConnectionError(str(error)) from error
+            except BaseException:  # cancelled: nobody knows how much of it was sent
+                self._pool.remove(line)
+                raise
             line.config = config
         return line
 
@@ -172,9 +177,8 @@ class SynthesizeStream(tts.SynthesizeStream):
         first = await self._first_text()
         if first is None:
             return
-        pool = self._tts._pool
         line = await self._tts._line(self._conn_options.timeout)
-        self._acquire_time, self._connection_reused = pool.last_acquire_time, pool.last_connection_reused
+        self._acquire_time, self._connection_reused = line.acquired, line.is_reused
         output_emitter.start_segment(segment_id=utterance)
         self._sent, self._last = 0, None
         is_over = False

@@ -14,6 +14,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APIError, APIS
 from livekit.agents.metrics import TTSMetrics
 from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.plugins import voicebooth
+from livekit.plugins.voicebooth.line import Line
 from livekit.plugins.voicebooth.words import Words
 
 from agent.config import Settings
@@ -99,7 +100,8 @@ async def test_options_hold_from_the_next_utterance_on(doors, session):
     speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session, voice="tone-en", sample_rate=16_000)
     low = [event.frame for event in await say(speech, "Hello.")]
     assert (low[0].sample_rate, speech.model) == (16_000, "tone-en") and hears(low, "Hello.", rate=16_000)
-    speech.update_options(voice="tone-en-low")
+    speech.update_options(voice="tone-en-low", budget_ms=400)
+    assert speech._options.config()["budget_ms"] == 400
     other = [event.frame for event in await say(speech, "Hello.")]
     assert not hears(other, "Hello.", rate=16_000)
     await speech.aclose()
@@ -130,6 +132,35 @@ async def test_a_connection_that_ended_while_nobody_used_it_is_replaced(speech):
         while line.is_open:  # noqa: ASYNC110 - the line tells nobody
             await asyncio.sleep(0.01)
     assert hears([event.frame for event in await say(speech, "Two.")], "Two.")
+
+
+async def test_an_utterance_that_is_given_up_before_it_began_keeps_no_connection(speech, monkeypatch):
+    asked = asyncio.Event()
+
+    async def stuck(line, **message):
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Line, "send", stuck)
+    stream = speech.stream(conn_options=ONCE)
+    stream.push_text("Hello.")
+    async with asyncio.timeout(5):
+        await asked.wait()
+        await stream.aclose()
+    assert not speech._pool._available and not speech._pool._connections
+    monkeypatch.undo()
+    assert hears([event.frame for event in await say(speech, "Afterwards.")], "Afterwards.")
+
+
+async def test_each_utterance_is_told_its_own_wait_for_a_connection(doors, session):
+    speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session)
+    told = []
+    speech.on("metrics_collected", lambda metrics: told.append((metrics.acquire_time, metrics.connection_reused)))
+    await asyncio.gather(say(speech, "One."), say(speech, "Two."))
+    await say(speech, "Three.")
+    assert [reused for _, reused in told] == [False, False, True]
+    assert all(wait > 0 for wait, _ in told[:2]) and told[2][0] == 0
+    await speech.aclose()
 
 
 async def test_text_that_cannot_be_heard_is_no_failure(speech):

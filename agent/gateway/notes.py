@@ -1,0 +1,89 @@
+"""The line that each request and each session leaves in the log: what was asked of whom, what came of it, and never what was said."""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent import log as logs
+
+if TYPE_CHECKING:
+    from agent.gateway.speech import Facts
+
+log = logging.getLogger(__name__)
+
+TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+"""A header ``traceparent`` (W3C Trace Context), and in it the id of the trace."""
+
+
+@dataclass(slots=True)
+class Notes:
+    """What is learnt of one request, or one session, on its way."""
+
+    request_id: str
+    door: str
+    trace_id: str = ""
+    texts: int = 0
+    """Told so far, or parts of them where they come in parts."""
+    characters: int = 0
+    facts: Facts | None = None
+    """Of the latest text; complete when its sound has ended."""
+    error: str = ""
+    """The code of what was refused."""
+    extra: dict[str, object] = field(default_factory=dict)
+
+    def on_text(self, characters: int, facts: Facts) -> None:
+        """So much is going to be said."""
+        self.texts += 1
+        self.characters += characters
+        self.facts = facts
+
+    def write(self, words: str, *, took: float, level: int = logging.INFO) -> None:
+        """``took``: seconds."""
+        line: dict[str, object] = {"request_id": self.request_id, "door": self.door}
+        if self.trace_id:
+            line["trace_id"] = self.trace_id
+        if self.facts is not None:
+            line |= {"texts": self.texts, "text_length": self.characters, **self.facts.line()}
+        line |= {"took_ms": round(1000 * took, 1), **self.extra}
+        if self.error:
+            line["error"] = self.error
+        log.log(level, "%s", words, extra=line)
+
+
+_CURRENT: ContextVar[Notes | None] = ContextVar("notes", default=None)
+
+
+def begin(notes: Notes) -> Notes:
+    """From here on, in this task and those that it starts, they are the current ones, and lines of the log carry their name."""
+    _CURRENT.set(notes)
+    logs.REQUEST.set(notes.request_id)
+    return notes
+
+
+def current() -> Notes | None:
+    """None for the node's own work."""
+    return _CURRENT.get()
+
+
+def on_text(characters: int, facts: Facts) -> None:
+    """Into the current ones, if there are any: the node's own sentences belong to no request."""
+    notes = _CURRENT.get()
+    if notes is not None:
+        notes.on_text(characters, facts)
+
+
+def on_refused(code: str) -> None:
+    """Likewise."""
+    notes = _CURRENT.get()
+    if notes is not None:
+        notes.error = code
+
+
+def trace_of(traceparent: str) -> str:
+    """Empty where it names none."""
+    found = TRACE.fullmatch(traceparent)
+    return found[1] if found is not None and found[1].strip("0") else ""
