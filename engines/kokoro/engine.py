@@ -38,6 +38,9 @@ class KokoroSettings:
     statistics: Literal["auto", "frozen", "whole"] = "auto"
     """``frozen``: voices stream inside the sentence, by statistics that were measured beforehand. ``whole``: each part of a sentence is
     made in one pass that measures for itself, and is heard later. ``auto``: frozen, but for voices that were found worse by it."""
+    english: Literal["auto", "espeak"] = "auto"
+    """``auto``: English words are read by misaki's dictionaries, as the model was taught, where the extra ``kokoro-english`` is installed;
+    names and whatever else they lack by espeak-ng. ``espeak``: by it alone."""
     threads: int = 0
     """Threads that one step may use; 0 for the number of cores, at most 4."""
 

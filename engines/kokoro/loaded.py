@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
-from engines.kokoro import asia
+from engines.kokoro import asia, english
 from engines.kokoro.cut import FORMAT
 from engines.kokoro.files import MODEL_DIGEST, cache_folder, digest, find_model, find_parts, find_voices, has_model, model_folder
 from engines.kokoro.harmonics import HOP, RATE
@@ -58,13 +58,16 @@ class Loaded:
         self._cache = settings.cache or cache_folder()
         self._statistics = settings.statistics
         self.threads = settings.threads or min(os.cpu_count() or 1, MOST_THREADS)
-        self._alone = functools.lru_cache(maxsize=REMEMBERED)(_groups_alone)
+        self._alone = functools.lru_cache(maxsize=REMEMBERED)(self._groups_alone)
         self._torched = self._on_torch(settings)
         if self._torched is None:
             self._open(settings)
         Espeak.load()
         self._styles = Styles(*find_voices(settings.folder, self._cache))
         self.voices = tuple(self._offered(settings.voices))
+        letters = {mixture.letter for mixture in (Mixture.parse(voice.id) for voice in self.voices)} if settings.english == "auto" else ()
+        self._lexicons = {letter: english.load(letter) for letter in letters}
+        self.build += f" english-{version('misaki') if self._lexicons else 'espeak'}"
 
     def _open(self, settings: KokoroSettings) -> None:
         """The graph, cut into parts."""
@@ -118,7 +121,7 @@ class Loaded:
 
     def speak(self, request: Request, voice: Voice, pace: Pace) -> Generator[Chunk, None, None]:
         mixture = Mixture.parse(voice.id)
-        phonemes = phonemize(request.text, mixture.letter)
+        phonemes = self._read(request.text, mixture.letter)
         if not phonemes:
             raise SynthesisFailed(f"voice {voice.id} finds nothing to say in {request.text[:40]!r}")
         words = starts(request.text, phonemes, functools.partial(self._alone, mixture.letter))
@@ -134,6 +137,12 @@ class Loaded:
                 yield Chunk(samples)
                 if ending.is_reached:
                     break
+
+    def _read(self, text: str, letter: str) -> str:
+        return phonemize(text, letter, self._lexicons.get(letter))
+
+    def _groups_alone(self, letter: str, word: str) -> tuple[str, ...]:
+        return tuple(_ALPHABETIC.findall(self._read(word, letter)))
 
     def _sound(self, piece: Piece, prepared: Prepared | Whole, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
         """Windows, and nothing between the stages of one: there, too, somebody else may have a turn."""
@@ -163,7 +172,7 @@ class Loaded:
     def raw(self, text: str, voice: Voice, way: Way) -> Floats:
         """Of the text's first piece, neither cut at clauses nor trimmed, shape (samples,)."""
         mixture = Mixture.parse(voice.id)
-        piece = Piece(phonemize(text, mixture.letter)[:MOST_TOKENS], 0)
+        piece = Piece(self._read(text, mixture.letter)[:MOST_TOKENS], 0)
         if self._torched is not None:
             if way == "whole":
                 return self._torched.prepare(piece.phonemes, self._styles.style(mixture), 1.0).sound
@@ -220,7 +229,3 @@ def _pcm(sound: Floats, id: str) -> Samples:
     if not np.isfinite(sound).all():
         raise SynthesisFailed(f"voice {id} made samples that are no numbers")
     return (np.clip(sound, -1.0, 1.0) * 32767).astype(np.int16)
-
-
-def _groups_alone(letter: str, word: str) -> tuple[str, ...]:
-    return tuple(_ALPHABETIC.findall(phonemize(word, letter)))

@@ -17,6 +17,7 @@ from typing import Any
 
 from engines.base import EngineUnavailable, SynthesisFailed
 from engines.kokoro import asia
+from engines.kokoro.english import Lexicon
 from engines.kokoro.files import INSTALL
 
 MOST_TOKENS = 510  # what the model was trained with; the style table has a row for each count
@@ -137,29 +138,36 @@ def can_read(letter: str) -> bool:
     return letter in ESPEAK or asia.can_read(letter)
 
 
-def phonemize(text: str, letter: str) -> str:
+def phonemize(text: str, letter: str, lexicon: Lexicon | None = None) -> str:
     """Phonemes and punctuation of the model's alphabet; empty when there is nothing to say. ``letter``: of the voice's language.
+    ``lexicon``: English words as the model was taught them; without it espeak-ng reads all of them.
 
     Raises :exc:`SynthesisFailed` or :exc:`EngineUnavailable`.
     """
     text = " ".join(text.translate(_SPELLING).split())
-    read = asia.read(text, letter, lambda run: _read(run, "a")) if letter in asia.NEEDS else _read(text, letter)
+    read = asia.read(text, letter, lambda run: _read(run, "a", None)) if letter in asia.NEEDS else _read(text, letter, lexicon)
     phonemes = "".join(sign for sign in read if sign in VOCABULARY).strip()
     return phonemes if any(sign.isalpha() for sign in phonemes) else ""
 
 
-def _read(text: str, letter: str) -> str:
+def _read(text: str, letter: str, lexicon: Lexicon | None) -> str:
     pieces: list[str] = []
     position = 0
     for mark in _MARKS.finditer(text):
-        pieces += [_say(text[position : mark.start()], letter), mark.group().replace("\n", " ")]
+        pieces += [_say(text[position : mark.start()], letter, lexicon), mark.group().replace("\n", " ")]
         position = mark.end()
-    pieces.append(_say(text[position:], letter))
+    pieces.append(_say(text[position:], letter, lexicon))
     return "".join(pieces)
 
 
-def _say(words: str, letter: str) -> str:
-    return into_alphabet(Espeak.read(words, ESPEAK[letter]), letter) if any(map(str.isalnum, words)) else ""
+def _say(words: str, letter: str, lexicon: Lexicon | None) -> str:
+    if not any(map(str.isalnum, words)):
+        return ""
+    return lexicon.read(words, lambda run: _by_espeak(run, letter)) if lexicon is not None else _by_espeak(words, letter)
+
+
+def _by_espeak(words: str, letter: str) -> str:
+    return into_alphabet(Espeak.read(words, ESPEAK[letter]), letter)
 
 
 def into_alphabet(ipa: str, letter: str) -> str:
