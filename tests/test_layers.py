@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -40,8 +40,32 @@ def tree(name: str) -> ast.Module:
     return ast.parse((ROOT / name).read_text(encoding="utf-8"), name)
 
 
-def imports(nodes: ast.AST) -> Iterator[str]:
-    for node in ast.walk(nodes):
+@cache
+def nodes(name: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree(name)))
+
+
+def each(names: Iterable[str]) -> Callable[[Callable[[str], None]], Callable[[], None]]:
+    """One test for all these files: a thousand of them would take longer to be told than to be run."""
+
+    def decorate(check: Callable[[str], None]) -> Callable[[], None]:
+        def test() -> None:
+            wrong: dict[str, str] = {}
+            for name in names:
+                try:
+                    check(name)
+                except AssertionError as problem:
+                    wrong[name] = str(problem)
+            assert not wrong
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate
+
+
+def imports(found: Iterable[ast.AST]) -> Iterator[str]:
+    for node in found:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,59 +88,59 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each(NAMES)
 def test_the_arrows_point_one_way(name: str) -> None:
     room = name.split("/")[0]
     allowed = ARROWS[room] + (("bench",) if name == BENCH_DOOR else ())
-    wrong = [module for module in imports(tree(name)) if module.split(".")[0] in ROOMS and not within(module, allowed)]
+    wrong = [module for module in imports(nodes(name)) if module.split(".")[0] in ROOMS and not within(module, allowed)]
     assert not wrong
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("agent/plugin/")])
+@each([name for name in NAMES if not name.startswith("agent/plugin/")])
 def test_imports_are_absolute(name: str) -> None:
     """But for the plugin's: its folder here is not the name by which it is imported."""
-    assert not [node for node in ast.walk(tree(name)) if isinstance(node, ast.ImportFrom) and node.level]
+    assert not [node for node in nodes(name) if isinstance(node, ast.ImportFrom) and node.level]
 
 
 def test_the_bench_is_imported_when_it_is_asked_for() -> None:
     assert not [
-        module for name in NAMES if not name.startswith("bench/") for module in imports(top_level(name)) if within(module, ("bench",))
+        module for name in NAMES if not name.startswith("bench/") for module in imports(top_level(name).body) if within(module, ("bench",))
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("engines/")])
+@each([name for name in NAMES if name.startswith("engines/")])
 def test_an_engine_s_library_is_imported_when_the_engine_is_loaded(name: str) -> None:
-    assert {module.split(".")[0] for module in imports(top_level(name))} <= LIGHT
+    assert {module.split(".")[0] for module in imports(top_level(name).body)} <= LIGHT
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("bench/")])
+@each([name for name in NAMES if not name.startswith("bench/")])
 def test_livekit_stays_at_its_door(name: str) -> None:
-    assert name in LIVEKIT or name.startswith("agent/plugin/") or not any(within(module, ("livekit",)) for module in imports(tree(name)))
+    assert name in LIVEKIT or name.startswith("agent/plugin/") or not any(within(module, ("livekit",)) for module in imports(nodes(name)))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("bench/")])
+@each([name for name in NAMES if not name.startswith("bench/")])
 def test_threads_live_in_one_file(name: str) -> None:
     makers = {"Thread", "ThreadPoolExecutor", "ProcessPoolExecutor", "to_thread", "run_in_executor", "Timer"}
-    calls = {dotted(node.func).rpartition(".")[2] for node in ast.walk(tree(name)) if isinstance(node, ast.Call)}
+    calls = {dotted(node.func).rpartition(".")[2] for node in nodes(name) if isinstance(node, ast.Call)}
     assert name in THREADS or not calls & makers
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each(NAMES)
 def test_the_environment_is_read_in_one_file(name: str) -> None:
-    reads = {dotted(node) for node in ast.walk(tree(name)) if isinstance(node, ast.Attribute)}
+    reads = {dotted(node) for node in nodes(name) if isinstance(node, ast.Attribute)}
     assert name == "agent/config.py" or not reads & {"os.environ", "os.getenv", "os.environb", "os.putenv"}
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.split("/")[0] == "pipeline" and Path(name.split("/")[1]).stem in PURE])
+@each([name for name in NAMES if name.split("/")[0] == "pipeline" and Path(name.split("/")[1]).stem in PURE])
 def test_a_pure_core_has_no_clock_no_thread_and_no_loop(name: str) -> None:
-    assert not {module.split(".")[0] for module in imports(tree(name))} & CLOCKS
+    assert not {module.split(".")[0] for module in imports(nodes(name))} & CLOCKS
 
 
 def test_everything_is_caught_where_a_session_or_a_request_ends() -> None:
     blind = [
         name
         for name in NAMES
-        for node in ast.walk(tree(name))
+        for node in nodes(name)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or dotted(node.type) in ("Exception", "BaseException"))
         and not isinstance(node.body[-1], ast.Raise)
@@ -125,12 +149,12 @@ def test_everything_is_caught_where_a_session_or_a_request_ends() -> None:
     assert sorted({*blind} - {"pipeline/lanes.py"}) == ["agent/gateway/faults.py", "pipeline/stage.py"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@each(NAMES)
 def test_a_module_says_what_it_is(name: str) -> None:
     assert ast.get_docstring(tree(name))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "/__" not in name])
+@each([name for name in NAMES if "/__" not in name])
 def test_a_module_has_its_tests(name: str) -> None:
     """``pipeline/ingest.py`` has ``tests/pipeline/test_ingest.py``, a door of its own perhaps only ``tests/e2e/test_ingest.py``;
     a package inside a room may have one file for all of it."""
