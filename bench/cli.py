@@ -164,7 +164,7 @@ def everything(quick: Quick = False, check: Check = False, keep: Keep = None, se
 
 @app.command()
 def report() -> None:
-    """Print the kept results as tables, draw them, and write them into the README."""
+    """Print the kept results as tables, draw them, and write them into bench/results/README.md, what they must reach into the README."""
     _publish()
 
 

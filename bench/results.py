@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench: written by `python -m bench report` -->", "<!-- end of bench -->"
 PACKAGES = ("voicebooth", "livekit", "livekit-agents", "piper-tts", "kokoro-onnx", "onnxruntime", "openvino", "numpy")
+TITLE = "# What was measured\n\nWritten by `python -m bench report`. [How it is measured](../README.md), and what the words mean."
 GIT_WAIT = 10.0  # seconds for git to look at the tree
 ORDER = tuple("latency pauses engine rooms chain crowd kokoro quality doors sockets browser".split())
 """Of the results in a report; others follow by name."""
@@ -187,20 +188,32 @@ def told(result: Result) -> str:
         f"Python {result.machine.get('python')}; load average before {result.busy:.1f}; seed {result.seed}; {result.when}."
     )
     packages = ", ".join(f"{name} {number}" for name, number in result.versions.items())
-    figures = Table(
-        "",
-        ("figure", "measured", "must", "met"),
-        tuple((f.name, _with_unit(f), f.target, "" if not f.target else "yes" if f.is_met else "**no**") for f in result.figures),
-    )
-    blocks = [f"### {result.bench}", conditions, packages + "."] + [_markdown(table) for table in (figures, *result.tables)]
+    blocks = [f"### {result.bench}", conditions, packages + "."] + [_markdown(table) for table in (_judged(result.figures), *result.tables)]
     return "\n\n".join(blocks)
 
 
-def report(results: Sequence[Result], pictures: Mapping[str, str] | None = None) -> str:
+def report(results: Sequence[Result], pictures: Mapping[str, str]) -> str:
     """All results in Markdown; ``pictures`` names the file of those that are drawn, as seen from where the text will stand."""
-    drawn = pictures or {}
-    blocks = [told(result) + (f"\n\n![{result.bench}]({drawn[result.bench]})" if result.bench in drawn else "") for result in results]
+    return _joined(told(result) + _picture(result, pictures) for result in results)
+
+
+def summary(results: Sequence[Result], pictures: Mapping[str, str]) -> str:
+    """The same, but only what has something to reach."""
+    aims = ((result, _judged([figure for figure in result.figures if figure.target])) for result in results)
+    return _joined(f"### {result.bench}\n\n{_markdown(table)}{_picture(result, pictures)}" for result, table in aims)
+
+
+def _joined(blocks: Iterable[str]) -> str:
     return "\n\n".join(blocks) or "Nothing has been measured yet: `make bench`."
+
+
+def _picture(result: Result, pictures: Mapping[str, str]) -> str:
+    return f"\n\n![{result.bench}]({pictures[result.bench]})" if result.bench in pictures else ""
+
+
+def _judged(figures: Iterable[Figure]) -> Table:
+    rows = ((f.name, _with_unit(f), f.target, "" if not f.target else "yes" if f.is_met else "**no**") for f in figures)
+    return Table("", ("figure", "measured", "must", "met"), tuple(rows))
 
 
 def rewrite(text: str, block: str) -> str:
@@ -212,12 +225,16 @@ def rewrite(text: str, block: str) -> str:
 
 
 def main(folder: Path = FOLDER, readme: Path = README) -> None:
-    """Prints the tables, and writes them into the README where it has a place for them, with the pictures that are in ``folder``."""
-    pictures = {path.stem: Path(os.path.relpath(path, readme.parent)).as_posix() for path in folder.glob("*.svg")}
-    block = report(saved(folder), pictures)
-    print(block)
+    """Prints the tables, and writes them into a page beside the results, and what they must reach into the README where it has a place
+    for that; with the pictures that are in ``folder``."""
+    found, drawn = saved(folder), sorted(folder.glob("*.svg"))
+    print(report(found, {path.stem: str(path) for path in drawn}))
+    page = report(found, {path.stem: path.name for path in drawn})
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text(f"{TITLE}\n\n{page}\n", encoding="utf-8")
     if readme.exists() and BEGIN in (text := readme.read_text(encoding="utf-8")):
-        readme.write_text(rewrite(text, block), encoding="utf-8")
+        pictures = {path.stem: Path(os.path.relpath(path, readme.parent)).as_posix() for path in drawn}
+        readme.write_text(rewrite(text, summary(found, pictures)), encoding="utf-8")
 
 
 def _markdown(table: Table) -> str:

@@ -18,6 +18,7 @@ def result(*figures: Figure, bench: str = "latency") -> Result:
 
 MET = Figure("delay, p95", 12.34, "ms", most=15.0)
 MISSED = Figure("delay after 30 s", 71.0, "ms", most=40.0)
+ASIDE = Figure("delay, p50", 5.0, "ms")
 
 
 @pytest.mark.parametrize(
@@ -56,15 +57,18 @@ def test_tables_hold_the_figures_their_targets_and_the_conditions() -> None:
 def test_the_readme_is_rewritten_between_its_markers_only(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"# A title\n{BEGIN}\nold\n{END}\nThe rest.\n")
-    save(result(MET), tmp_path)
-    main(tmp_path, readme)
+    folder = tmp_path / "results"
+    save(result(MET, ASIDE), folder)
+    main(folder, readme)
     once = readme.read_text()
-    main(tmp_path, readme)
+    main(folder, readme)
     assert readme.read_text() == once
     assert once.startswith("# A title\n")
     assert once.endswith(f"{END}\nThe rest.\n")
     assert "old" not in once
-    assert report([result(MET)]).splitlines()[-1] in once
+    assert "| delay, p95 | 12.3 ms | at most 15 ms | yes |" in once
+    assert ASIDE.name not in once, "what has nothing to reach stands on the page beside the results"
+    assert report([result(MET, ASIDE)], {}) in (folder / "README.md").read_text()
 
 
 def test_a_text_without_markers_is_refused() -> None:
@@ -75,7 +79,7 @@ def test_a_text_without_markers_is_refused() -> None:
 def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("# A title\n")
-    main(tmp_path, readme)
+    main(tmp_path / "none", readme)
     assert readme.read_text() == "# A title\n"
 
 
