@@ -155,7 +155,7 @@ class Door:
         terms = Terms(
             rate=self._node.studio.rate,
             settle=partial(make_plan, self._node),
-            fresh=_names(connection.socket.state.request_id),
+            fresh=partial(secrets.token_hex, 16),
             node=settings.node.name,
             version=self._version,
             query=dict(connection.socket.query_params),
@@ -163,7 +163,7 @@ class Door:
             limits=settings.limits,
             stream=settings.stream,
             audio=settings.audio,
-            request_id=connection.socket.scope.get("state", {}).get("request_id", ""),
+            request_id=connection.socket.state.request_id,
         )
         return Session(
             self._node,
@@ -215,12 +215,6 @@ class Door:
         task = asyncio.create_task(session.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _names(first: str) -> Callable[[], str]:
-    """Gives that, and then new ones."""
-    left = [first]
-    return lambda: left.pop() if left else secrets.token_hex(16)
 
 
 async def _deny(socket: WebSocket, refused: Refused, name: str) -> None:
