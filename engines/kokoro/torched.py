@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import pickle
 import threading
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,28 +20,13 @@ from engines.kokoro.files import digest, find_voices, model_folder
 from engines.kokoro.model import PADDING
 from engines.kokoro.phonemes import tokens
 from engines.kokoro.runtimes import version
+from engines.weights import FAILURES
 from engines.windows import Floats
 
 INSTALL = "pip install 'voicebooth[kokoro,kokoro-torch]'"
 REPOSITORY = "hexgrad/Kokoro-82M"  # on the Hugging Face Hub
 WEIGHTS, CONFIG = "kokoro-v1_0.pth", "config.json"
 LIBRARIES = ("espeakng_loader", "kokoro", "torch")
-
-FAILURES: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    OSError,
-    EOFError,
-    MemoryError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-"""What torch and the package raise over a file or a text that they cannot take."""
 
 
 @dataclass(frozen=True, slots=True)

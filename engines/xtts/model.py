@@ -12,9 +12,7 @@ import importlib.util
 import json
 import logging
 import os
-import pickle
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from engines.base import BadModel, EngineError, EngineUnavailable, SynthesisFailed
+from engines.weights import FAILURES
 from engines.windows import Floats
 from engines.xtts.files import CONFIG, CONFIG_BYTES, ID, INSTALL, MODEL, SPEAKERS, VOCABULARY
 from engines.xtts.latents import Latents
@@ -36,23 +35,6 @@ REACH = 14  # frames that the decoder's convolutions see on each side of one
 MOST_THREADS = 4  # per step: single tokens feed no more
 MOST_OF_ANYTHING = 1 << 20  # in a model's settings; its sizes are thousands at most
 UNSETTLED = 2  # frames before the last token's end that the next token still changes, besides that token's own
-
-FAILURES: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    AssertionError,
-    ImportError,
-    OSError,
-    EOFError,
-    MemoryError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
-"""What torch and the library raise over a file or a text that they cannot take; tokenizers raises a bare ``Exception`` besides."""
 
 
 class Border:
