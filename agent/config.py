@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_origin, get_type_hints
 
@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent import foreign
 from agent.gateway.settings import (
@@ -53,6 +53,7 @@ from pipeline.speaker import SpeakerSettings
 
 PREFIX = "VOICEBOOTH_"
 FILE_VARIABLE = "VOICEBOOTH_SETTINGS"
+LOWER = "(lower)"  # no setting can be called so
 DERIVED = {
     "piper.folder": "models.root",
     "kokoro.folder": "models.root",
@@ -257,19 +258,9 @@ class Settings(Section):
         return self
 
 
-def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
-    """The settings in effect: ``overrides`` (nested, from the command line), ``VOICEBOOTH_SECTION__KEY``, the variables of LiveKit and
-    of other services, the YAML file (``path``, or the one that ``VOICEBOOTH_SETTINGS`` names), defaults.
-
-    Raises :exc:`SettingsError`.
-    """
-    named = path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
-    file = _read(named) if named else {}
-    theirs = foreign.from_environment(os.environ)
-    variables = {PREFIX + section.upper() for section in Settings.model_fields}
-    for variable in os.environ:
-        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and variable.split("__")[0] not in variables:
-            raise SettingsError(f"{variable}: unknown setting{_nearest(variable.split('__')[0], variables)}")
+@cache
+def _sources() -> type[BaseSettings]:
+    """Reads ``VOICEBOOTH_SECTION__KEY``. What is given to it counts more, and the dictionaries that are given as :data:`LOWER` less."""
 
     class Sources(BaseSettings, Settings):
         model_config = SettingsConfigDict(
@@ -285,10 +276,30 @@ def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[Any, ...]:
-            return init_settings, env_settings, lambda: theirs, lambda: file
+            assert isinstance(init_settings, InitSettingsSource)
+            lower = init_settings.init_kwargs.pop(LOWER)
+            return init_settings, env_settings, *(partial(dict, found) for found in lower)
 
+    return Sources
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in effect: ``overrides`` (nested, from the command line), ``VOICEBOOTH_SECTION__KEY``, the variables of LiveKit and
+    of other services, the YAML file (``path``, or the one that ``VOICEBOOTH_SETTINGS`` names), defaults.
+
+    Raises :exc:`SettingsError`.
+    """
+    named = path or (Path(os.environ[FILE_VARIABLE]) if os.environ.get(FILE_VARIABLE) else None)
+    file = _read(named) if named else {}
+    theirs = foreign.from_environment(os.environ)
+    variables = {PREFIX + section.upper() for section in Settings.model_fields}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable != FILE_VARIABLE and variable.split("__")[0] not in variables:
+            raise SettingsError(f"{variable}: unknown setting{_nearest(variable.split('__')[0], variables)}")
+
+    given: dict[str, Any] = {**(overrides or {}), LOWER: (theirs, file)}
     try:
-        read = Sources(**(overrides or {}))
+        read = _sources()(**given)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         raise SettingsError("; ".join(_line(detail) + _whose(detail) for detail in details)) from error

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from bench.dnsmos import HEARD, score
 
+pytestmark = pytest.mark.long  # the scorer is loaded
 RATE = 24_000
 
 
