@@ -128,7 +128,8 @@ async def run(plan: Plan) -> Result:
 
 @asynccontextmanager
 async def _node() -> AsyncIterator[Node]:
-    async with Node(Settings.model_validate({"selection": {"fallback_chain": [BETTER, QUICK_ENGINE]}})) as node:
+    settings = {"selection": {"fallback_chain": [BETTER, QUICK_ENGINE]}, "cache": {"enabled": False}}  # each run says the same texts
+    async with Node(Settings.model_validate(settings)) as node:
         await node.ready()
         await asyncio.sleep(SETTLE)  # the longer rehearsals follow the short ones
         yield node
