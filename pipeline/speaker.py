@@ -32,7 +32,6 @@ ROUND = 0.07  # seconds of it for each of them: it should last until they have h
 FIRST_WORK = 0.06  # seconds of work at the most for what goes beyond the least: its listener waits for it
 SMALLEST_WINDOW = 0.5  # seconds in its later steps: a window has a fixed price, and whoever is late must not pay it more often
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
-BUSY = 0.2  # of the lanes' time, lately: above it others will begin before what is made now has been heard
 LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
 LEAST_COST = 0.001  # seconds of work a second of speech: of an engine that takes next to nothing
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
@@ -426,8 +425,7 @@ class _Timing:
         return self._speaker.buffer.lasts(self._loop.time())
 
     def window(self, cost: float) -> float:
-        lanes = self._speaker._studio.lanes
-        return window(self.in_hand(), cost, live=lanes.live, has_begun=self._turn.samples > 0, is_busy=lanes.load() > BUSY)
+        return window(self.in_hand(), cost, live=self._speaker._studio.lanes.live, has_begun=self._turn.samples > 0)
 
     def pause(self) -> float:
         return self._speaker.pause_after(self._turn.sentence)
@@ -436,15 +434,13 @@ class _Timing:
         await self._speaker._wait(lambda: self._speaker.buffer.in_hand < self._speaker._settings.look_ahead)
 
 
-def window(in_hand: float, cost: float, *, live: int, has_begun: bool, is_busy: bool = False) -> float:
+def window(in_hand: float, cost: float, *, live: int, has_begun: bool) -> float:
     """Seconds of sound that a sentence's next step should make: as short as its listener needs it, as long as is cheap for all.
 
-    ``cost``: seconds of work a second of sound. ``live``: sentences that are being made, this one included. ``is_busy``: there were
-    others lately.
+    ``cost``: seconds of work a second of sound. ``live``: sentences that are being made, this one included.
     """
     if live <= 1:
-        least = FIRST_WINDOW if is_busy and FIRST_WINDOW * cost <= FIRST_WORK else 0.0
-        return min(max(in_hand, least), LARGEST_WINDOW)
+        return min(in_hand, LARGEST_WINDOW)
     if not has_begun and not in_hand:
         return max(FIRST_WINDOW, min(live * ROUND, FIRST_WORK / max(cost, LEAST_COST), SHARED_WINDOW))
     return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)

@@ -236,13 +236,6 @@ def test_how_much_a_step_makes(in_hand, cost, live, has_begun, expected):
     assert window(in_hand, cost, live=live, has_begun=has_begun) == pytest.approx(expected)
 
 
-def test_who_begins_alone_on_a_busy_node_makes_enough_for_two_others_to_begin():
-    assert window(0.0, 0.1, live=1, has_begun=False, is_busy=True) == FIRST_WINDOW
-    assert window(0.1, 0.1, live=1, has_begun=True, is_busy=True) == FIRST_WINDOW
-    assert window(0.8, 0.1, live=1, has_begun=True, is_busy=True) == 0.8
-    assert window(0.0, 0.6, live=1, has_begun=False, is_busy=True) == 0.0, "its listener does not wait for a slow engine's larger window"
-
-
 @given(st.floats(0, 60), st.floats(0, 10), st.integers(2, 200))
 def test_a_step_beside_others_is_neither_longer_nor_shorter_than_they_bear(in_hand, cost, live):
     first, later = window(in_hand, cost, live=live, has_begun=False), window(in_hand, cost, live=live, has_begun=True)
