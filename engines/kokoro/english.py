@@ -1,4 +1,5 @@
-"""English words as Kokoro learned to read them: by misaki's dictionaries, where that package is installed.
+"""English words as Kokoro learned to read them: by misaki's dictionaries, where that package is installed. As a program,
+``python -m engines.kokoro.english FOLDER DIALECT``, it packs one dialect's.
 
 Words that they lack are left to espeak-ng, and so is the choice among the readings of a word that has several (*read*, *close*):
 misaki asks a tagger for it; here the reading is taken that is nearest to what espeak-ng makes of the word where it stands.
@@ -10,6 +11,8 @@ import difflib
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -17,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.base import BadModel
+from engines.base import BadModel, EngineUnavailable
 
 INSTALL = "pip install 'voicebooth[kokoro-english]'"
 DIALECTS = {"a": "us", "b": "gb"}  # by the first letter of a voice's id
 GRADES = ("silver", "gold")  # the better one last: it wins
+PACKING = 60.0  # seconds that this may take: it takes one
 REMEMBERED = 4096  # words whose entry is kept at hand: a megabyte
 CONTEXT = 3  # words before one with several readings from which espeak tells which of them is meant
 
@@ -37,13 +41,19 @@ _DOUBLED = re.compile(r"([bdgklmnprtvz])\1ing$|cking$")
 _LAST = str.maketrans({"ɾ": "T", "ʔ": "t"})  # as the model's version 1 was taught
 
 
+def pack(entries: Iterable[tuple[str, Entry]]) -> bytes:
+    """A line for each word, in order of its bytes: itself, a tabulator, its reading, or its readings as JSON."""
+    lines = sorted(f"{word}\t{entry if isinstance(entry, str) else json.dumps(entry)}".encode() for word, entry in entries)
+    return b"".join(line + b"\n" for line in lines)
+
+
 class Packed(Mapping[str, Entry]):
     """A dictionary that never changes, in a sixth of the memory: lines in order, found by halving."""
 
-    def __init__(self, entries: Iterable[tuple[str, Entry]]) -> None:
-        lines = sorted(f"{word}\t{entry if isinstance(entry, str) else json.dumps(entry)}".encode() for word, entry in entries)
-        self._ends = np.cumsum([len(line) + 1 for line in lines], dtype=np.int32)
-        self._lines = b"\n".join(lines) + b"\n"
+    def __init__(self, lines: bytes) -> None:
+        """``lines``: as :func:`pack` makes them."""
+        self._lines = lines
+        self._ends = (np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n")) + 1).astype(np.int32)
 
     def __getitem__(self, word: str) -> Entry:
         wanted = word.encode() + b"\t"
@@ -169,19 +179,35 @@ class Lexicon:
 def load(letter: str) -> Lexicon | None:
     """The dictionaries of this letter's dialect; None for another language, or where they are not installed.
 
-    Nothing of the package is imported. Raises :exc:`BadModel` when they are damaged.
+    Nothing of the package is imported. Raises :exc:`BadModel` when they are damaged, :exc:`EngineUnavailable`.
     """
     folder = find()
     if letter not in DIALECTS or folder is None:
         return None
+    # A process of its own: here it would take the interpreter's lock for a tenth of a second, and everybody who speaks would run dry.
+    command = [sys.executable, "-m", "engines.kokoro.english", str(folder), DIALECTS[letter]]
+    try:
+        result = subprocess.run(command, capture_output=True, timeout=PACKING, check=False)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        raise EngineUnavailable(f"the dictionaries in {folder} cannot be packed: {problem}") from problem
+    if result.returncode:
+        told = result.stderr.decode(errors="replace").strip()[-300:]
+        raise BadModel(told, remedy="pip install --force-reinstall misaki")
+    return Lexicon(Packed(result.stdout), british=letter == "b")
+
+
+def main(folder: str, dialect: str) -> int:
+    """Writes one dialect's dictionaries, packed, to standard output. The exit status is 0, or 1 with a line that says why."""
     entries: dict[str, Entry] = {}
     for grade in GRADES:
-        path = folder / f"{DIALECTS[letter]}_{grade}.json"
+        path = Path(folder, f"{dialect}_{grade}.json")
         try:
             entries |= json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, TypeError) as problem:
-            raise BadModel(f"{path} cannot be read: {problem}", remedy="pip install --force-reinstall misaki") from problem
-    return Lexicon(Packed(entries.items()), british=letter == "b")
+            sys.stderr.write(f"{path} cannot be read: {problem}")
+            return 1
+    sys.stdout.buffer.write(pack(entries.items()))
+    return 0
 
 
 def find() -> Path | None:
@@ -228,3 +254,7 @@ def _stressed(word: str, reading: str) -> str:
         return reading
     first = next((index for index, sign in enumerate(reading) if sign in _VOWELS), None)
     return reading if first is None else reading[:first] + _SECONDARY + reading[first:]
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -6,7 +6,7 @@ import pytest
 
 from engines.base import BadModel
 from engines.kokoro import english
-from engines.kokoro.english import Lexicon, Packed
+from engines.kokoro.english import Lexicon, Packed, pack
 
 ENTRIES = {
     "a": "A",
@@ -28,7 +28,7 @@ ENTRIES = {
 
 
 def lexicon(*, british=False):
-    return Lexicon(Packed(ENTRIES.items()), british=british)
+    return Lexicon(Packed(pack(ENTRIES.items())), british=british)
 
 
 def espeak(heard=""):
@@ -37,10 +37,10 @@ def espeak(heard=""):
 
 
 def test_a_packed_dictionary_has_what_was_put_in_and_nothing_else():
-    packed = Packed(ENTRIES.items())
+    packed = Packed(pack(ENTRIES.items()))
     assert dict(packed) == ENTRIES and len(packed) == len(ENTRIES)
     assert not any(word in packed for word in ("", "ap", "applea", "zebra", "Apple", "that\t"))
-    assert list(Packed([])) == [] and "a" not in Packed([])
+    assert list(Packed(b"")) == [] and "a" not in Packed(b"")
 
 
 def test_words_come_from_the_dictionary_and_others_from_espeak():
