@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from agent import heap
 from agent.config import Settings
 from agent.node import Node
 from bench.faults import made_up
@@ -131,6 +132,7 @@ async def _node() -> AsyncIterator[Node]:
     settings = {"selection": {"fallback_chain": [BETTER, QUICK_ENGINE]}, "cache": {"enabled": False}}  # each run says the same texts
     async with Node(Settings.model_validate(settings)) as node:
         await node.ready()
+        heap.settle()  # as `voicebooth run` does
         await asyncio.sleep(SETTLE)  # the longer rehearsals follow the short ones
         yield node
 

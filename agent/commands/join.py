@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent import heap
 from agent.commands import options
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ async def _join(settings: Settings, room: str, token: str) -> None:
         async with Node(settings) as node:
             if not await ending.unless_asked(node.ready()):
                 return
+            heap.settle()
             link = RoomLink(node, ticket, settings.node.languages, room_settings(settings))
             staying = asyncio.create_task(link.run())
             joined, asked = asyncio.create_task(link.joined.wait()), asyncio.create_task(ending.asked.wait())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agent import heap
 from agent.commands import options
 
 if TYPE_CHECKING:
@@ -109,12 +110,14 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                 return
             for status in node.studio.status:
                 tell(status.state, f"engine {status.name}: {status.reason or f'voices: {status.voices}'}")
+            if importing is not None:
+                await importing
+            heap.settle()
             if importing is None:
                 tell("ready", f"node {settings.node.name}; it speaks {', '.join(settings.node.languages)}")
                 tell("alone", "no LiveKit server is named (LIVEKIT_URL, or --dev): there are no rooms")
                 await ending.asked.wait()
             else:
-                await importing
                 worker = _worker(settings, node)
                 working = asyncio.create_task(worker.run())
                 stack.push_async_callback(_close, worker, working)
