@@ -110,14 +110,13 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                 return
             for status in node.studio.status:
                 tell(status.state, f"engine {status.name}: {status.reason or f'voices: {status.voices}'}")
-            if importing is not None:
-                await importing
-            heap.settle()
             if importing is None:
                 tell("ready", f"node {settings.node.name}; it speaks {', '.join(settings.node.languages)}")
                 tell("alone", "no LiveKit server is named (LIVEKIT_URL, or --dev): there are no rooms")
+                heap.settle()
                 await ending.asked.wait()
             else:
+                await importing
                 worker = _worker(settings, node)
                 working = asyncio.create_task(worker.run())
                 stack.push_async_callback(_close, worker, working)
@@ -125,6 +124,7 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                     tell("ready", f"node {settings.node.name} for {_whereto(settings)}; it speaks {', '.join(settings.node.languages)}")
                     if server is not None:
                         _suggest(server)
+                    heap.settle()
                     await ending.unless_asked(_watch(working, server))
                 worker.drain()
             await drain(node, ending)
