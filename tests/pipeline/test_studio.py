@@ -214,6 +214,40 @@ def test_a_voice_is_spoken_with_under_the_name_that_it_was_asked_for_by():
     run(go())
 
 
+def test_a_voice_that_is_passed_over_begins_sentences_of_ours_in_calm_times_and_says_no_more_of_them():
+    class Counted(Scripted):
+        words = 0
+
+        def synthesize(self, request, pace):
+            for chunk in super().synthesize(request, pace):
+                self.words += len(chunk.samples) > 0
+                yield chunk
+
+    async def go():
+        work = Work()
+        first = Counted("first", Script(front=0.3, step=0.02), work=work.spend)
+        second = Scripted("second", Script(front=0.01, step=0.01), work=work.spend)
+        made = studio(first, second, lanes=virtual_lanes(0.0, count=2, work=work))
+        await made.load()
+        await asyncio.sleep(PRACTICE)
+        before, first.words = len(first.asked), 0
+        assert (await collect(made, "Hello there."))[0].voice.engine == "second"
+        await asyncio.sleep(8.0)
+        assert [text for text, _ in list(first.asked)[before:]] == [SHORT, LONGER] and first.words == 2, "the first word of each"
+        assert first.closed == first.begun
+        busy = asyncio.create_task(made.lanes.run(lambda: work.spend(30.0), due=0.0, allowance=60.0))
+        await asyncio.sleep(31.0)  # its step has ended: no lane is taken, but they were until now
+        assert await busy is None and made.lanes.load() > 0.3
+        assert (await collect(made, "Hello there."))[0].voice.engine == "second"
+        begun = len(first.asked)
+        await asyncio.sleep(1.0)
+        assert len(first.asked) == begun, "somebody has just spoken"
+        await asyncio.sleep(15.0)
+        assert len(first.asked) == begun + 2
+
+    run(go())
+
+
 def test_an_engine_may_speak_before_it_has_said_a_long_sentence():
     class Counted(ToneEngine):
         def __init__(self):
