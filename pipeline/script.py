@@ -47,8 +47,6 @@ class Sentence:
     wish: Wish
     completed: float
     """When the node held the whole of it, in seconds."""
-    expires: float | None
-    """When it is not worth starting any more, in seconds."""
     ending: Ending
     """What ends here."""
 
@@ -231,7 +229,6 @@ class Script:
             text=line.text if line.allowed is None else line.allowed,
             wish=line.wish,
             completed=line.completed,
-            expires=line.expires,
             ending=line.ending,
         )
 

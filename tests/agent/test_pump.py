@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.pump import BEAT, LATE, LINGER_LEAST, LINGERING, Feed, Pump
 from pipeline.playout import Cue, PlayoutBuffer
+from tests.examples import examples
 from tests.virtual_time import run as in_virtual_time
 
 RATE = 1_000
@@ -105,7 +106,7 @@ def test_while_sound_is_held_silence_goes_out():
     assert sink.heard[20:] == ramp(20).tolist()
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.lists(st.floats(min_value=0.0, max_value=0.05), min_size=50, max_size=50))
 def test_over_time_there_is_as_much_sound_as_the_clock_asks_for(naps: list[float]):
     feed, sink, _ = a_feed()

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, Upstream, _parts
+from tests.examples import examples
 
 
 def texts(messages: list[dict[str, object]]) -> list[object]:
@@ -82,7 +83,7 @@ def test_an_utterance_that_lives_again_is_not_cancelled_once_more():
     assert ledger.waiting == 1
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32), st.integers(1, 20))
 def test_no_number_is_missing_and_nothing_cancelled_is_heard_by_a_new_node(seed: int, count: int):
     chance = random.Random(seed)
@@ -149,7 +150,7 @@ class FakeNode:
         return next(seq for seq in itertools.count(first) if seq not in self.streams[stream]) - 1
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 2**32), st.integers(1, 20))
 def test_every_text_is_heard_in_order_whatever_is_lost(seed: int, count: int):
     chance = random.Random(seed)

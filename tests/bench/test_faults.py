@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import faults, scripts
@@ -16,6 +16,7 @@ from bench.hearing import Tone
 from bench.listener import Note
 from bench.results import Figure
 from engines.tone import GAP, pitch_of
+from tests.examples import examples
 
 ONE, TWO = "One after the other.", "Nothing else was said."
 WORD = 0.2
@@ -40,7 +41,7 @@ def notes(*texts: str, engine: str = "faulty", switched: Sequence[dict[str, Any]
 
 
 @given(st.integers(0, 1000), st.sampled_from([13, 41, 54, 81, 158]))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_a_made_up_sentence_has_its_length_and_reads_as_it_is_written(seed: int, length: int) -> None:
     text = made_up(random.Random(seed), length)
     assert len(text) == length and text[0].isupper() and text[1:].islower() and text.endswith(".")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.hearing import (
@@ -23,6 +23,7 @@ from bench.hearing import (
     write_wav,
 )
 from engines.base import Samples
+from tests.examples import examples
 
 START = 100.0  # when the first frame of a made-up recording arrived
 
@@ -70,7 +71,7 @@ def test_a_short_silence_belongs_to_the_word() -> None:
 
 
 @given(lengths=st.lists(st.tuples(st.integers(1, 40), st.integers(7, 60)), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_every_sound_is_found_where_it_was_put(lengths: list[tuple[int, int]]) -> None:
     parts = [part for loud, silent in lengths for part in (sine(loud * FRAME, -20), quiet(silent * FRAME))]
     found = spans(recording(*parts))

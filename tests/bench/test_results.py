@@ -5,10 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.results import BEGIN, END, Figure, Result, Table, commit, load, machine, main, quantile, report, rewrite, save, told, versions
+from tests.examples import examples
 
 
 def result(*figures: Figure, bench: str = "latency") -> Result:
@@ -97,7 +98,7 @@ def test_a_picture_beside_the_results_is_shown_in_the_readme_with_its_own_result
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.floats(0, 1))
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_quantile_lies_among_its_values(values: list[float], q: float) -> None:
     found = quantile(values, q)
     assert found is not None

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.hearing import Span
@@ -9,10 +9,11 @@ from bench.listener import Note
 from bench.pauses import TRANSPORT
 from bench.processes import Usage
 from bench.rooms import PARTS, Busy, Idle, Plan, _firsts, _gaps, _heard_until, _room_figures, _slope, schedule
+from tests.examples import examples
 
 
 @given(st.integers(1, 20), st.floats(0.05, 1.0), st.floats(30.0, 120.0), st.integers(0, 5))
-@settings(max_examples=15, deadline=None)
+@examples(15)
 def test_a_schedule_lies_within_its_time_and_asks_for_its_duty(rooms: int, duty: float, seconds: float, seed: int) -> None:
     plan = Plan(rooms=rooms, duty=duty, seconds=seconds, seed=seed)
     arrivals = schedule(plan)

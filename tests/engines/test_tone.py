@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Chunk, Pace, Request, SynthesisFailed, UnknownVoice
 from engines.tone import SAMPLE_RATE, ToneEngine, ToneSettings
+from tests.examples import examples
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_each_word_has_an_exact_mark_where_its_tone_begins(tone):
     st.text(alphabet=st.sampled_from("ab ,.日本語 ไทย"), min_size=1, max_size=60).filter(lambda t: any(map(str.isalnum, t))),
     st.floats(0, 3),
 )
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_windows_never_change_the_sound(text, window):
     engine = ToneEngine()
     engine.load()

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.windows import Chain, Stage
+from tests.examples import examples
 
 
 def convolution(reach: int, factor: int, seed: int):
@@ -24,7 +25,7 @@ stages_of = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 3)), min_size=1
 
 
 @given(stages_of, st.integers(1, 40), st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_windows_give_the_whole(shapes, count, sizes, seed):
     stages = [Stage(f"{index}", reach, factor) for index, (reach, factor) in enumerate(shapes)]
     runs = [convolution(stage.reach, stage.factor, seed + index) for index, stage in enumerate(stages)]

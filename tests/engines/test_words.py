@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.words import align, words
+from tests.examples import examples
 
 # What a phonemizer says of single words, in the phonemes of espeak.
 ALONE = {
@@ -65,7 +66,7 @@ def test_nothing_to_align():
     st.lists(st.text("aɪkmst", min_size=1, max_size=4), min_size=1, max_size=14),
     st.integers(0, 3),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_every_word_gets_a_place_in_order(spoken, groups, spread):
     text = " ".join(spoken)
     found = align(text, groups, lambda word: [word] * spread)

@@ -1,8 +1,9 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clauses import first_clause, last_clause
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_last_clause(text: str, limit: int, cut: str) -> None:
     assert text[: last_clause(text, limit, "en")] == cut
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.text(alphabet='ab1 ,;"(本、。\n', min_size=41, max_size=80), st.sampled_from(["en", "ja", ""]))
 def test_a_cut_lies_within_the_limit(text: str, language: str) -> None:
     assert 0 < last_clause(text, 40, language) <= 40

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.framer import Framer
+from tests.examples import examples
 
 RATE = 24_000
 WINDOW = 240
@@ -69,7 +70,7 @@ def test_resampling_keeps_pitch_and_length():
     assert peak == pytest.approx(300, abs=2)
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(
     st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=6),
     st.lists(st.integers(0, 4000), max_size=8),

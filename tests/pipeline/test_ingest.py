@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.events import Ack, Event, Failure, Gap, Missing, Progress, Spoken
 from pipeline.ingest import Delivered, Ingest, IngestLimits
 from pipeline.protocol import SEQ_LIMIT, Text
+from tests.examples import examples
 
 
 def text(seq: int, stream: str = "s") -> Text:
@@ -246,7 +247,7 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.lists(ACTIONS, max_size=40), st.booleans(), st.sampled_from([2, 4, 256]))
 @example([("send", "a", 11), ("tick", "", 2.0), ("reconnect", "", 0)], True, 2)
 def test_each_comes_out_once_and_in_order_or_is_told(actions: list[tuple[str, str, float]], answers: bool, held: int) -> None:
@@ -271,7 +272,7 @@ def test_each_comes_out_once_and_in_order_or_is_told(actions: list[tuple[str, st
         sender.pass_over(stream, reached + 1)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 29) | st.integers(0, SEQ_LIMIT - 1)), max_size=40))
 def test_what_is_kept_is_bounded_whatever_the_numbers(numbers: list[tuple[str, int]]) -> None:
     limits = IngestLimits(ahead=20, held=4, streams=3)

@@ -2,10 +2,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.loudness import ENOUGH, GLIDE, MOST, SETTLED, TARGET, Gain, Loudness, amplify, fade_in, is_near
+from tests.examples import examples
 
 RATE = 22_050
 
@@ -38,7 +39,7 @@ def test_pauses_do_not_count(pauses):
     assert level(voice(-25, pauses=pauses)) == pytest.approx(-25, abs=0.7)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.floats(-29, -13), st.floats(-29, -13))
 def test_voices_are_equally_loud_afterwards(one, other):
     levels = [level(amplify(voice(at), heard(voice(at)).gain)) for at in (one, other)]
@@ -59,7 +60,7 @@ def test_of_too_little_speech_nothing_is_known_until_more_of_it_is_heard():
     assert decibels(heard(short, short, short).gain) == pytest.approx(6, abs=0.3)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.lists(st.integers(0, RATE // 2), max_size=20))
 def test_it_does_not_matter_in_what_pieces_it_is_heard(sizes):
     sound = voice(-27, seconds=2.5)
@@ -81,7 +82,7 @@ def test_a_copy_learns_alone():
     assert known.gain is None
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.floats(-30, -12), st.floats(0.4, 2.5), st.sampled_from([0.05, 0.15, 0.4, 1.0]))
 def test_an_unknown_voice_comes_to_the_target_without_a_jump_and_without_pumping(at, start, piece):
     gain = Gain(RATE, start, Loudness(RATE))

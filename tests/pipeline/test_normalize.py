@@ -1,10 +1,11 @@
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.normalize import is_speakable, normalize
+from tests.examples import examples
 
 TABLE = {
     "en": """
@@ -137,7 +138,7 @@ PARTS = (
 TEXTS = st.one_of(st.text(max_size=50), st.lists(st.sampled_from([*PARTS, " ", " "]), max_size=25).map("".join))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(TEXTS, st.sampled_from(LANGUAGES))
 @example("0th 0. März 00:00 99/99/9999 0/0 VX Louis IIII", "en")
 @example("0. März, 0º, siglo IIII, 31.02.2024", "de")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.playout import Cue, PlayoutBuffer
+from tests.examples import examples
 
 RATE = 1000
 FRAME = 10
@@ -132,7 +133,7 @@ def test_writing_and_rousing_wake_the_track(listener):
     assert len(woken) == 3
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.lists(st.integers(0, 35), max_size=4), max_size=6), st.integers(1, 17))
 def test_everything_written_is_read_once_and_in_order(sentences, frame):
     """Values number the samples, so order and loss show."""

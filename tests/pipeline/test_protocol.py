@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import events
@@ -25,6 +25,7 @@ from pipeline.protocol import (
     from_attributes,
     parse,
 )
+from tests.examples import examples
 
 
 def raw(**message: Any) -> bytes:
@@ -164,19 +165,19 @@ TYPES = st.sampled_from(["hello", "config", "text", "flush", "cancel", "ping", "
 NAMES = st.sampled_from([*Text.model_fields, *Config.model_fields, "t", "protocol"])
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.binary(max_size=200) | st.text().map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_bytes_are_a_message_or_an_error(data: bytes) -> None:
     check(data)
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.dictionaries(NAMES, JSON, max_size=5), TYPES)
 def test_any_json_is_a_message_or_an_error(message: dict[str, Any], kind: Any) -> None:
     check(json.dumps({**message, "type": kind}).encode())
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.text(st.characters(codec=None), max_size=20), st.dictionaries(NAMES, st.text(max_size=8), max_size=4), st.booleans())
 def test_any_attributes_are_a_text_or_an_error(text: str, attributes: dict[str, str], final: bool) -> None:
     try:

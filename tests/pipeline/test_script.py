@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.events import Dropped, DropReason, SpeechFinished
 from pipeline.protocol import Text
 from pipeline.script import Done, Outcome, Retract, Script, ScriptLimits, Sentence, Tell, Wish
+from tests.examples import examples
 
 WISH = Wish("en")
 
@@ -49,7 +50,7 @@ def test_a_text_becomes_sentences() -> None:
     assert say(script, "Hello there. How are you?\n\nFine.", utterance="u", stream="s", seq=0, expires_ms=5000, wish=wish, now=1.0) == []
     assert script.waiting_characters == 32
     first, second, third = hand_out(script, 1.5)
-    assert first == Sentence("r1-1", "a", "u", "Hello there.", wish, 1.0, 6.0, ending="sentence")
+    assert first == Sentence("r1-1", "a", "u", "Hello there.", wish, 1.0, ending="sentence")
     assert (second.id, second.text, second.ending, third.text) == ("r1-2", "How are you?", "paragraph", "Fine.")
     assert (script.waiting_characters, script.is_idle) == (0, False)
     assert finish(script, first) == finish(script, second) == []
@@ -643,8 +644,9 @@ class Booth:
         """The listener hears one sentence at a time, in the order in which they were handed out."""
         if self.out and not self.started:
             sentence = self.out.pop(0)
-            assert sentence.expires is None or sentence.expires > self.now
-            number = self.script._out[sentence.id].utterance.number
+            line = self.script._out[sentence.id]
+            assert line.expires is None or line.expires > self.now
+            number = line.utterance.number
             self.order.append(number)
             self.sounded.add((sentence.sender, sentence.utterance, number))
             self.started.append(sentence)
@@ -754,9 +756,10 @@ def act(booth: Booth, action: tuple[Any, ...]) -> None:
             booth.fail()
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(st.lists(ACTIONS, max_size=40))
 @example([("text", "a", "u", 7, False, None, None), ("next",), ("start",), ("revise", "a", "u", 2, True, 4), ("next",)])
+@example([("text", "a", "v", 4, False, None, 500), ("next",), ("revise", "a", "v", 0, False, 3), ("tick", 0.5)])
 @example([("text", "a", "v", 4, False, None, None), ("next",), ("flush_all", "a"), ("fail",), ("play",), ("revise", "a", "v", 0, False, 4)])
 def test_every_word_is_heard_once_and_in_order_or_is_told(actions: list[tuple[Any, ...]]) -> None:
     booth = Booth()

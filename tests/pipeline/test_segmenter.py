@@ -1,10 +1,11 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.segmenter import Piece, Segmenter, SegmenterSettings
+from tests.examples import examples
 
 LANGUAGES = ["en", "de", "fr", "ja", "zh", "hi", "ar", "xx"]
 
@@ -166,7 +167,7 @@ FRAGMENTS = st.sampled_from(
 TEXTS = st.one_of(st.lists(FRAGMENTS, max_size=60).map("".join), st.text(max_size=60))
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(TEXTS, st.sampled_from(LANGUAGES), st.data())
 @example("A. B. C. D.", "en", None)
 def test_pieces_do_not_depend_on_the_deltas(text: str, language: str, data: st.DataObject | None) -> None:

@@ -6,7 +6,7 @@ from pipeline.turn import TRANSITIONS, Fact, Phase, Turn
 
 @pytest.fixture
 def turn():
-    return Turn(Sentence("s1", "up", "u1", "Hello.", Wish("en"), completed=1.0, expires=None, ending="sentence"))
+    return Turn(Sentence("s1", "up", "u1", "Hello.", Wish("en"), completed=1.0, ending="sentence"))
 
 
 def test_the_whole_way(turn):

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.kokoro.harmonics import COLUMNS, HOP, RATE, Harmonics
+from tests.examples import examples
 
 WEIGHTS = (*np.linspace(-0.4, 0.5, 9), -0.03)
 
@@ -17,7 +18,7 @@ def pitch(frames, seed=1):
     return hertz.astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(3, 40), st.data())
 def test_a_window_is_a_slice_of_the_whole(frames, data):
     start = data.draw(st.integers(0, frames - 1))

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.loaded import FALL, Ending
+from tests.examples import examples
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(0, 60 * HOP), st.integers(1, 12))
 def test_a_piece_ends_after_its_silence_and_not_before_its_last_phoneme(blocks, last, step):
     sound = np.repeat(np.where(blocks, 0.1, 0.0), HOP).astype(np.float32)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.kokoro.phonemes import LEAST_CLAUSE, MOST_TOKENS, OPENING, VOCABULARY, into_alphabet, pieces, tokens
+from tests.examples import examples
 
 
 def test_the_vocabulary_is_the_model_s():
@@ -53,7 +54,7 @@ def test_a_sentence_without_clauses_is_cut_only_at_the_limit():
     assert [len(piece.phonemes) for piece in pieces("a" * 600)] == [510, 90]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.text(alphabet="ab ,.;", max_size=1500))
 def test_pieces_hold_everything_once_and_fit(text):
     text = text.strip()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Pace
@@ -11,6 +11,7 @@ from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
 from engines.kokoro.sound import LARGEST, SMALLEST, STAGES, Factors, Flow, Source, windows
+from tests.examples import examples
 
 
 class Smear(Model):
@@ -83,7 +84,7 @@ def test_columns_of_the_source():
     assert COLUMNS * 5 == HOP
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.integers(0, 40), st.integers(1, 900), st.floats(0, 5))
 def test_windows_follow_each_other_and_end_where_they_should(start, count, largest):
     spans = list(windows(start, start + count, Pace(largest)))
