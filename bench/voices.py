@@ -17,16 +17,22 @@ from bench.dnsmos import score
 from bench.journal import Journal
 from bench.passages import TEXTS
 from bench.recognition import plain, transcribe, word_errors
-from bench.results import FOLDER, Figure, Result, Table, commit, machine, moment, versions
+from bench.results import FOLDER, Figure, Result, Table, commit, machine, moment, quantile, ratio, versions
+from engines.base import Pace
 from engines.kokoro import KokoroEngine
 from engines.kokoro.calibrate import distance, level
-from engines.vits import decibels
+from engines.kokoro.harmonics import HOP
+from engines.kokoro.loaded import WINDOW
+from engines.kokoro.sound import windows
 from engines.windows import Floats
 
 WORDS = 0.01  # more of all words misunderstood than of the whole
 WORSE = 0.05  # of DNSMOS below the whole
 LEVEL = 1.0  # decibels
-SEAMS = 40.0  # decibels of the sound above what windows change of it: far below hearing beside it
+SEAMS = 1.1  # times the steps that the whole has at the same places
+STEP = 3  # samples on each side of a seam that belong to it
+AROUND = 240  # samples on each side, 10 ms, beside which a step is heard or not
+SILENT = 1e-4  # of full scale: a step as small is not heard beside anything
 BEGUN = "begun"  # in the journal: when and how busy
 
 
@@ -36,8 +42,6 @@ class Plan:
     """Empty for all that the engine offers."""
     sentences: int = 3
     """Of each voice, in its own language, about 4 s each."""
-    seams: int = 1
-    """Of these, sentences whose windows are held against one pass at the same statistics, which costs a third pass."""
     seed: int = 1
 
 
@@ -64,7 +68,9 @@ class Heard:
     distances: list[float] = field(default_factory=list)
     """Decibels between the spectra of both."""
     seams: list[float] = field(default_factory=list)
-    """Decibels of windows against one pass at the same statistics."""
+    """At each of them, see :func:`steps`."""
+    seams_whole: list[float] = field(default_factory=list)
+    """At the same places of the whole, which has none there."""
     sound: float = 0.0
     """Seconds."""
     work: float = 0.0
@@ -96,7 +102,7 @@ def run(plan: Plan, folder: Path = FOLDER) -> Result:
         heard.append(Heard(**journal.found[voice]))
     load = (
         f"{len(voices)} voices, {plan.sentences} sentences each in the voice's own language that its statistics do not know, "
-        f"streamed and whole; seams in {plan.seams} of them; {engine.build}"
+        f"streamed and whole; {engine.build}"
     )
     result = Result("voices", plan.seed, load, figures(heard), (_table(heard),), machine(), versions(), when, busy)
     journal.close()
@@ -107,14 +113,14 @@ def hear(engine: KokoroEngine, id: str, plan: Plan) -> Heard:
     voice = engine.voice(id)
     language, rate = voice.language.split("-")[0], voice.sample_rate
     heard = Heard(id, streams=engine.streams(id))
-    for number, text in enumerate(texts()[language][: plan.sentences]):
+    for text in texts()[language][: plan.sentences]:
         whole, work_whole = _made(lambda text=text: engine.raw(text, id, "whole"))  # type: ignore[misc]
-        windows, work = _made(lambda text=text: engine.raw(text, id, "windows"))  # type: ignore[misc]
-        heard.levels.append(level(windows) - level(whole))
-        heard.distances.append(distance(whole, windows))
-        if number < plan.seams:
-            heard.seams.append(decibels(engine.raw(text, id, "once"), windows))
-        heard.scores.append(score(windows, rate))
+        streamed, work = _made(lambda text=text: engine.raw(text, id, "windows"))  # type: ignore[misc]
+        heard.levels.append(level(streamed) - level(whole))
+        heard.distances.append(distance(whole, streamed))
+        heard.seams += steps(streamed)
+        heard.seams_whole += steps(whole)
+        heard.scores.append(score(streamed, rate))
         heard.scores_whole.append(score(whole, rate))
         heard.sound += len(whole) / rate
         heard.work += work
@@ -122,9 +128,20 @@ def hear(engine: KokoroEngine, id: str, plan: Plan) -> Heard:
         if language == "en":
             count = len(plain(text).split())
             heard.words += count
-            heard.wrong += count * _errors(text, windows, rate)
+            heard.wrong += count * _errors(text, streamed, rate)
             heard.wrong_whole += count * _errors(text, whole, rate)
     return heard
+
+
+def steps(sound: Floats) -> list[float]:
+    """How far the sound's slope jumps at the edges of an engine's windows, against nearly the largest jump within 10 ms of each."""
+    edges = [first * HOP for first, _ in windows(0, len(sound) // HOP, Pace(WINDOW))][1:]
+    jumps = np.abs(np.diff(sound, 2))
+    found = []
+    for edge in edges:
+        here, before, after = (jumps[edge + low : edge + high] for low, high in ((-STEP, STEP), (-AROUND, -STEP), (STEP, AROUND)))
+        found.append(float(here.max() / (np.quantile(np.concatenate([before, after]), 0.99) + SILENT)))
+    return found
 
 
 def _made(make: Callable[[], Floats]) -> tuple[Floats, float]:
@@ -148,7 +165,7 @@ def figures(all: Sequence[Heard]) -> tuple[Figure, ...]:
     more = (sum(one.wrong for one in heard) - sum(one.wrong_whole for one in heard)) / words if words else None
     lost = [float(np.mean(one.scores_whole) - np.mean(one.scores)) for one in heard]
     louder = [abs(float(np.mean(one.levels))) for one in heard]
-    seams = [seam for one in heard for seam in one.seams]
+    seams = [quantile([seam for one in heard for seam in getattr(one, name)], 0.95) for name in ("seams", "seams_whole")]
     return (
         Figure("Kokoro, voices that stream inside the sentence", float(sum(one.streams for one in all)), f"of {len(all)}"),
         Figure("Kokoro streamed, words misunderstood beyond those of the whole", more, "", most=WORDS),
@@ -158,7 +175,7 @@ def figures(all: Sequence[Heard]) -> tuple[Figure, ...]:
         Figure("Kokoro streamed, level off the whole's, mean of voices", float(np.mean(louder)), "dB", most=LEVEL),
         Figure("Kokoro streamed, level off the whole's, worst voice", max(louder), "dB", most=LEVEL),
         Figure("Kokoro streamed, voices whose level is off by more", float(sum(off > LEVEL for off in louder)), ""),
-        Figure("Kokoro in windows against one pass at the same statistics, worst sentence", min(seams, default=None), "dB", least=SEAMS),
+        Figure("Kokoro streamed, steps at seams against those of the whole at the same places, p95", ratio(*seams), "", most=SEAMS),
     )
 
 
@@ -170,7 +187,18 @@ def _table(heard: Sequence[Heard]) -> Table:
         farthest = float(max(map(abs, one.levels)))
         costs = (one.work / one.sound, one.work_whole / one.sound)
         way = "" if one.streams else "spoken whole"
-        rows.append((one.voice, way, *rates, *marks, farthest, float(np.mean(one.distances)), min(one.seams, default=None), *costs))
+        rows.append(
+            (
+                one.voice,
+                way,
+                *rates,
+                *marks,
+                farthest,
+                float(np.mean(one.distances)),
+                *(quantile(seams, 0.95) for seams in (one.seams, one.seams_whole)),
+                *costs,
+            )
+        )
     columns = (
         "voice",
         "",
@@ -181,7 +209,8 @@ def _table(heard: Sequence[Heard]) -> Table:
         "level, mean dB",
         "level, worst dB",
         "spectra apart, dB",
-        "seams, dB",
+        "steps at seams, p95",
+        "whole",
         "core-seconds per second of audio",
         "whole",
     )

@@ -30,10 +30,11 @@ class KokoroSettings:
     Packages and the cache are looked through as well. A model of your own in it is taken as it is, with a line in the log."""
     cache: Path | None = None
     """Where the model's parts are kept; None for ``~/.cache/voicebooth/kokoro``."""
-    precision: Literal["float32", "int8"] = "float32"
-    """``float32`` takes 0.7 GB and is as fast as the processor allows; ``int8`` takes 0.3 GB and is slower on most."""
+    precision: Literal["auto", "float32", "int8"] = "auto"
+    """``int8`` is the model as it comes, ``float32`` twice its memory and, with bfloat16 or a card, the faster one; ``auto``: what is the
+    fastest here. With a ``runtime`` that is named it is ``float32``."""
     runtime: Literal["auto", "onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda", "torch"] = "auto"
-    """What the model runs on; ``auto`` tries what is here once and keeps the fastest. ``int8`` runs on ``onnxruntime`` only. ``torch`` is
+    """What the model runs on; ``auto`` tries what is here once and keeps the fastest. ``int8`` runs on ``onnxruntime`` alone. ``torch`` is
     the package ``kokoro`` with its author's weights, in whole pieces; ``auto`` takes it where the graph is missing and these are not."""
     statistics: Literal["auto", "frozen", "whole"] = "auto"
     """``frozen``: voices stream inside the sentence, by statistics that were measured beforehand. ``whole``: each part of a sentence is

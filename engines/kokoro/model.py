@@ -41,9 +41,10 @@ class Prepared:
 class Kokoro:
     """The parts of one folder, loaded. Any thread may use it, several at once."""
 
-    def __init__(self, folder: Path, front: Runtime, windows: Runtime) -> None:
-        """Raises :exc:`BadModel`."""
+    def __init__(self, folder: Path, front: Runtime, windows: Runtime, *, blends: bool = False) -> None:
+        """``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
         self.plan = _plan(folder)
+        self._blends = blends
         self._front = front.open(folder / FRONT)
         self._style = front.open(folder / STYLE)
         self._stages = [windows.open(folder / part.file) for part in self.plan.parts]
@@ -65,7 +66,7 @@ class Kokoro:
     def flow(self, prepared: Prepared, moments: Moments) -> Flow:
         """The sound in windows, its norms frozen at these statistics; for parts of kind ``frozen``."""
         factors = frozen(self.plan.parts, moments, prepared.style)
-        return Flow(self._stages, self.plan.parts, ("scale", "shift"), factors, prepared.source)
+        return Flow(self._stages, self.plan.parts, ("scale", "shift"), factors, prepared.source, blends=self._blends)
 
     def measure(self, prepared: Prepared) -> tuple[Floats, Moments]:
         """The sound of the whole at once, shape (samples,), and its statistics; for parts of kind ``measuring``."""

@@ -28,7 +28,11 @@ Made = dict[str, npt.NDArray[np.float32]]
 
 GPU = "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"
 TRIALS = 3  # runs of which the fastest counts: the others were disturbed
-NAMES = ("onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda")
+NAMES = {
+    "float32": ("onnxruntime", "openvino-f32", "openvino-bf16", "onnxruntime-cuda"),
+    "int8": ("onnxruntime",),
+}
+"""What parts of each precision can run on."""
 CUDA = "CUDAExecutionProvider"
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the default tries every algorithm anew for each length
 MOST_REQUESTS = 8  # kept for a model: one a thread that speaks at the same time; further ones are made and thrown away
@@ -149,40 +153,49 @@ def make(name: str, threads: int) -> Runtime:
     return OpenVino(threads, precision=kind) if library == "openvino" else OnnxRuntime(threads, cuda=kind == "cuda")
 
 
-def fastest(path: Path, feed: Feed, threads: int) -> str:
-    """The runtime that runs this graph in the least time, of those that are here. Raises :exc:`EngineUnavailable` for none."""
-    took: dict[str, float] = {}
+Graphs = Mapping[str, tuple[Path, Feed]]
+"""By precision a graph, and what to feed it with."""
+Choice = tuple[str, str]
+"""A precision, and what its parts run on."""
+
+
+def fastest(graphs: Graphs, threads: int) -> Choice:
+    """The choice that takes the least time, of those that are here. Raises :exc:`EngineUnavailable` for none."""
+    took: dict[Choice, float] = {}
     problems: list[EngineError] = []
-    for name in NAMES:
-        try:
-            model = make(name, threads).open(path)
-            model.run(feed)  # the first run of a shape prepares it
-            took[name] = min(_seconds(model, feed) for _ in range(TRIALS))
-        except (EngineUnavailable, SynthesisFailed) as problem:
-            problems.append(problem)
+    for precision, (path, feed) in graphs.items():
+        for name in NAMES[precision]:
+            try:
+                model = make(name, threads).open(path)
+                model.run(feed)  # the first run of a shape prepares it
+                took[precision, name] = min(_seconds(model, feed) for _ in range(TRIALS))
+            except (EngineUnavailable, SynthesisFailed) as problem:
+                problems.append(problem)
     if not took:
         raise EngineUnavailable(str(problems[0]))
-    return min(took, key=lambda name: took[name])
+    return min(took, key=lambda choice: took[choice])
 
 
-def choose(cache: Path, path: Path, feed: Feed, threads: int) -> str:
+def choose(cache: Path, graphs: Graphs, threads: int) -> Choice:
     """What :func:`fastest` found here before, or finds now; a cache that cannot be written is no reason to fail."""
     versions = [version(package) for package in ("onnxruntime", "onnxruntime-gpu", "openvino")]
-    parts = [_processor(), str(os.cpu_count()), str(threads), path.parent.name, *versions]
+    folders = [path.parent.name for path, _ in graphs.values()]
+    parts = [_processor(), str(os.cpu_count()), str(threads), *folders, *versions]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     kept = cache / f"runtime-{key}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        name = json.loads(kept.read_text())["runtime"]
-        if name in NAMES and (name != "onnxruntime-cuda" or _opens(name, path, threads)):
-            return str(name)
-    name = fastest(path, feed, threads)
+        told = json.loads(kept.read_text())
+        precision, name = told["precision"], told["runtime"]
+        if name in NAMES[precision] and (name != "onnxruntime-cuda" or _opens(name, graphs[precision][0], threads)):
+            return precision, name
+    precision, name = fastest(graphs, threads)
     with contextlib.suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(dir=cache)
         with os.fdopen(handle, "w") as file:
-            json.dump({"runtime": name}, file)
+            json.dump({"precision": precision, "runtime": name}, file)
         os.replace(draft, kept)
-    return name
+    return precision, name
 
 
 def _opens(name: str, path: Path, threads: int) -> bool:

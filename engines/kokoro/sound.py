@@ -23,6 +23,7 @@ FRAMES = 80  # a second
 SCALE = 4.0  # from one spectrum to the next is a quarter of its length: what the inverse transform adds up is so much less
 SMALLEST = 12  # frames of 12.5 ms in the first window: 0.15 s, which two cores make in less
 LARGEST = 48  # frames of the largest window, 0.6 s: seams cost a seventh there, and a longer step would keep others waiting
+BLEND = 120  # samples, 5 ms: half of what a window's reach makes beyond it
 GROWTH = 1.5  # from a window to the next: while one is heard, the next is made
 
 
@@ -40,14 +41,24 @@ class Flow(Chain):
     """The stages behind the front. Pulling samples runs what they need, window by window."""
 
     def __init__(
-        self, models: Sequence[Model], parts: Sequence[Part], names: tuple[str, str], factors: Sequence[Factors], source: Source
+        self,
+        models: Sequence[Model],
+        parts: Sequence[Part],
+        names: tuple[str, str],
+        factors: Sequence[Factors],
+        source: Source,
+        *,
+        blends: bool = False,
     ) -> None:
-        """``names``: how the stages call their factors."""
+        """``names``: how the stages call their factors. ``blends``: a window goes over into the next one in ``BLEND`` samples, for
+        quantised stages, which round each by its own extremes: without it their seams click."""
         super().__init__(STAGES, (), source.columns)
         self._models, self._parts = models, parts
         self._factors = [dict(zip(names, (item.first, item.second), strict=True)) for item in factors]
         self._source = source.columns
         self._harmonics = source.harmonics
+        self._blends = blends
+        self._before: tuple[int, Floats] | None = None  # what the last stage made last, and at which sample that begins
         self.told: dict[int, Made] = {}
         """What each stage gave last besides its columns: statistics of a measuring one."""
 
@@ -62,8 +73,20 @@ class Flow(Chain):
         self.told[number] = made
         if number == len(STAGES) - 1:
             half = SPECTRUM // 2
-            return SCALE * out.reshape(1, 1, -1)[..., half:-half]
+            sound = SCALE * out.reshape(1, 1, -1)[..., half:-half]
+            return self._blended(sound, first * STAGES[number].factor) if self._blends else sound
         return out
+
+    def _blended(self, sound: Floats, first: int) -> Floats:
+        """Where the last window went on, into its reach, that is faded out and this one faded in."""
+        at = self._ready[-1]
+        if self._before is not None:
+            begun, before = self._before
+            beyond = before[..., at - begun : at - begun + BLEND]
+            here = sound[..., at - first : at - first + beyond.shape[-1]]
+            here += np.linspace(1.0, 0.0, here.shape[-1], dtype=np.float32) * (beyond[..., : here.shape[-1]] - here)
+        self._before = first, sound
+        return sound
 
     @property
     def frames(self) -> int:

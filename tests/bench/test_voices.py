@@ -12,7 +12,7 @@ from engines.kokoro.calibrate import SENTENCES as MEASURED
 
 def heard(**changes):
     usual = {"words": 50, "wrong": 1.0, "wrong_whole": 1.0, "scores": [3.4, 3.2], "scores_whole": [3.4, 3.2], "distances": [2.0]}
-    return Heard("af_heart", **usual | {"levels": [0.2, -0.2], "seams": [50.0, 60.0], "sound": 8.0} | changes)
+    return Heard("af_heart", **usual | {"levels": [0.2, -0.2], "seams": [0.4, 0.8], "seams_whole": [0.4, 0.8], "sound": 8.0} | changes)
 
 
 def missed(*items):
@@ -27,13 +27,22 @@ def test_each_harm_is_found():
     assert any("words" in name for name in missed(heard(wrong=2.0)))
     assert any("worst voice" in name and "DNSMOS" in name for name in missed(heard(), heard(), heard(scores=[3.2, 3.2])))
     assert any("level" in name for name in missed(heard(levels=[-LEVEL - 0.2, -LEVEL])))
-    assert any("one pass" in name for name in missed(heard(seams=[50.0, 30.0])))
+    assert any("seams" in name for name in missed(heard(seams=[0.4, 1.8])))
 
 
 def test_voices_that_no_recogniser_understands_leave_words_unmeasured():
     (_, words, *_) = figures([heard(words=0, wrong=0.0, wrong_whole=0.0)])
     assert words.value is None
     assert not words.is_met
+
+
+def test_a_seam_that_clicks_is_a_step():
+    smooth = np.sin(np.arange(48_000) / 10).astype(np.float32)
+    assert max(voices.steps(smooth)) < 1.1
+    clicks = smooth.copy()
+    clicks[12 * 300 :] += 0.05  # the end of the first window
+    first, *rest = voices.steps(clicks)
+    assert first > 4 and max(rest) < 1.1
 
 
 def test_a_voice_that_is_spoken_whole_is_counted_and_not_judged():
@@ -80,7 +89,7 @@ def test_a_run_that_was_ended_goes_on_behind_the_last_voice(tmp_path, monkeypatc
     engine = Humming()
     monkeypatch.setattr(voices, "KokoroEngine", lambda: engine)
     monkeypatch.setattr(voices, "score", lambda sound, rate: 3.0)
-    plan = Plan(sentences=1, seams=1)
+    plan = Plan(sentences=1)
     with pytest.raises(KeyboardInterrupt):
         voices.run(plan, tmp_path)
     assert {id for id, _ in engine.asked} == {"af_a", "af_b"}

@@ -29,7 +29,7 @@ def feed(count):
 
 def here():
     names = []
-    for name in runtimes.NAMES:
+    for name in runtimes.NAMES["float32"]:
         try:
             runtimes.make(name, 1)
         except EngineUnavailable:
@@ -101,10 +101,10 @@ def test_a_card_is_used_only_where_it_works(monkeypatch, tmp_path):
 
 
 def test_a_card_that_has_gone_is_not_used_again(doubling, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtimes, "fastest", lambda path, feed, threads: "onnxruntime-cuda")
-    assert runtimes.choose(tmp_path, doubling, {}, 2) == "onnxruntime-cuda"
-    monkeypatch.setattr(runtimes, "fastest", lambda path, feed, threads: "onnxruntime")
-    assert runtimes.choose(tmp_path, doubling, {}, 2) == "onnxruntime"
+    graphs = {"float32": (doubling, {})}
+    for name in ("onnxruntime-cuda", "onnxruntime"):
+        monkeypatch.setattr(runtimes, "fastest", lambda graphs, threads, name=name: ("float32", name))
+        assert runtimes.choose(tmp_path, graphs, 2) == ("float32", name)
 
 
 @pytest.mark.gpu
@@ -115,6 +115,7 @@ def test_a_card_gives_what_the_processor_gives(doubling):
 
 def test_the_fastest_is_taken_once_and_remembered(doubling, tmp_path, monkeypatch):
     took = {"onnxruntime": 0.3, "openvino-f32": 0.2}
+    graphs = {"float32": (doubling, {}), "int8": (tmp_path / "small.onnx", {})}
     asked = []
 
     class Timed(runtimes.Runtime, runtimes.Model):
@@ -122,6 +123,7 @@ def test_the_fastest_is_taken_once_and_remembered(doubling, tmp_path, monkeypatc
             self.name = name
 
         def open(self, path):
+            self.is_small = path.name == "small.onnx"
             return self
 
         def run(self, feed):
@@ -134,16 +136,24 @@ def test_the_fastest_is_taken_once_and_remembered(doubling, tmp_path, monkeypatc
         return Timed(name)
 
     monkeypatch.setattr(runtimes, "make", make)
-    monkeypatch.setattr(runtimes, "_seconds", lambda model, feed: took[model.name])
-    assert runtimes.choose(tmp_path, doubling, {}, 2) == "openvino-f32"
-    assert asked == list(runtimes.NAMES)
+    monkeypatch.setattr(runtimes, "_seconds", lambda model, feed: 0.25 if model.is_small else took[model.name])
+    assert runtimes.choose(tmp_path, graphs, 2) == ("float32", "openvino-f32")
+    assert asked == [*runtimes.NAMES["float32"], *runtimes.NAMES["int8"]]
     asked.clear()
-    assert runtimes.choose(tmp_path, doubling, {}, 2) == "openvino-f32"
+    assert runtimes.choose(tmp_path, graphs, 2) == ("float32", "openvino-f32")
     assert asked == []
     (kept,) = tmp_path.glob("runtime-*.json")
-    kept.write_text(json.dumps({"runtime": "abacus"}))
-    assert runtimes.choose(tmp_path, doubling, {}, 2) == "openvino-f32"
+    for damage in (
+        {"precision": "float32", "runtime": "abacus"},
+        {"runtime": "onnxruntime"},
+        {"precision": "int7", "runtime": "onnxruntime"},
+    ):
+        kept.write_text(json.dumps(damage))
+        assert runtimes.choose(tmp_path, graphs, 2) == ("float32", "openvino-f32")
+    del took["openvino-f32"]
+    kept.unlink()
+    assert runtimes.choose(tmp_path, graphs, 2) == ("int8", "onnxruntime")
     took.clear()
     kept.unlink()
     with pytest.raises(EngineUnavailable):
-        runtimes.choose(tmp_path, doubling, {}, 2)
+        runtimes.choose(tmp_path, graphs, 2)

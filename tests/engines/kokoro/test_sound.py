@@ -10,7 +10,7 @@ from engines.base import Pace
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
-from engines.kokoro.sound import LARGEST, SMALLEST, STAGES, Factors, Flow, Source, windows
+from engines.kokoro.sound import BLEND, LARGEST, SCALE, SMALLEST, STAGES, Factors, Flow, Source, windows
 from tests.examples import examples
 
 
@@ -39,7 +39,7 @@ class Smear(Model):
         return {"out": out.astype(np.float32)[None, None]}
 
 
-def flow(frames=100):
+def flow(frames=100, **wish):
     random = np.random.default_rng(3)
     columns = random.normal(size=(1, 6, frames // 2)).astype(np.float32)
     source = Source(columns, Harmonics(np.full(frames // 2 * 2, 150.0, np.float32), (0.2,) * 9 + (0.0,)))
@@ -50,7 +50,7 @@ def flow(frames=100):
     )
     factors = [Factors(np.full((1, 1, 1), 1.5, np.float32), np.full((1, 1, 1), 0.1, np.float32))] * 3
     models = [Smear(0, 8), Smear(1, 5), Smear(2, 9)]
-    return Flow(models, parts, ("scale", "shift"), factors, source), models
+    return Flow(models, parts, ("scale", "shift"), factors, source, **wish), models
 
 
 def test_windows_give_the_samples_of_one_pass():
@@ -60,6 +60,31 @@ def test_windows_give_the_samples_of_one_pass():
     got = np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(10.0))])
     assert got.shape == expected.shape == (100 * HOP,)
     assert np.abs(got - expected).max() < 1e-5
+
+
+def test_a_quantised_window_goes_over_into_the_next_one():
+    """Each is a little louder than the one before, as if its extremes had been others."""
+
+    def pull(**wish):
+        chain, models = flow(**wish)
+        run, made, models[-1].reach = models[-1].run, [], 4
+
+        def louder(feed):
+            made.append(run(feed)["out"] + 0.5 * len(made))
+            return {"out": made[-1]}
+
+        models[-1].run = louder
+        return np.concatenate([chain.pull(a, b).ravel() for a, b in pairwise([0, 20 * HOP, 40 * HOP, 100 * HOP])])
+
+    hard, soft, step = pull(), pull(blends=True), SCALE * 0.5
+    smooth, models = flow()
+    models[-1].reach = 4
+    whole = smooth.pull(0, 100 * HOP).ravel()
+    for seam in (20 * HOP, 40 * HOP):
+        assert abs((hard - whole)[seam] - (hard - whole)[seam - 1]) > 0.9 * step
+        assert np.abs(np.diff((soft - whole)[seam - HOP : seam + HOP])).max() < 1.5 * step / BLEND
+    apart = np.flatnonzero(np.abs(hard - soft) > 1e-5)
+    assert len(apart) <= 2 * BLEND
 
 
 def test_advancing_stage_by_stage_leaves_only_the_last_one_to_do():
