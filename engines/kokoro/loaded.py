@@ -40,7 +40,7 @@ QUIET = 10 ** (-60 / 20)  # of full scale, RMS: the end of a piece is silence be
 FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
 PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
 NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
-WINDOW = 10.0  # seconds: windows as large as the engine makes them
+WINDOW = 0.3  # seconds: windows as a listener gets them in the first second, so that there are as many seams
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
 
 Way = Literal["whole", "windows"]

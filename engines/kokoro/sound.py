@@ -21,7 +21,8 @@ STAGES = (
 )
 FRAMES = 80  # a second
 SCALE = 4.0  # from one spectrum to the next is a quarter of its length: what the inverse transform adds up is so much less
-SMALLEST = 12  # frames of 12.5 ms in the first window: 0.15 s, which two cores make in less
+FIRST = 16  # frames of 12.5 ms in the first window, 0.2 s: half of that can be silence, and the rest is heard while the next is made
+SMALLEST = 12  # frames in later ones: 0.15 s, which two cores make in less
 LARGEST = 48  # frames of the largest window, 0.6 s: seams cost a seventh there, and a longer step would keep others waiting
 BLEND = 120  # samples, 5 ms: half of what a window's reach makes beyond it
 GROWTH = 1.5  # from a window to the next: while one is heard, the next is made
@@ -139,10 +140,11 @@ def _split(part: Part, columns: Floats) -> dict[str, Floats]:
 
 def windows(start: int, end: int, pace: Pace) -> Iterator[tuple[int, int]]:
     """Frames of windows that grow, none larger than the pace allows at that time."""
-    grown = float(SMALLEST)
+    least, most = FIRST, float(LARGEST)
     while start < end:
-        size = int(max(min(pace.window * FRAMES, grown, LARGEST), SMALLEST))
+        size = int(max(min(pace.window * FRAMES, most, LARGEST), least))
+        most, least = size * GROWTH, SMALLEST
         left = end - start
         size = -(-left // -(-left // size)) if left < 2 * size else size  # the last two are equal: a crumb would cost a whole seam
         yield start, start + size
-        start, grown = start + size, grown * GROWTH
+        start += size

@@ -40,7 +40,7 @@ def test_a_seam_that_clicks_is_a_step():
     smooth = np.sin(np.arange(48_000) / 10).astype(np.float32)
     assert max(voices.steps(smooth)) < 1.1
     clicks = smooth.copy()
-    clicks[12 * 300 :] += 0.05  # the end of the first window
+    clicks[24 * 300 :] += 0.05  # the end of the first window
     first, *rest = voices.steps(clicks)
     assert first > 4 and max(rest) < 1.1
 
