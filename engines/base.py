@@ -145,10 +145,12 @@ NO_SAMPLES: Samples = np.zeros(0, dtype=np.int16)
 
 @dataclass(slots=True)
 class Pace:
-    """How large the engine's next step may be; the scheduler sets it before each step."""
+    """How large the engine's next step may be, and how broad; the scheduler sets it before each step."""
 
     window: float = 0.0
     """Seconds of sound the next step may make at the most; 0 asks for the smallest that the engine can make."""
+    is_alone: bool = True
+    """False while other sentences are being made, too: threads beyond the step's own would only stand in their way."""
 
 
 @dataclass(frozen=True, slots=True)

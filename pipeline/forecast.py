@@ -14,6 +14,7 @@ COLD = 1.5  # times the expected, while there is none: what the first sentences 
 PULL = 0.02  # by how much each miss or hit moves the quantile that is taken; one miss in twenty leaves it where it is
 FORGET = 0.97  # weight of the sentence before against this one in the line: about the last thirty count
 MARGIN = 1.25  # times what should not be exceeded: then it is overdue
+CROWDED = 2.0  # times as long as alone a step can take while others are made, too
 SLACK = 0.030  # seconds more, for what is so short that the system's own delays are longer
 GROWS = 0.8  # of the work before the first sound that is taken to grow with the text, until it is known: fronts read all of it
 LATELY = 0.1  # weight of the newest sentence in what a second of speech costs

@@ -353,7 +353,16 @@ class Lanes:
             raise EngineUnavailable(f"engine {owner} is being unloaded")
         self._unfreed[owner] += 1
         group = self._network if network else self._compute
-        steps = Steps(group, chunks, pace, allowance or self._allowance, owner, on_close=self._live.discard, on_freed=self._on_freed)
+        steps = Steps(
+            group,
+            chunks,
+            pace,
+            allowance or self._allowance,
+            owner,
+            is_alone=lambda: self.live <= 1,
+            on_close=self._live.discard,
+            on_freed=self._on_freed,
+        )
         if not network:
             self._live.add(steps)
         return steps
@@ -387,9 +396,11 @@ class Steps:
         allowance: float,
         owner: str = "",
         *,
+        is_alone: Callable[[], bool] = lambda: True,
         on_close: Callable[[Steps], None] = lambda steps: None,
         on_freed: Callable[[str], None] = lambda owner: None,
     ) -> None:
+        self._is_alone = is_alone
         self._on_close = on_close
         self._on_freed = on_freed
         self._group = group
@@ -406,7 +417,7 @@ class Steps:
         """
 
         def advance() -> Chunk | None:
-            self._pace.window = window
+            self._pace.window, self._pace.is_alone = window, self._is_alone()
             return next(self._chunks, None)
 
         self._step = self._group.submit(advance, due=due, allowance=self._allowance, owner=self._owner)

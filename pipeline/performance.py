@@ -12,7 +12,7 @@ from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
 from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
-from pipeline.forecast import SLACK
+from pipeline.forecast import CROWDED, SLACK
 from pipeline.lanes import Lanes
 from pipeline.loudness import Loudness, is_near
 from pipeline.pace import reached, word_start
@@ -404,7 +404,9 @@ class Performance:
 
     def _limit(self, take: Take) -> float:
         forecast = self._chain.forecast(take.candidate)
-        return forecast.step_patience(take.window) if take.part_sounds else max(0.0, forecast.patience(take.characters) - take.part_work)
+        if take.part_sounds:
+            return forecast.step_patience(take.window) * (CROWDED if self._means.lanes.live > 1 else 1.0)
+        return max(0.0, forecast.patience(take.characters) - take.part_work)
 
     def _needed_at(self) -> float | None:
         """When somebody else would have to begin, so that the listener notices nothing."""

@@ -15,6 +15,7 @@ from pydantic import Field
 from engines.base import EngineError
 from pipeline.chain import CHARACTER, Track, primary
 from pipeline.events import Dropped, DropReason, Event, SentenceChosen, SentenceFinished, SpeechStarted, Switched
+from pipeline.forecast import CROWDED
 from pipeline.framer import EDGE, silence
 from pipeline.normalize import Spoken, normalize
 from pipeline.performance import Chosen, CutBack, Ended
@@ -31,7 +32,6 @@ FIRST_WINDOW = 0.25  # seconds of sound at the least in any step while others ar
 ROUND = 0.07  # seconds of it for each of them: it should last until they have had a step each
 FIRST_WORK = 0.06  # seconds of work at the most for what goes beyond the least: its listener waits for it
 SMALLEST_WINDOW = 0.5  # seconds in later steps, of an engine that is quick enough: a window has a fixed price
-CROWDED = 2.0  # times as long as alone a step can take while others are made, too
 SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
 LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
 LEAST_COST = 0.001  # seconds of work a second of speech: of an engine that takes next to nothing

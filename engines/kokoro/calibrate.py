@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import EngineUnavailable
+from engines.base import EngineUnavailable, Pace
 from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices, model_folder
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, can_read, phonemize
@@ -201,7 +201,7 @@ def differences(
     for text in CHECKS[BY_LETTER[mixture.letter]]:
         prepared = measuring.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
         whole, _ = measuring.measure(prepared)
-        flow = streaming.flow(prepared, measured.at(prepared.frames))
+        flow = streaming.flow(prepared, measured.at(prepared.frames), Pace())
         streamed = flow.pull(0, flow.columns).ravel()
         yield level(streamed) - level(whole), distance(whole, streamed)
 

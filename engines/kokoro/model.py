@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engines.base import BadModel
+from engines.base import BadModel, Pace
 from engines.kokoro.cut import FRONT, PLAN, STAGES, STYLE, Plan
 from engines.kokoro.harmonics import BINS, COLUMNS, Harmonics
 from engines.kokoro.phonemes import tokens
-from engines.kokoro.runtimes import Feed, Runtime
+from engines.kokoro.runtimes import Feed, Made, Model, Runtime
 from engines.kokoro.sound import Factors, Flow, Source, stage_rate
 from engines.kokoro.statistics import Moments, frozen
 from engines.windows import Floats
@@ -41,13 +41,14 @@ class Prepared:
 class Kokoro:
     """The parts of one folder, loaded. Any thread may use it, several at once."""
 
-    def __init__(self, folder: Path, front: Runtime, windows: Runtime, *, blends: bool = False) -> None:
-        """``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
+    def __init__(self, folder: Path, front: Runtime, windows: Runtime, *, beside: Runtime | None = None, blends: bool = False) -> None:
+        """``beside``: for windows while other sentences are being made, too. ``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
         self.plan = _plan(folder)
         self._blends = blends
         self._front = front.open(folder / FRONT)
         self._style = front.open(folder / STYLE)
         self._stages = [windows.open(folder / part.file) for part in self.plan.parts]
+        self._beside = [beside.open(folder / part.file) for part in self.plan.parts] if beside is not None else self._stages
 
     def prepare(self, phonemes: str, table: Floats, speed: float) -> Prepared:
         """Runs the front. ``table``: of the voice, shape (510, 256). Raises :exc:`SynthesisFailed`."""
@@ -63,16 +64,27 @@ class Kokoro:
             tuple(Factors(factors[f"gamma:{stage}"], factors[f"beta:{stage}"]) for stage in STAGES),
         )
 
-    def flow(self, prepared: Prepared, moments: Moments) -> Flow:
+    def flow(self, prepared: Prepared, moments: Moments, pace: Pace) -> Flow:
         """The sound in windows, its norms frozen at these statistics; for parts of kind ``frozen``."""
         factors = frozen(self.plan.parts, moments, prepared.style)
-        return Flow(self._stages, self.plan.parts, ("scale", "shift"), factors, prepared.source, blends=self._blends)
+        stages = [_Stage(alone, beside, pace) for alone, beside in zip(self._stages, self._beside, strict=True)]
+        return Flow(stages, self.plan.parts, ("scale", "shift"), factors, prepared.source, blends=self._blends)
 
     def measure(self, prepared: Prepared) -> tuple[Floats, Moments]:
         """The sound of the whole at once, shape (samples,), and its statistics; for parts of kind ``measuring``."""
         flow = Flow(self._stages, self.plan.parts, ("gamma", "beta"), prepared.style, prepared.source)
         sound = flow.pull(0, flow.columns).ravel()
         return sound, Moments(*(_joined(flow, name) for name in ("mean", "variance")))
+
+
+class _Stage(Model):
+    """One stage for a sentence, on as many threads as it may have."""
+
+    def __init__(self, alone: Model, beside: Model, pace: Pace) -> None:
+        self._alone, self._beside, self._pace = alone, beside, pace
+
+    def run(self, feed: Feed) -> Made:
+        return (self._alone if self._pace.is_alone else self._beside).run(feed)
 
 
 def probe(folder: Path) -> tuple[Path, Feed]:

@@ -65,6 +65,24 @@ def test_pace_bounds_the_windows_and_changes_the_sound_inaudibly(kokoro):
     assert decibels(large[:count].astype(np.float32), small[:count].astype(np.float32)) > 35
 
 
+def test_beside_others_a_step_keeps_to_one_thread_and_sounds_the_same(kokoro):
+    def speak_beside(pace):
+        return sound(list(kokoro.synthesize(Request("The harbour is open."), pace)))
+
+    used, run = [], type(kokoro._loaded._kokoro._beside[0]).run
+    for model in (*kokoro._loaded._kokoro._stages, *kokoro._loaded._kokoro._beside):
+        model.run = lambda feed, model=model: used.append(model) or run(model, feed)
+    try:
+        alone, beside = speak_beside(Pace(0.3)), speak_beside(Pace(0.3, is_alone=False))
+    finally:
+        for model in (*kokoro._loaded._kokoro._stages, *kokoro._loaded._kokoro._beside):
+            del model.run
+    half = len(used) // 2
+    assert set(used[:half]) == set(kokoro._loaded._kokoro._stages)
+    assert set(used[half:]) == set(kokoro._loaded._kokoro._beside)
+    assert len(alone) == len(beside) and decibels(alone.astype(np.float32), beside.astype(np.float32)) > 40
+
+
 def test_marks_follow_the_words(kokoro):
     chunks = speak(kokoro, TEXT)
     marks = [mark for chunk in chunks for mark in chunk.marks]
@@ -79,7 +97,7 @@ def test_the_parts_with_their_own_statistics_are_the_whole(kokoro, measuring):
     styles = Styles(*find_voices(None, cache_folder()))
     prepared = measuring.prepare(phonemize(TEXT, "a"), styles.style(Mixture.parse("af_heart")), 1.0)
     whole, moments = measuring.measure(prepared)
-    flow = kokoro._loaded._kokoro.flow(prepared, moments)
+    flow = kokoro._loaded._kokoro.flow(prepared, moments, Pace())
     assert decibels(whole, flow.pull(0, flow.columns).ravel()) > 90
 
 

@@ -240,6 +240,24 @@ async def test_lanes_tell_how_many_sentences_are_made_at_once(lanes):
     assert lanes.live == 0
 
 
+async def test_a_step_is_told_whether_others_are_made_beside_it(lanes):
+    def speak(pace, told):
+        while True:
+            told.append(pace.is_alone)
+            yield Chunk(np.zeros(1, dtype=np.int16))
+
+    paces, told = [Pace(), Pace()], []
+    first = lanes.steps(speak(paces[0], told), paces[0])
+    await first.next(due=SOON, window=0.0)
+    second = lanes.steps(speak(paces[1], told), paces[1])
+    await first.next(due=SOON, window=0.0)
+    await second.next(due=SOON, window=0.0)
+    second.close()
+    await first.next(due=SOON, window=0.0)
+    first.close()
+    assert told == [True, False, False, True]
+
+
 async def test_settling_waits_for_steps_that_run_and_not_for_ever(lanes):
     gate = Gate()
     running = asyncio.ensure_future(lanes.run(gate, due=SOON))

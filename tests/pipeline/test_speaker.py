@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from engines.base import Chunk, Engine, Mark, SynthesisFailed, Voice
 from engines.tone import ToneEngine
 from pipeline.events import Dropped, SentenceFinished, SpeechFinished, SpeechStarted, Switched
+from pipeline.forecast import CROWDED
 from pipeline.protocol import Cancel, Text
 from pipeline.segmenter import SegmenterSettings
-from pipeline.speaker import CROWDED, FIRST_WINDOW, FIRST_WORK, SHARED_WINDOW, SpeakerSettings, window
+from pipeline.speaker import FIRST_WINDOW, FIRST_WORK, SHARED_WINDOW, SpeakerSettings, window
 from pipeline.stage import StageSettings
 from tests.virtual_time import Room, run
 

@@ -38,7 +38,7 @@ class Scripted:
         Scripted.passes += 1
         return prepared.sound, Moments(*(np.full(CHANNELS, value, np.float32) for value in (prepared.frames / 100, 1.0)))
 
-    def flow(self, prepared, moments):
+    def flow(self, prepared, moments, pace):
         assert moments.mean.shape == (CHANNELS,) and abs(moments.mean[0] - prepared.frames / 100) < 2.0  # of that length
         return SimpleNamespace(columns=24_000, pull=lambda start, end: self.gain * prepared.sound[start:end])
 
