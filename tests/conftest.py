@@ -16,8 +16,7 @@ from tests.examples import USUAL
 if TYPE_CHECKING:
     from agent.devserver import DevServer
 
-# A whole run tries the same ones each time: whether a change may land is not for the dice. The quick loop draws others, and so
-# does, for hours if you like, `make test ARGS="--hypothesis-profile search -k any_schedule"`.
+# A whole run tries the same ones each time: whether a change may land is not for the dice. See CONTRIBUTING.md.
 settings.register_profile("full", max_examples=USUAL, deadline=None, derandomize=True)
 settings.register_profile("quick", max_examples=USUAL // 10, deadline=None)
 settings.register_profile("search", max_examples=10 * USUAL, deadline=None)
