@@ -173,7 +173,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="The WAV file with what a listener heard.")] = Path("demo.wav"),
     passage: Annotated[str, typer.Option(help="A text in bench/texts.")] = "passage.en",
     engine: Annotated[str, typer.Option(help="The node's engine.")] = "piper",
-    url: Url = "",
+    url: Annotated[str, typer.Option(envvar="LIVEKIT_URL", help="A LiveKit server; one of our own by default.", show_default=False)] = "",
 ) -> None:
     """Send a passage through a real room and record what a listener hears; status 1 when a sentence was not spoken."""
     from bench import demo as shown

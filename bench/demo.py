@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.devserver import DevServer
 from agent.upstream import NoBooth, Upstream
 from bench.hearing import Recording, onset, spans, write_wav
-from bench.listener import EventLog, Listener
+from bench.listener import EventLog, Listener, token
 from bench.passages import Passage, passage
 from bench.pauses import gaps_before
 from bench.processes import node_in_room, running, server
@@ -23,6 +24,8 @@ CHARACTER = 0.09  # seconds: nobody speaks slower
 TAIL = 0.5  # seconds of silence recorded after the last word
 LAST_WORDS = 2000  # characters of the node's output
 SHOWN = 72  # characters of a sentence in the table
+KEYS = {"LIVEKIT_API_KEY": DevServer.api_key, "LIVEKIT_API_SECRET": DevServer.api_secret}
+"""Where the keys of a server that somebody names are told, and what they are otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,17 @@ class Row:
 
 
 async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url: str = "") -> bool:
-    """Whether every sentence was spoken. Prints a row for each and writes the listener's recording to ``out``."""
+    """Whether every sentence was spoken. Prints a row for each and writes the listener's recording to ``out``.
+
+    ``url``: a server that knows the keys in LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or the development keys; empty starts one.
+    """
     asked = passage(text)
     room = f"demo-{os.getpid()}"
-    async with server(url) as address, running(node_in_room(address, room, engine=engine)) as node:
+    keys = {name: os.environ[name] for name in KEYS if url and os.environ.get(name)}
+    async with server(url) as address, running(node_in_room(address, room, engine=engine, environment=keys)) as node:
         print(f"a node and a listener are in room {room} on {address}; {len(asked.text)} characters are sent", flush=True)
         try:
-            log, utterance, recording = await _speak(address, room, asked)
+            log, utterance, recording = await _speak(address, room, asked, [keys.get(name, usual) for name, usual in KEYS.items()])
         except (NoBooth, TimeoutError) as error:
             print(f"{error or 'it was not said in time'}; the node's last words:\n{node.output()[-LAST_WORDS:]}")
             return False
@@ -60,9 +67,10 @@ async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url
     return not missing
 
 
-async def _speak(url: str, room: str, asked: Passage) -> tuple[EventLog, str, Recording]:
-    """Sends the passage as a translation node does; what the node told, and what was heard."""
-    async with Listener(url, room) as listener, Sender(url, room) as sender, Upstream(sender.room) as upstream:
+async def _speak(url: str, room: str, asked: Passage, keys: Sequence[str]) -> tuple[EventLog, str, Recording]:
+    """Sends the passage as a translation node does; what the node told, and what was heard. ``keys``: the server's, and its secret."""
+    hears, sends = (token(room, identity, key=keys[0], secret=keys[1]) for identity in ("listener", "upstream"))
+    async with Listener(url, room, jwt=hears) as listener, Sender(url, room, jwt=sends) as sender, Upstream(sender.room) as upstream:
         await upstream.wait_ready(START)
         ear = await listener.ear(TRACK)
         await asyncio.sleep(SETTLE)

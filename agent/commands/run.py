@@ -74,7 +74,7 @@ def run(
             found, server = _with_server(found)
         if not found.livekit.url and not found.server.ports:
             raise options.Refusal("there is no door: name a LiveKit server (LIVEKIT_URL) or a port (server.ports)")
-        asyncio.run(_serve(found, server))
+        asyncio.run(_serve(found, server, is_tried=dev))
 
 
 def _with_server(settings: Settings) -> tuple[Settings, DevServer]:
@@ -90,7 +90,8 @@ def _with_server(settings: Settings) -> tuple[Settings, DevServer]:
     return settings.model_copy(update={"livekit": settings.livekit.model_copy(update=livekit)}), server
 
 
-async def _serve(settings: Settings, server: DevServer | None) -> None:
+async def _serve(settings: Settings, server: DevServer | None, *, is_tried: bool) -> None:
+    """``is_tried``: somebody sits before it, and wants to know what to do next."""
     from agent.commands.serving import drain, tell, tell_report
     from agent.ending import Ending
     from agent.node import Node
@@ -122,7 +123,7 @@ async def _serve(settings: Settings, server: DevServer | None) -> None:
                 stack.push_async_callback(_close, worker, working)
                 if await ending.unless_asked(_until_registered(worker, working, settings)):
                     tell("ready", f"node {settings.node.name} for {_whereto(settings)}; it speaks {', '.join(settings.node.languages)}")
-                    if server is not None:
+                    if is_tried:
                         _suggest(server)
                     heap.settle()
                     await ending.unless_asked(_watch(working, server))
@@ -217,14 +218,15 @@ def _started_as() -> str:
     return name if shutil.which(name) == program else shlex.quote(program)
 
 
-def _suggest(server: DevServer) -> None:
-    """What to try next."""
+def _suggest(server: DevServer | None) -> None:
+    """What to try next. ``server``: the one of our own, whose keys everybody knows."""
     from livekit import api
 
     from agent.commands.serving import tell
 
-    grants = api.VideoGrants(room_join=True, room="lobby")
-    token = api.AccessToken(server.api_key, server.api_secret).with_identity("listener").with_grants(grants).to_jwt()
     tell("try", f'{_started_as()} say --room lobby "Good morning, and welcome."')
-    tell("listen", f"{PAGE}?liveKitUrl={server.url}&token={token}")
+    if server is not None:
+        grants = api.VideoGrants(room_join=True, room="lobby")
+        token = api.AccessToken(server.api_key, server.api_secret).with_identity("listener").with_grants(grants).to_jwt()
+        tell("listen", f"{PAGE}?liveKitUrl={server.url}&token={token}")
     tell("end", "Ctrl-C")

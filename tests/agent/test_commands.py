@@ -353,3 +353,10 @@ def test_keys_are_made_shown_once_listed_and_taken_away(tmp_path: Path) -> None:
     assert voicebooth("keys", "remove", "translator", *where).exit_code == 0
     assert voicebooth("keys", "remove", "translator", *where).exit_code == 1
     assert "translator" not in voicebooth("keys", "list", *where).stdout
+
+
+def test_who_names_a_server_is_told_what_to_try_and_no_token_of_it(capsys):
+    from agent.commands.run import _suggest
+
+    _suggest(None)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["try", "end"]

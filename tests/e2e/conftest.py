@@ -29,7 +29,7 @@ from engines.tone import ToneEngine
 
 judged_by_ear = pytest.mark.flaky(reruns=1, reruns_delay=2)
 """For tests that want every word of a live recording: one frame that comes late, where a server, codecs and a dozen connections share two
-cores with whatever else runs there, makes two words of one. One more try, and told; no other test has one."""
+cores with whatever else runs there, makes two words of one. One more try, and told."""
 _numbers = itertools.count()
 RUN = [sys.executable, "-m", "agent.cli", "run"]
 ALONE = {"LIVEKIT_URL": "", "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone", "VOICEBOOTH_CACHE__DIR": "none"}

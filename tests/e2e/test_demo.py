@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import wave
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from agent.devserver import DevServer
+from agent.devserver import DevServer, find_server
 from bench.cli import app
 from bench.passages import Passage
 
@@ -41,3 +42,19 @@ def test_the_demo_ends_well_when_every_sentence_was_spoken(
         samples = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
         assert 1.0 < len(samples) / file.getframerate() < 60.0
     assert np.abs(samples).max() > 1000
+
+
+async def test_the_demo_uses_the_server_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose keys are not the development server's, so that none of our own would do."""
+
+    class Elsewhere(DevServer):
+        api_key, api_secret = "somebody", "a-secret-of-thirty-two-characters"
+
+    monkeypatch.setattr("bench.demo.passage", lambda name: Passage(SENTENCES))
+    async with Elsewhere(find_server()) as server:
+        for name, value in (("URL", server.url), ("API_KEY", server.api_key), ("API_SECRET", server.api_secret)):
+            monkeypatch.setenv(f"LIVEKIT_{name}", value)
+        out = tmp_path / "demo.wav"
+        shown = await asyncio.to_thread(CliRunner().invoke, app, ["demo", "--engine", "tone", "--out", str(out)])
+    assert shown.exit_code == 0, shown.output
+    assert f"on {server.url}" in shown.output
