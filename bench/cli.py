@@ -174,11 +174,13 @@ def demo(
     passage: Annotated[str, typer.Option(help="A text in bench/texts.")] = "passage.en",
     engine: Annotated[str, typer.Option(help="The node's engine.")] = "piper",
     url: Annotated[str, typer.Option(envvar="LIVEKIT_URL", help="A LiveKit server; one of our own by default.", show_default=False)] = "",
+    key: Annotated[str, typer.Option(envvar="LIVEKIT_API_KEY", help="That server's key.", show_default=False)] = "devkey",
+    secret: Annotated[str, typer.Option(envvar="LIVEKIT_API_SECRET", help="And its secret.", show_default=False)] = "secret",
 ) -> None:
     """Send a passage through a real room and record what a listener hears; status 1 when a sentence was not spoken."""
     from bench import demo as shown
 
-    if not asyncio.run(shown.run(out, text=passage, engine=engine, url=url)):
+    if not asyncio.run(shown.run(out, text=passage, engine=engine, url=url, keys=(key, secret))):
         raise typer.Exit(1)
 
 

@@ -24,8 +24,7 @@ CHARACTER = 0.09  # seconds: nobody speaks slower
 TAIL = 0.5  # seconds of silence recorded after the last word
 LAST_WORDS = 2000  # characters of the node's output
 SHOWN = 72  # characters of a sentence in the table
-KEYS = {"LIVEKIT_API_KEY": DevServer.api_key, "LIVEKIT_API_SECRET": DevServer.api_secret}
-"""Where the keys of a server that somebody names are told, and what they are otherwise."""
+DEVELOPMENT = DevServer.api_key, DevServer.api_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +41,19 @@ class Row:
     """Milliseconds of silence before it, at the listener."""
 
 
-async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url: str = "") -> bool:
+async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url: str = "", keys: tuple[str, str] = DEVELOPMENT) -> bool:
     """Whether every sentence was spoken. Prints a row for each and writes the listener's recording to ``out``.
 
-    ``url``: a server that knows the keys in LIVEKIT_API_KEY and LIVEKIT_API_SECRET, or the development keys; empty starts one.
+    ``url``: a server, and ``keys`` its key and secret, where they are not the development server's; empty starts one of our own.
     """
     asked = passage(text)
     room = f"demo-{os.getpid()}"
-    keys = {name: os.environ[name] for name in KEYS if url and os.environ.get(name)}
-    async with server(url) as address, running(node_in_room(address, room, engine=engine, environment=keys)) as node:
+    key, secret = keys if url else DEVELOPMENT
+    told = {"LIVEKIT_API_KEY": key, "LIVEKIT_API_SECRET": secret}
+    async with server(url) as address, running(node_in_room(address, room, engine=engine, environment=told)) as node:
         print(f"a node and a listener are in room {room} on {address}; {len(asked.text)} characters are sent", flush=True)
         try:
-            log, utterance, recording = await _speak(address, room, asked, [keys.get(name, usual) for name, usual in KEYS.items()])
+            log, utterance, recording = await _speak(address, room, asked, key, secret)
         except (NoBooth, TimeoutError) as error:
             print(f"{error or 'it was not said in time'}; the node's last words:\n{node.output()[-LAST_WORDS:]}")
             return False
@@ -67,9 +67,9 @@ async def run(out: Path, *, text: str = "passage.en", engine: str = "piper", url
     return not missing
 
 
-async def _speak(url: str, room: str, asked: Passage, keys: Sequence[str]) -> tuple[EventLog, str, Recording]:
-    """Sends the passage as a translation node does; what the node told, and what was heard. ``keys``: the server's, and its secret."""
-    hears, sends = (token(room, identity, key=keys[0], secret=keys[1]) for identity in ("listener", "upstream"))
+async def _speak(url: str, room: str, asked: Passage, key: str, secret: str) -> tuple[EventLog, str, Recording]:
+    """Sends the passage as a translation node does; what the node told, and what was heard."""
+    hears, sends = (token(room, identity, key=key, secret=secret) for identity in ("listener", "upstream"))
     async with Listener(url, room, jwt=hears) as listener, Sender(url, room, jwt=sends) as sender, Upstream(sender.room) as upstream:
         await upstream.wait_ready(START)
         ear = await listener.ear(TRACK)
