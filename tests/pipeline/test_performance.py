@@ -237,6 +237,27 @@ def test_sound_in_hand_gives_an_engine_time():
     assert not room.told(Switched) and room.report.counts["underruns"] == 0
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_step_may_take_longer_while_others_are_made(others):
+    """They have their part of the cores; alone it would be overdue."""
+
+    async def go():
+        work = Work()
+        engines = [Scripted("better", BETTER, faults={1: Late(at=1, seconds=0.13)}, work=work.spend)]
+        engines.append(Scripted("quick", QUICK, work=work.spend))
+        async with Room(engines, lanes=virtual_lanes(0.0, count=4, work=work)) as room:
+            for count in range(2):
+                for other in range(others * count):
+                    room.stage.on_message("other", Config(strategy="manual", engine="quick"))
+                    room.stage.on_message("other", Text(text=passage([40])[other], speaker="other"))
+                room.stage.on_message("up", Text(text=passage([6])[0]))
+                await room.quiet()
+                await asyncio.sleep(1.0)
+            return [event.new for event in room.told(Switched)]
+
+    assert run(go()) == ([] if others else ["quick"])
+
+
 @pytest.mark.long
 def test_a_hedge_takes_a_lane_that_is_idle_only():
     slow = Script(word=WORD, front=0.1, step=0.02, jitter=0.5)
