@@ -18,7 +18,7 @@ import numpy as np
 from bench.engine import Made, measure, windows
 from bench.faults import made_up
 from bench.passages import of_length
-from bench.processes import server
+from bench.processes import counted, server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, milliseconds, rest, scene
 from engines.base import Samples
@@ -51,7 +51,7 @@ QUICK = Plan(repeats=2, heard=8)
 def run(plan: Plan, url: str = "") -> Result:
     """Blocks, eight minutes and more: the peer makes each sentence as a whole. ``url``: a server for the room; empty starts one."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
-    heard = asyncio.run(_in_a_room(plan, url))
+    heard, underruns = asyncio.run(_in_a_room(plan, url))
     engine = KokoroEngine()
     engine.load()
     peer = _peer()
@@ -72,19 +72,19 @@ def run(plan: Plan, url: str = "") -> Result:
         f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room; then no room: both systems in one process, "
         f"{plan.repeats} sentences per length in turns; {engine.build}"
     )
-    found = (*room_figures(heard), *figures(made, memory, fast="bf16" in engine.build))
+    found = (*room_figures(heard, underruns), *figures(made, memory, fast="bf16" in engine.build))
     return Result("kokoro", plan.seed, load, found, (_table(made),), machine(), versions(), when, busy)
 
 
-async def _in_a_room(plan: Plan, url: str) -> list[tuple[float, float | None]]:
-    """Of each sentence, said after a silence: seconds from the text to its sound at the listener, and what the node told."""
+async def _in_a_room(plan: Plan, url: str) -> tuple[list[tuple[float, float | None]], float | None]:
+    """Of each sentence, said after a silence: seconds from the text to its sound at the listener, and what the node told. Its underruns."""
     chosen, heard = random.Random(plan.seed), []
     async with server(url) as address, scene(address, f"bench-{os.getpid()}-kokoro", engine="kokoro") as stage:
         for _ in range(plan.heard):
             said = await stage.say(NODE, made_up(chosen, chosen.randint(SHORTEST, LONGEST)))
             heard.append((said.ttfa, said.node_ttft))
             await rest(chosen, 0.3, 0.8)
-    return heard
+    return heard, counted(stage.processes[NODE].output(), "underruns")
 
 
 def _peer() -> Any:
@@ -112,13 +112,14 @@ def _memory(precision: str) -> float:
     return float(told.stdout)
 
 
-def room_figures(heard: Sequence[tuple[float, float | None]]) -> tuple[Figure, ...]:
+def room_figures(heard: Sequence[tuple[float, float | None]], underruns: float | None) -> tuple[Figure, ...]:
     name = f"Kokoro in a real room, {len(heard)} sentences of {SHORTEST} to {LONGEST} characters"
     told = [ttft for _, ttft in heard if ttft is not None]
     return (
         Figure(f"{name}: text to sound at the listener, p50", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.5)), "ms"),
         Figure(f"{name}: text to sound at the listener, p95", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.95)), "ms", most=HEARD),
         Figure(f"{name}: TTFA at the node, p95", milliseconds(quantile(told, 0.95)), "ms"),
+        Figure(f"{name}: underruns", underruns, "", most=0.0),
     )
 
 
