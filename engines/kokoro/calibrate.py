@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ SENTENCES = {
     ),
 }
 """Short, middle and long ones, statements, questions and calls. Punctuation and length matter more than words."""
-CHECKS = {
+CHECKS: dict[str, tuple[str, ...]] = {
     "en": ("He opened the old window.", "The children were playing in the garden, while their mother read a long letter from her sister."),
     "es": ("Abrió la vieja ventana.", "Los niños jugaban en el jardín, mientras su madre leía una larga carta de su hermana."),
     "fr": (
@@ -157,7 +157,7 @@ class Calibrated:
     id: str
     path: Path
     level: float
-    """Decibels by which it is louder or softer with its statistics than whole, mean of the sentences; 0 for one measured before."""
+    """Decibels by which it is louder or softer than whole, mean of the sentences; 0 for one measured before."""
     distance: float
     """Decibels by which the spectra differ, mean of the sentences; 0 for one measured before."""
 
@@ -169,8 +169,8 @@ class Calibrated:
 def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None = None, *, again: bool = False) -> Iterator[Calibrated]:
     """Measures these voices or mixtures (all whose language can be read here, when none are named), and yields each when it is done.
 
-    Those that were measured before are only yielded, unless ``again``; so it can be broken off. Half a minute a voice on two cores.
-    Raises :exc:`EngineError`.
+    Those that were measured before are only yielded, unless ``again``; so it can be broken off. Three quarters of a minute a voice on two
+    cores. Raises :exc:`EngineError`.
     """
     cache, target = cache or cache_folder(), model_folder(folder) / "statistics"
     model = find_model(folder, cache)
@@ -184,8 +184,9 @@ def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None
         if path.is_file() and not again:
             yield Calibrated(id, path, 0.0, 0.0)
             continue
-        measured = measure(measuring, styles, mixture)
-        levels, distances = zip(*differences(measuring, streaming, styles, mixture, measured), strict=True)
+        measured = levelled(measure(measuring, styles, mixture), measuring, streaming, styles, mixture)
+        pairs = list(both(measuring, streaming, styles, mixture, measured, CHECKS))
+        levels, distances = ([differ(whole, streamed) for whole, streamed in pairs] for differ in (off, distance))
         done = Calibrated(id, path, abs(float(np.mean(levels))), float(np.mean(distances)))
         try:
             write(target, mixture.id, measured, good=done.is_good)
@@ -194,16 +195,25 @@ def calibrate(ids: Sequence[str], folder: Path | None = None, cache: Path | None
         yield done
 
 
-def differences(
-    measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture, measured: Measured
-) -> Iterator[tuple[float, float]]:
-    """Of each sentence of :data:`CHECKS`: decibels of level, and of spectra, between these statistics and the sentence's own."""
-    for text in CHECKS[BY_LETTER[mixture.letter]]:
+def levelled(measured: Measured, measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture) -> Measured:
+    """With the gain that gives all sentences together the level that they have by their own statistics."""
+    wholes, streamed = zip(*both(measuring, streaming, styles, mixture, measured, SENTENCES), strict=True)
+    return replace(measured, gain=measured.gain + off(np.concatenate(streamed), np.concatenate(wholes)))
+
+
+def both(
+    measuring: Kokoro, streaming: Kokoro, styles: Styles, mixture: Mixture, measured: Measured, texts: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[Floats, Floats]]:
+    """Each text in the voice's language by its own statistics, and by these."""
+    for text in texts[BY_LETTER[mixture.letter]]:
         prepared = measuring.prepare(phonemize(text, mixture.letter), styles.style(mixture), 1.0)
-        whole, _ = measuring.measure(prepared)
-        flow = streaming.flow(prepared, measured.at(prepared.frames), Pace())
-        streamed = flow.pull(0, flow.columns).ravel()
-        yield level(streamed) - level(whole), distance(whole, streamed)
+        flow = streaming.flow(prepared, measured, Pace())
+        yield measuring.measure(prepared)[0], flow.pull(0, flow.columns).ravel()
+
+
+def off(whole: Floats, sound: Floats) -> float:
+    """Decibels by which it is louder than the whole."""
+    return level(sound) - level(whole)
 
 
 def level(sound: Floats) -> float:

@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from engines.kokoro.model import Kokoro, Prepared, probe
 from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
 from engines.kokoro.runtimes import NAMES, choose, make, version
 from engines.kokoro.sound import windows
-from engines.kokoro.statistics import FILE, VERSION, Known, Moments
+from engines.kokoro.statistics import FILE, VERSION, Known, Measured
 from engines.kokoro.torched import Torched, Whole, missing
 from engines.kokoro.voices import LANGUAGES, Mixture, Styles, describe
 from engines.windows import Floats
@@ -43,9 +44,9 @@ NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
 WINDOW = 0.3  # seconds: windows as a listener gets them in the first second, so that there are as many seams
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
 
-Way = Literal["whole", "windows"]
-"""How a sentence is made: in one pass that takes its own statistics, as the model was meant; or at the voice's statistics in windows,
-as it is streamed."""
+Way = Literal["whole", "once", "windows"]
+"""How a sentence is made: in one pass that takes its own statistics, as the model was meant; in one pass at the voice's; or at these in
+windows, as it is streamed."""
 
 _ALPHABETIC = re.compile(r"\S*\w\S*")
 
@@ -75,27 +76,31 @@ class Loaded:
         self._digest = digest(self._model)
         if self._digest != MODEL_DIGEST:
             log.warning("%s is not Kokoro v1.0 as the catalog has it: it is taken as your own", self._model)
-        precisions = tuple(NAMES) if settings.precision == "auto" else (settings.precision,)
-        if settings.runtime != "auto":
-            precisions = precisions[:1]
-        folders = {precision: find_parts(self._model, self._digest, precision, "frozen", self._cache) for precision in precisions}
-        if len(precisions) == 1 and settings.runtime in NAMES[precisions[0]]:
-            choice = precisions[0], str(settings.runtime)
-        else:
-            choice = choose(self._cache, {precision: probe(folder) for precision, folder in folders.items()}, self.threads)
-        precision, name = choice
+        precision, name, folder = self._choose(settings)
         runtime = make(name, self.threads)
         # Whole sentences of any length: OpenVINO prepares each new length anew, which only bfloat16's speed makes good.
         front = make("onnxruntime", self.threads) if name == "openvino-f32" else runtime
         # Two threads make a window sooner, and at a fifth more work: on one each, two sentences get further.
         beside = make(name, 1) if name == "onnxruntime" and self.threads > 1 else None
-        self._kokoro = Kokoro(folders[precision], front, runtime, beside=beside, blends=precision == "int8")
+        self._kokoro = Kokoro(folder, front, runtime, beside=beside, blends=precision == "int8")
         self._precision, self._front = precision, front
         self._whole: Kokoro | None = None
         self._whole_lock = threading.Lock()
         self._known = Known.read(FILE, model_folder(settings.folder) / "statistics")
         libraries = " ".join(f"{library}-{version(library)}" for library in LIBRARIES)
         self.build = f"kokoro-{FORMAT}.{VERSION} {precision} {name} {self._digest[:16]} {libraries}"
+
+    def _choose(self, settings: KokoroSettings) -> tuple[str, str, Path]:
+        """Precision, runtime and the folder of the parts: those named, or the fastest here."""
+        precisions = tuple(NAMES) if settings.precision == "auto" else (settings.precision,)
+        if settings.runtime != "auto":
+            precisions = precisions[:1]
+        folders = {precision: find_parts(self._model, self._digest, precision, "frozen", self._cache) for precision in precisions}
+        if len(precisions) == 1 and settings.runtime in NAMES[precisions[0]]:
+            return precisions[0], str(settings.runtime), folders[precisions[0]]
+        probes = {precision: probe(folder) for precision, folder in folders.items()}
+        precision, name = choose(self._cache, probes, self.threads)
+        return precision, name, folders[precision]
 
     def _on_torch(self, settings: KokoroSettings) -> Torched | None:
         """Where it is asked for; and where the graph is missing, but nothing that torch needs."""
@@ -156,25 +161,25 @@ class Loaded:
         if isinstance(prepared, Whole):
             yield prepared.sound[lead * HOP :]
             return
-        moments = self._moments(mixture, prepared.frames)
-        if moments is None:
+        measured = self._measured(mixture)
+        if measured is None:
             yield self._speak_whole(piece, mixture, speed)[lead * HOP :]
             return
-        flow = self._kokoro.flow(prepared, moments, pace)
+        flow = self._kokoro.flow(prepared, measured, pace)
         flow.skip(lead * HOP)
         for first, last in windows(lead, flow.frames, pace):
             for _ in flow.advance(last * HOP):
                 yield NO_SOUND
             yield flow.pull(first * HOP, last * HOP).ravel()
 
-    def _moments(self, mixture: Mixture, frames: int) -> Moments | None:
-        """What to speak a piece of this length with; None when it is to be spoken whole."""
+    def _measured(self, mixture: Mixture) -> Measured | None:
+        """What to speak it with; None when it is to be spoken whole."""
         if self._statistics == "whole" or (self._statistics == "auto" and not self._known.is_good(mixture)):
             return None
-        return self._known.moments(mixture, frames)
+        return self._known.of(mixture)
 
     def streams(self, voice: Voice) -> bool:
-        return self._torched is None and self._moments(Mixture.parse(voice.id), 1) is not None
+        return self._torched is None and self._measured(Mixture.parse(voice.id)) is not None
 
     def raw(self, text: str, voice: Voice, way: Way) -> Floats:
         """Of the text's first piece, neither cut at clauses nor trimmed, shape (samples,)."""
@@ -187,12 +192,13 @@ class Loaded:
         if way == "whole":
             return self._speak_whole(piece, mixture, 1.0)
         prepared = self._kokoro.prepare(piece.phonemes, self._styles.style(mixture), 1.0)
-        moments = self._known.moments(mixture, prepared.frames)
-        if moments is None:
+        measured = self._known.of(mixture)
+        if measured is None:
             raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
         pace = Pace(WINDOW)
-        flow = self._kokoro.flow(prepared, moments, pace)
-        return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in windows(0, flow.frames, pace)])
+        flow = self._kokoro.flow(prepared, measured, pace)
+        spans = windows(0, flow.frames, pace) if way == "windows" else [(0, flow.frames)]
+        return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in spans])
 
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:
         """By parts whose norms measure for themselves; loaded when the first voice needs them."""

@@ -15,7 +15,7 @@ from engines.kokoro.harmonics import BINS, COLUMNS, Harmonics
 from engines.kokoro.phonemes import tokens
 from engines.kokoro.runtimes import Feed, Made, Model, Runtime
 from engines.kokoro.sound import Factors, Flow, Source, stage_rate
-from engines.kokoro.statistics import Moments, frozen
+from engines.kokoro.statistics import Measured, Moments, frozen
 from engines.windows import Floats
 
 PROBE = 32  # frames of the window with which runtimes are tried
@@ -64,11 +64,12 @@ class Kokoro:
             tuple(Factors(factors[f"gamma:{stage}"], factors[f"beta:{stage}"]) for stage in STAGES),
         )
 
-    def flow(self, prepared: Prepared, moments: Moments, pace: Pace) -> Flow:
+    def flow(self, prepared: Prepared, measured: Measured, pace: Pace) -> Flow:
         """The sound in windows, its norms frozen at these statistics; for parts of kind ``frozen``."""
-        factors = frozen(self.plan.parts, moments, prepared.style)
-        stages = [_Stage(alone, beside, pace) for alone, beside in zip(self._stages, self._beside, strict=True)]
-        return Flow(stages, self.plan.parts, ("scale", "shift"), factors, prepared.source, blends=self._blends)
+        factors = frozen(self.plan.parts, measured.at(prepared.frames), prepared.style)
+        stages = [_Paced(alone, beside, pace) for alone, beside in zip(self._stages, self._beside, strict=True)]
+        names = "scale", "shift"
+        return Flow(stages, self.plan.parts, names, factors, prepared.source, gain=measured.gain, blends=self._blends)
 
     def measure(self, prepared: Prepared) -> tuple[Floats, Moments]:
         """The sound of the whole at once, shape (samples,), and its statistics; for parts of kind ``measuring``."""
@@ -77,8 +78,8 @@ class Kokoro:
         return sound, Moments(*(_joined(flow, name) for name in ("mean", "variance")))
 
 
-class _Stage(Model):
-    """One stage for a sentence, on as many threads as it may have."""
+class _Paced(Model):
+    """A stage for one sentence, on as many threads as its pace allows."""
 
     def __init__(self, alone: Model, beside: Model, pace: Pace) -> None:
         self._alone, self._beside, self._pace = alone, beside, pace

@@ -49,15 +49,17 @@ class Flow(Chain):
         factors: Sequence[Factors],
         source: Source,
         *,
+        gain: float = 0.0,
         blends: bool = False,
     ) -> None:
-        """``names``: how the stages call their factors. ``blends``: a window goes over into the next one in ``BLEND`` samples, for
-        quantised stages, which round each by its own extremes: without it their seams click."""
+        """``names``: how the stages call their factors. ``gain``: in decibels. ``blends``: a window goes over into the next one in
+        ``BLEND`` samples, for quantised stages, which round each by its own extremes: without it their seams click."""
         super().__init__(STAGES, (), source.columns)
         self._models, self._parts = models, parts
         self._factors = [dict(zip(names, (item.first, item.second), strict=True)) for item in factors]
         self._source = source.columns
         self._harmonics = source.harmonics
+        self._scale = SCALE * 10 ** (gain / 20)
         self._blends = blends
         self._before: tuple[int, Floats] | None = None  # what the last stage made last, and at which sample that begins
         self.told: dict[int, Made] = {}
@@ -74,7 +76,7 @@ class Flow(Chain):
         self.told[number] = made
         if number == len(STAGES) - 1:
             half = SPECTRUM // 2
-            sound = SCALE * out.reshape(1, 1, -1)[..., half:-half]
+            sound = self._scale * out.reshape(1, 1, -1)[..., half:-half]
             return self._blended(sound, first * STAGES[number].factor) if self._blends else sound
         return out
 

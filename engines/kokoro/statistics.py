@@ -22,7 +22,7 @@ from engines.windows import Floats
 
 log = logging.getLogger(__name__)
 
-VERSION = 3  # of the file's layout and of what is measured
+VERSION = 4  # of the file's layout and of what is measured
 EPSILON = 1e-5  # added to every variance, as the model does
 BUCKETS = (160, 340)  # frames of 12.5 ms, 2.0 and 4.25 s: shorter ones are silence to a third, and their statistics show it
 LENGTHS = (184.0, 235.0, 542.0)  # frames to which the buckets of a file without lengths belong: the mean of all voices
@@ -70,6 +70,8 @@ class Measured:
     lengths: tuple[float, ...]
     """Frames of the sentences that were measured, their mean; never falling."""
     moments: tuple[Moments, ...]
+    gain: float = 0.0
+    """Decibels that bring what is made with them to the level of the whole."""
 
     def at(self, frames: int) -> Moments:
         """For an utterance of this length: between two buckets what lies between them, as the level would jump from one to the next."""
@@ -80,9 +82,9 @@ class Measured:
     @classmethod
     def mix(cls, items: Sequence[Measured], weights: Sequence[float]) -> Measured:
         """That of a voice between these."""
-        lengths = np.average([item.lengths for item in items], axis=0, weights=weights)
+        lengths, gain = (np.average([getattr(item, name) for item in items], axis=0, weights=weights) for name in ("lengths", "gain"))
         moments = zip(*(item.moments for item in items), strict=True)
-        return cls(tuple(map(float, lengths)), tuple(Moments.mix(bucket, weights) for bucket in moments))
+        return cls(tuple(map(float, lengths)), tuple(Moments.mix(bucket, weights) for bucket in moments), float(gain))
 
 
 def frozen(parts: Sequence[Part], moments: Moments, style: Sequence[Factors]) -> list[Factors]:
@@ -103,12 +105,8 @@ class Known:
 
     def __init__(self, pressed: Pressed | None, folder: Path) -> None:
         self._pressed, self._folder = pressed, folder
-        self._of = functools.lru_cache(maxsize=REMEMBERED)(self._find)
-
-    def moments(self, mixture: Mixture, frames: int) -> Moments | None:
-        """For an utterance of this length; None when one of its voices was never measured."""
-        measured = self._of(mixture)
-        return measured.at(frames) if measured is not None else None
+        self.of = functools.lru_cache(maxsize=REMEMBERED)(self._find)
+        """What is known of a mixture; None when one of its voices was never measured."""
 
     @classmethod
     def read(cls, file: Path, folder: Path) -> Known:
@@ -156,7 +154,7 @@ def read(path: Path) -> Measured:
     with np.load(path) as kept:
         lengths = kept["lengths"] if "lengths" in kept else LENGTHS
         moments = tuple(Moments(mean, variance) for mean, variance in zip(kept["mean"], kept["variance"], strict=True))
-        return Measured(tuple(map(float, lengths)), moments)
+        return Measured(tuple(map(float, lengths)), moments, float(kept.get("gain", 0.0)))
 
 
 def write(folder: Path, name: str, measured: Measured, *, good: bool = True) -> Path:
@@ -165,7 +163,7 @@ def write(folder: Path, name: str, measured: Measured, *, good: bool = True) -> 
     handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
     with os.fdopen(handle, "wb") as file:
         means, variances = ([getattr(item, name) for item in measured.moments] for name in ("mean", "variance"))
-        np.savez(file, mean=means, variance=variances, lengths=measured.lengths, good=good)
+        np.savez(file, mean=means, variance=variances, lengths=measured.lengths, gain=measured.gain, good=good)
     path = folder / f"{name}.npz"
     os.replace(draft, path)
     return path
@@ -188,6 +186,8 @@ class Pressed:
     """Shape (2 * channels,)."""
     lengths: Floats
     """Frames to which each bucket belongs, shape (voices, buckets)."""
+    gains: Floats
+    """Decibels, shape (voices,)."""
     worse: tuple[str, ...] = ()
     """Voices that were found to sound worse with them."""
 
@@ -205,7 +205,8 @@ class Pressed:
         weights = (left * sizes)[:, :RANK] * (largest / 127)
         steps = np.round(directions[:RANK] / largest[:, None] * 127).astype(np.int8)
         lengths = np.array([measured[id].lengths for id in ids], dtype=np.float32)
-        return cls(ids, weights.reshape(len(ids), -1, len(largest)).astype(np.float32), steps, centre, lengths, tuple(worse))
+        gains = np.array([measured[id].gain for id in ids], dtype=np.float32)
+        return cls(ids, weights.reshape(len(ids), -1, len(largest)).astype(np.float32), steps, centre, lengths, gains, tuple(worse))
 
     @classmethod
     def read(cls, file: Path) -> Pressed:
@@ -214,7 +215,7 @@ class Pressed:
             if int(kept["version"]) != VERSION:
                 raise ValueError(f"is of version {int(kept['version'])}, not {VERSION}")
             ids, worse = (tuple(str(id) for id in kept[name]) for name in ("ids", "worse"))
-            return cls(ids, kept["weights"], kept["directions"], kept["centre"], kept["lengths"], worse)
+            return cls(ids, kept["weights"], kept["directions"], kept["centre"], kept["lengths"], kept["gains"], worse)
 
     def write(self, file: Path) -> None:
         with file.open("wb") as out:
@@ -227,11 +228,13 @@ class Pressed:
                 directions=self.directions,
                 centre=self.centre,
                 lengths=self.lengths,
+                gains=self.gains,
             )
 
     def measured(self, id: str) -> Measured:
         number = self.ids.index(id)
-        return Measured(tuple(map(float, self.lengths[number])), tuple(self._moments(row) for row in self.weights[number]))
+        moments = tuple(self._moments(row) for row in self.weights[number])
+        return Measured(tuple(map(float, self.lengths[number])), moments, float(self.gains[number]))
 
     def _moments(self, weights: Floats) -> Moments:
         centre = self.centre.astype(np.float32)

@@ -13,7 +13,7 @@ from engines.kokoro.harmonics import HOP
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, phonemize
 from engines.kokoro.runtimes import make
-from engines.kokoro.statistics import FILE, Known, bucket
+from engines.kokoro.statistics import FILE, Known, Measured, bucket
 from engines.kokoro.voices import Mixture, Styles
 from engines.vits import decibels
 
@@ -21,14 +21,29 @@ pytestmark = pytest.mark.voice
 TEXT = "Out of the harbour, into the open sea."
 
 
-@pytest.fixture(scope="session")
-def kokoro():
-    engine = KokoroEngine(KokoroSettings(runtime="onnxruntime"))
+def loaded(precision):
+    engine = KokoroEngine(KokoroSettings(precision=precision, runtime="onnxruntime"))
     try:
         engine.load()
     except EngineUnavailable as problem:
         pytest.fail(f"this test speaks with the real model, which `make kokoro` brings ({problem})")
     return engine
+
+
+@pytest.fixture(scope="session")
+def kokoro():
+    return loaded("float32")
+
+
+@pytest.fixture(scope="session")
+def small():
+    return loaded("int8")
+
+
+@pytest.fixture(params=["kokoro", "small"])
+def either(request):
+    """The model in either precision: which one is spoken with depends on the machine."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +61,9 @@ def sound(chunks):
     return np.concatenate([chunk.samples for chunk in chunks])
 
 
-def test_speaks_in_windows_that_grow(kokoro):
+def test_speaks_in_windows_that_grow(either):
     pace, chunks = Pace(0.0), []
-    for chunk in kokoro.synthesize(Request(TEXT), pace):
+    for chunk in either.synthesize(Request(TEXT), pace):
         chunks.append(chunk)
         pace.window = 10.0 if len(chunk.samples) else 0.0
     sizes = [len(chunk.samples) for chunk in chunks if len(chunk.samples)]
@@ -65,26 +80,26 @@ def test_pace_bounds_the_windows_and_changes_the_sound_inaudibly(kokoro):
     assert decibels(large[:count].astype(np.float32), small[:count].astype(np.float32)) > 35
 
 
-def test_beside_others_a_step_keeps_to_one_thread_and_sounds_the_same(kokoro):
+def test_beside_others_a_step_keeps_to_one_thread_and_sounds_the_same(either):
     def speak_beside(pace):
-        return sound(list(kokoro.synthesize(Request("The harbour is open."), pace)))
+        return sound(list(either.synthesize(Request("The harbour is open."), pace)))
 
-    used, run = [], type(kokoro._loaded._kokoro._beside[0]).run
-    for model in (*kokoro._loaded._kokoro._stages, *kokoro._loaded._kokoro._beside):
+    used, run = [], type(either._loaded._kokoro._beside[0]).run
+    for model in (*either._loaded._kokoro._stages, *either._loaded._kokoro._beside):
         model.run = lambda feed, model=model: used.append(model) or run(model, feed)
     try:
         alone, beside = speak_beside(Pace(0.3)), speak_beside(Pace(0.3, is_alone=False))
     finally:
-        for model in (*kokoro._loaded._kokoro._stages, *kokoro._loaded._kokoro._beside):
+        for model in (*either._loaded._kokoro._stages, *either._loaded._kokoro._beside):
             del model.run
     half = len(used) // 2
-    assert set(used[:half]) == set(kokoro._loaded._kokoro._stages)
-    assert set(used[half:]) == set(kokoro._loaded._kokoro._beside)
+    assert set(used[:half]) == set(either._loaded._kokoro._stages)
+    assert set(used[half:]) == set(either._loaded._kokoro._beside)
     assert len(alone) == len(beside) and decibels(alone.astype(np.float32), beside.astype(np.float32)) > 40
 
 
-def test_marks_follow_the_words(kokoro):
-    chunks = speak(kokoro, TEXT)
+def test_marks_follow_the_words(either):
+    chunks = speak(either, TEXT)
     marks = [mark for chunk in chunks for mark in chunk.marks]
     assert [TEXT[mark.start : mark.end] for mark in marks] == TEXT.split()
     assert [mark.sample for mark in marks] == sorted(mark.sample for mark in marks)
@@ -97,16 +112,16 @@ def test_the_parts_with_their_own_statistics_are_the_whole(kokoro, measuring):
     styles = Styles(*find_voices(None, cache_folder()))
     prepared = measuring.prepare(phonemize(TEXT, "a"), styles.style(Mixture.parse("af_heart")), 1.0)
     whole, moments = measuring.measure(prepared)
-    flow = kokoro._loaded._kokoro.flow(prepared, moments, Pace())
+    flow = kokoro._loaded._kokoro.flow(prepared, Measured((1.0,), (moments,)), Pace())
     assert decibels(whole, flow.pull(0, flow.columns).ravel()) > 90
 
 
-def test_speed_and_mixtures(kokoro):
-    usual = sound(speak(kokoro, TEXT))
-    assert len(sound(speak(kokoro, TEXT, speed=2.0))) < 0.65 * len(usual)
-    mixed = sound(speak(kokoro, TEXT, voice="af_heart:0.6+af_bella:0.4"))
+def test_speed_and_mixtures(either):
+    usual = sound(speak(either, TEXT))
+    assert len(sound(speak(either, TEXT, speed=2.0))) < 0.65 * len(usual)
+    mixed = sound(speak(either, TEXT, voice="af_heart:0.6+af_bella:0.4"))
     assert 0.7 < len(mixed) / len(usual) < 1.4
-    assert np.array_equal(usual, sound(speak(kokoro, TEXT)))
+    assert np.array_equal(usual, sound(speak(either, TEXT)))
 
 
 def test_every_language_has_a_voice_that_speaks(kokoro):
@@ -124,16 +139,16 @@ def test_every_language_has_a_voice_that_speaks(kokoro):
         assert len(sound(speak(kokoro, short, language=language))) > 12_000
 
 
-def test_a_long_text_is_spoken_in_pieces(kokoro):
+def test_a_long_text_is_spoken_in_pieces(either):
     text = "When the harbour had been opened again, the ships came in one after the other, and the people stood on the shore and waved."
-    chunks = speak(kokoro, text)
+    chunks = speak(either, text)
     fronts = [chunk for chunk in chunks if chunk.marks]
     assert len(fronts) == 2
     assert len([mark for chunk in chunks for mark in chunk.marks]) == len(text.split())
 
 
 def test_a_voice_without_statistics_is_spoken_whole(kokoro, monkeypatch):
-    monkeypatch.setattr(kokoro._loaded._known, "moments", lambda mixture, frames: None)
+    monkeypatch.setattr(kokoro._loaded._known, "of", lambda mixture: None)
     sizes = [len(chunk.samples) for chunk in speak(kokoro, "The harbour is open.")]
     assert sizes[0] == 0
     assert len(sizes) == 2
@@ -168,9 +183,7 @@ def test_every_bucket_of_the_default_voice_is_reached():
     assert {bucket(5 * count + 40) for count in lengths} == {0, 1, 2}  # about five frames a phoneme
 
 
-def test_int8_parts_speak_as_loud_and_as_long(kokoro):
-    small = KokoroEngine(KokoroSettings(precision="int8"))
-    small.load()
+def test_int8_parts_speak_as_loud_and_as_long(kokoro, small):
     usual, mine = sound(speak(kokoro, TEXT)), sound(speak(small, TEXT))
     assert 0.9 < len(mine) / len(usual) < 1.1
     loudness = [float(np.sqrt(np.mean(np.square(samples.astype(np.float64))))) for samples in (usual, mine)]

@@ -13,19 +13,20 @@ from typer.testing import CliRunner
 from agent.cli import app
 from engines.base import EngineUnavailable, UnknownVoice
 from engines.kokoro import calibrate as module
-from engines.kokoro.calibrate import CHECKS, SENTENCES, calibrate, press
+from engines.kokoro.calibrate import CHECKS, MOST_DISTANCE, SENTENCES, calibrate, press
 from engines.kokoro.files import MODEL, SPOKEN
-from engines.kokoro.statistics import Moments, Pressed
+from engines.kokoro.statistics import Moments, Pressed, read
 
 CHANNELS = 6
-A_VOICE = len(SENTENCES["en"]) + len(CHECKS["en"])  # passes that one voice takes
+A_VOICE = 2 * len(SENTENCES["en"]) + len(CHECKS["en"])  # passes that one voice takes
 
 
 class Scripted:
-    """Both kinds of the model: a second of noise for whatever is said, louder by ``gain`` when it is streamed."""
+    """Both kinds of the model: a second of noise for whatever is said, when it is streamed ``louder`` and with ``hiss``."""
 
     passes = 0
-    gain = 1.05
+    louder = 1.05
+    hiss = 0.01
 
     def __init__(self, folder, front, windows): ...
 
@@ -38,9 +39,12 @@ class Scripted:
         Scripted.passes += 1
         return prepared.sound, Moments(*(np.full(CHANNELS, value, np.float32) for value in (prepared.frames / 100, 1.0)))
 
-    def flow(self, prepared, moments, pace):
+    def flow(self, prepared, measured, pace):
+        moments = measured.at(prepared.frames)
         assert moments.mean.shape == (CHANNELS,) and abs(moments.mean[0] - prepared.frames / 100) < 2.0  # of that length
-        return SimpleNamespace(columns=24_000, pull=lambda start, end: self.gain * prepared.sound[start:end])
+        factor = self.louder * 10 ** (measured.gain / 20)
+        hiss = np.random.default_rng(1).normal(0, self.hiss, 24_000).astype(np.float32)
+        return SimpleNamespace(columns=24_000, pull=lambda start, end: factor * (prepared.sound + hiss)[start:end])
 
 
 @pytest.fixture
@@ -66,7 +70,8 @@ def folder(tmp_path, monkeypatch):
 def test_a_voice_is_measured_once_and_again_when_asked(folder):
     (done,) = calibrate(["af_a"], folder, folder)
     assert done.is_good and done.path.is_file() and Scripted.passes == A_VOICE
-    assert done.level == pytest.approx(0.42, abs=0.01) and done.distance > 0  # a gain of 1.05
+    assert read(done.path).gain == pytest.approx(-0.47, abs=0.01)  # a factor of 1.05, and a little for the hiss
+    assert done.level < 0.02 and done.distance > 0
     (before,) = calibrate(["af_a"], folder, folder)
     assert (before.id, before.path, before.distance, Scripted.passes) == ("af_a", done.path, 0.0, A_VOICE)
     (anew,) = calibrate(["af_a"], folder, folder, again=True)
@@ -89,9 +94,9 @@ def test_a_mixture_has_statistics_of_its_own_and_one_place_however_it_is_written
 
 
 def test_a_voice_that_sounds_worse_is_told_and_marked(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(Scripted, "gain", 3.0)
+    monkeypatch.setattr(Scripted, "hiss", 0.2)
     (done,) = calibrate(["af_b"], folder, folder)
-    assert not done.is_good and done.level == pytest.approx(9.5, abs=0.1)
+    assert not done.is_good and done.distance > MOST_DISTANCE
     assert press(done.path.parent, tmp_path / "pressed.npz") == 1
     assert Pressed.read(tmp_path / "pressed.npz").worse == ("af_b",)
 
@@ -118,6 +123,6 @@ def test_the_command_measures_tells_and_presses(folder, tmp_path):
     assert [line.split(":")[0] for line in told] == ["af_a", "af_b", str(pressed)] and told[-1].endswith(": 2 voices")
     assert Pressed.read(pressed).ids == ("af_a", "af_b")
     assert command("af_a").stdout == "af_a: measured before\n"
-    assert command("af_a", "--again").stdout.startswith("af_a: level 0.4 dB off, spectra ")
+    assert command("af_a", "--again").stdout.startswith("af_a: level 0.0 dB off, spectra ")
     answer = command("af_nobody")
     assert answer.exit_code == 1 and "voicebooth: " in answer.stderr

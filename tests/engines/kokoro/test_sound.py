@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,6 +61,11 @@ def test_windows_give_the_samples_of_one_pass():
     got = np.concatenate([windowed.pull(a * HOP, b * HOP).ravel() for a, b in windows(0, windowed.frames, Pace(10.0))])
     assert got.shape == expected.shape == (100 * HOP,)
     assert np.abs(got - expected).max() < 1e-5
+
+
+def test_a_gain_is_in_decibels():
+    (plain, _), (soft, _) = flow(), flow(gain=-6.0206)
+    assert soft.pull(0, 100 * HOP) == pytest.approx(plain.pull(0, 100 * HOP) / 2, rel=1e-3)
 
 
 def test_a_quantised_window_goes_over_into_the_next_one():

@@ -15,8 +15,8 @@ def moments(mean, deviation):
     return Moments(np.array(mean, np.float32), np.square(np.array(deviation, np.float32)))
 
 
-def known(*items, lengths=LENGTHS):
-    return Measured(lengths, tuple(items * 3 if len(items) == 1 else items))
+def known(*items, lengths=LENGTHS, gain=0.0):
+    return Measured(lengths, tuple(items * 3 if len(items) == 1 else items), gain)
 
 
 def test_buckets_grow_with_length():
@@ -57,6 +57,7 @@ def test_pressed_statistics_come_back(tmp_path):
         f"af_{name}": known(
             *(moments(base + random.normal(size=4) @ directions, np.exp(0.1 * (random.normal(size=4) @ directions))) for _ in range(3)),
             lengths=(100.0, 200.0, 400.0 + number),
+            gain=-0.5 * number,
         )
         for number, name in enumerate("abcdef")
     }
@@ -65,7 +66,7 @@ def test_pressed_statistics_come_back(tmp_path):
     pressed = Pressed.read(file)
     assert pressed.ids == tuple(sorted(measured))
     for id, one in measured.items():
-        assert pressed.measured(id).lengths == one.lengths
+        assert (pressed.measured(id).lengths, pressed.measured(id).gain) == (one.lengths, one.gain)
         for again, item in zip(pressed.measured(id).moments, one.moments, strict=True):
             assert again.mean == pytest.approx(item.mean, abs=0.02)
             assert again.variance == pytest.approx(item.variance, rel=0.03)
@@ -73,13 +74,14 @@ def test_pressed_statistics_come_back(tmp_path):
 
 def test_what_was_measured_here_goes_before_the_package_s(tmp_path):
     pressed = Pressed.of({"af_a": known(moments([1.0, 2.0], [1.0, 1.0])), "af_b": known(moments([2.0, 3.0], [1.0, 1.0]))})
-    write(tmp_path, "af_b", known(moments([7.0, 8.0], [2.0, 2.0])))
+    write(tmp_path, "af_b", known(moments([7.0, 8.0], [2.0, 2.0]), gain=-1.5))
     write(tmp_path, "af_new", known(moments([5.0, 6.0], [1.0, 1.0])))
     here = Known(pressed, tmp_path)
-    assert here.moments(Mixture.parse("af_a"), 0).mean == pytest.approx([1.0, 2.0], abs=0.01)
-    assert here.moments(Mixture.parse("af_b"), 2).mean == pytest.approx([7.0, 8.0])
-    assert here.moments(Mixture.parse("af_b+af_new"), 1).mean == pytest.approx([6.0, 7.0])
-    assert here.moments(Mixture.parse("af_a+af_nobody"), 1) is None
+    assert here.of(Mixture.parse("af_a")).at(0).mean == pytest.approx([1.0, 2.0], abs=0.01)
+    assert here.of(Mixture.parse("af_b")).at(2).mean == pytest.approx([7.0, 8.0])
+    assert here.of(Mixture.parse("af_b")).gain == -1.5
+    assert here.of(Mixture.parse("af_b+af_new")).at(1).mean == pytest.approx([6.0, 7.0])
+    assert here.of(Mixture.parse("af_a+af_nobody")) is None
 
 
 def test_a_voice_that_was_found_worse_is_known_as_such(tmp_path):
@@ -96,15 +98,15 @@ def test_a_mixture_that_was_measured_is_not_reckoned(tmp_path):
     pressed = Pressed.of({f"af_{name}": known(moments([1.0], [1.0])) for name in "ab"})
     mixture = Mixture.parse("af_a:3+af_b:1")
     write(tmp_path, mixture.id, known(moments([9.0], [1.0])))
-    assert Known(pressed, tmp_path).moments(mixture, 1).mean == pytest.approx([9.0])
-    assert Known(pressed, tmp_path).moments(Mixture.parse("af_a+af_b"), 1).mean == pytest.approx([1.0], abs=0.01)
+    assert Known(pressed, tmp_path).of(mixture).at(1).mean == pytest.approx([9.0])
+    assert Known(pressed, tmp_path).of(Mixture.parse("af_a+af_b")).at(1).mean == pytest.approx([1.0], abs=0.01)
 
 
 def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
-    assert Known.read(tmp_path / "none.npz", tmp_path).moments(Mixture.parse("af_heart"), 0) is None
+    assert Known.read(tmp_path / "none.npz", tmp_path).of(Mixture.parse("af_heart")) is None
     old = tmp_path / "old.npz"
     np.savez(old, version=0)
-    assert Known.read(old, tmp_path).moments(Mixture.parse("af_heart"), 0) is None
+    assert Known.read(old, tmp_path).of(Mixture.parse("af_heart")) is None
     assert "of version 0" in caplog.text
 
 
@@ -124,11 +126,10 @@ def test_what_lies_between_is_never_outside(lengths, frames):
     assert low - 1e-3 <= place <= min(low + 1, 2) + 1e-3
 
 
-def test_mixtures_lie_between_in_length_as_well():
-    mixed = Measured.mix(
-        [known(moments([0.0], [1.0]), lengths=(1.0, 2.0, 3.0)), known(moments([4.0], [3.0]), lengths=(5.0, 6.0, 7.0))], [3, 1]
-    )
-    assert mixed.lengths == (2.0, 3.0, 4.0)
+def test_mixtures_lie_between_in_length_and_gain_as_well():
+    one = known(moments([0.0], [1.0]), lengths=(1.0, 2.0, 3.0), gain=-2.0)
+    mixed = Measured.mix([one, known(moments([4.0], [3.0]), lengths=(5.0, 6.0, 7.0))], [3, 1])
+    assert (mixed.lengths, mixed.gain) == ((2.0, 3.0, 4.0), -1.5)
     assert mixed.moments[2].mean == pytest.approx([1.0])
 
 
@@ -138,9 +139,10 @@ def test_a_mixture_that_was_measured_and_found_worse_is_known_as_such(tmp_path):
     assert not Known(None, tmp_path).is_good(mixture)
 
 
-def test_a_file_without_lengths_has_those_of_all_voices(tmp_path):
+def test_a_file_without_lengths_has_those_of_all_voices_and_no_gain(tmp_path):
     np.savez(tmp_path / "af_old.npz", mean=np.zeros((3, 2)), variance=np.ones((3, 2)), good=True)
-    assert Known(None, tmp_path).moments(Mixture.parse("af_old"), 100) is not None
+    old = Known(None, tmp_path).of(Mixture.parse("af_old"))
+    assert (old.lengths, old.gain) == (LENGTHS, 0.0)
 
 
 def test_the_package_s_file_is_small_and_holds_every_channel():
