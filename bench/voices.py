@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,23 @@ from bench.recognition import plain, transcribe, word_errors
 from bench.results import FOLDER, Figure, Result, Table, commit, machine, moment, quantile, ratio, versions
 from engines.base import Pace
 from engines.kokoro import KokoroEngine
-from engines.kokoro.calibrate import distance, level
+from engines.kokoro.calibrate import distance, off
 from engines.kokoro.harmonics import HOP
 from engines.kokoro.loaded import WINDOW
 from engines.kokoro.sound import windows
+from engines.vits import decibels
 from engines.windows import Floats
 
 WORDS = 0.01  # more of all words misunderstood than of the whole
 WORSE = 0.05  # of DNSMOS below the whole
 LEVEL = 1.0  # decibels
 SEAMS = 1.1  # times the steps that the whole has at the same places
+USUAL = 0.95  # of all places of the whole have a smaller step than one that stands out
+STANDING = 0.06  # of all seams may stand out: what chance gives, and two deviations of 1 900 seams
+CHANCE = 0.001  # a voice more of whose seams stand out than that explains has seams that are heard
 STEP = 3  # samples on each side of a seam that belong to it
 AROUND = 240  # samples on each side, 10 ms, beside which a step is heard or not
+SAME = 120.0  # decibels below the sound: no difference at all
 SILENT = 1e-4  # of full scale: a step as small is not heard beside anything
 BEGUN = "begun"  # in the journal: when and how busy
 
@@ -67,10 +73,14 @@ class Heard:
     """Decibels of the streamed above the whole."""
     distances: list[float] = field(default_factory=list)
     """Decibels between the spectra of both."""
+    rounding: list[float] = field(default_factory=list)
+    """Decibels below the sound at which windows differ from one pass at the same statistics: quantised ones round each by itself."""
     seams: list[float] = field(default_factory=list)
     """At each of them, see :func:`steps`."""
     seams_whole: list[float] = field(default_factory=list)
     """At the same places of the whole, which has none there."""
+    standing: int = 0
+    """Seams with a larger step than nearly all places of the whole."""
     sound: float = 0.0
     """Seconds."""
     work: float = 0.0
@@ -116,10 +126,14 @@ def hear(engine: KokoroEngine, id: str, plan: Plan) -> Heard:
     for text in texts()[language][: plan.sentences]:
         whole, work_whole = _made(lambda text=text: engine.raw(text, id, "whole"))  # type: ignore[misc]
         streamed, work = _made(lambda text=text: engine.raw(text, id, "windows"))  # type: ignore[misc]
-        heard.levels.append(level(streamed) - level(whole))
+        heard.levels.append(off(whole, streamed))
         heard.distances.append(distance(whole, streamed))
-        heard.seams += steps(streamed)
-        heard.seams_whole += steps(whole)
+        heard.rounding.append(min(decibels(engine.raw(text, id, "once"), streamed), SAME))
+        places = seams(len(whole))
+        heard.seams += steps(streamed, places)
+        heard.seams_whole += steps(whole, places)
+        large = float(np.quantile(steps(whole, range(HOP, len(whole) - HOP, HOP)), USUAL))
+        heard.standing += sum(step > large for step in steps(streamed, places))
         heard.scores.append(score(streamed, rate))
         heard.scores_whole.append(score(whole, rate))
         heard.sound += len(whole) / rate
@@ -133,12 +147,16 @@ def hear(engine: KokoroEngine, id: str, plan: Plan) -> Heard:
     return heard
 
 
-def steps(sound: Floats) -> list[float]:
-    """How far the sound's slope jumps at the edges of an engine's windows, against nearly the largest jump within 10 ms of each."""
-    edges = [first * HOP for first, _ in windows(0, len(sound) // HOP, Pace(WINDOW))][1:]
+def seams(count: int) -> list[int]:
+    """Samples at which the engine's windows begin, but for the first, of so many."""
+    return [first * HOP for first, _ in windows(0, count // HOP, Pace(WINDOW))][1:]
+
+
+def steps(sound: Floats, places: Iterable[int]) -> list[float]:
+    """How far the sound's slope jumps at these samples, against nearly the largest jump within 10 ms of each."""
     jumps = np.abs(np.diff(sound, 2))
     found = []
-    for edge in edges:
+    for edge in places:
         here, before, after = (jumps[edge + low : edge + high] for low, high in ((-STEP, STEP), (-AROUND, -STEP), (STEP, AROUND)))
         found.append(float(here.max() / (np.quantile(np.concatenate([before, after]), 0.99) + SILENT)))
     return found
@@ -165,7 +183,9 @@ def figures(all: Sequence[Heard]) -> tuple[Figure, ...]:
     more = (sum(one.wrong for one in heard) - sum(one.wrong_whole for one in heard)) / words if words else None
     lost = [float(np.mean(one.scores_whole) - np.mean(one.scores)) for one in heard]
     louder = [abs(float(np.mean(one.levels))) for one in heard]
-    seams = [quantile([seam for one in heard for seam in getattr(one, name)], 0.95) for name in ("seams", "seams_whole")]
+    rounding = [float(np.mean(one.rounding)) for one in heard]
+    largest = [quantile([step for one in heard for step in getattr(one, name)], 0.95) for name in ("seams", "seams_whole")]
+    standing = ratio(float(sum(one.standing for one in heard)), float(sum(len(one.seams) for one in heard)))
     return (
         Figure("Kokoro, voices that stream inside the sentence", float(sum(one.streams for one in all)), f"of {len(all)}"),
         Figure("Kokoro streamed, words misunderstood beyond those of the whole", more, "", most=WORDS),
@@ -175,8 +195,18 @@ def figures(all: Sequence[Heard]) -> tuple[Figure, ...]:
         Figure("Kokoro streamed, level off the whole's, mean of voices", float(np.mean(louder)), "dB", most=LEVEL),
         Figure("Kokoro streamed, level off the whole's, worst voice", max(louder), "dB", most=LEVEL),
         Figure("Kokoro streamed, voices whose level is off by more", float(sum(off > LEVEL for off in louder)), ""),
-        Figure("Kokoro streamed, steps at seams against those of the whole at the same places, p95", ratio(*seams), "", most=SEAMS),
+        Figure("Kokoro streamed, steps at seams against those of the whole at the same places, p95", ratio(*largest), "", most=SEAMS),
+        Figure("Kokoro streamed, seams that stand out as one of twenty places of the whole does", standing, "", most=STANDING),
+        Figure("Kokoro streamed, voices in which more seams stand out than by chance", float(sum(map(_clicks, heard))), "", most=0.0),
+        Figure("Kokoro streamed, in windows below one pass at the same statistics, mean of voices", float(np.mean(rounding)), "dB"),
     )
+
+
+def _clicks(one: Heard) -> bool:
+    """Whether chance would let as many of its seams stand out in fewer than one of a thousand voices."""
+    count, share = len(one.seams), 1 - USUAL
+    below = sum(math.comb(count, few) * share**few * USUAL ** (count - few) for few in range(one.standing))
+    return 1 - below < CHANCE
 
 
 def _table(heard: Sequence[Heard]) -> Table:
@@ -195,7 +225,9 @@ def _table(heard: Sequence[Heard]) -> Table:
                 *marks,
                 farthest,
                 float(np.mean(one.distances)),
-                *(quantile(seams, 0.95) for seams in (one.seams, one.seams_whole)),
+                *(quantile(steps, 0.95) for steps in (one.seams, one.seams_whole)),
+                ratio(float(one.standing), float(len(one.seams))),
+                float(np.mean(one.rounding)),
                 *costs,
             )
         )
@@ -211,6 +243,8 @@ def _table(heard: Sequence[Heard]) -> Table:
         "spectra apart, dB",
         "steps at seams, p95",
         "whole",
+        "seams that stand out",
+        "below one pass, dB",
         "core-seconds per second of audio",
         "whole",
     )

@@ -12,7 +12,10 @@ from engines.kokoro.calibrate import SENTENCES as MEASURED
 
 def heard(**changes):
     usual = {"words": 50, "wrong": 1.0, "wrong_whole": 1.0, "scores": [3.4, 3.2], "scores_whole": [3.4, 3.2], "distances": [2.0]}
-    return Heard("af_heart", **usual | {"levels": [0.2, -0.2], "seams": [0.4, 0.8], "seams_whole": [0.4, 0.8], "sound": 8.0} | changes)
+    return Heard(
+        "af_heart",
+        **usual | {"levels": [0.2, -0.2], "seams": [0.4, 0.8], "seams_whole": [0.4, 0.8], "rounding": [50.0], "sound": 8.0} | changes,
+    )
 
 
 def missed(*items):
@@ -38,11 +41,21 @@ def test_voices_that_no_recogniser_understands_leave_words_unmeasured():
 
 def test_a_seam_that_clicks_is_a_step():
     smooth = np.sin(np.arange(48_000) / 10).astype(np.float32)
-    assert max(voices.steps(smooth)) < 1.1
+    places = voices.seams(len(smooth))
+    assert max(voices.steps(smooth, places)) < 1.1
     clicks = smooth.copy()
     clicks[24 * 300 :] += 0.05  # the end of the first window
-    first, *rest = voices.steps(clicks)
+    first, *rest = voices.steps(clicks, places)
     assert first > 4 and max(rest) < 1.1
+
+
+def test_voices_whose_seams_click_and_what_windows_round_are_told():
+    usual = {"seams": [0.5] * 40, "seams_whole": [0.5] * 40}
+    *_, share, clicking, below = figures([heard(standing=2, **usual), heard(standing=10, rounding=[12.0], **usual)])
+    assert (share.value, clicking.value, below.value) == (0.15, 1.0, 31.0)
+    assert not share.is_met and not clicking.is_met
+    *_, share, clicking, _ = figures([heard(standing=6, **usual), heard(**usual), heard(**usual)])
+    assert share.is_met and clicking.is_met  # six of forty is much, and not beyond chance where there are 54 voices
 
 
 def test_a_voice_that_is_spoken_whole_is_counted_and_not_judged():
