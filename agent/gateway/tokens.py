@@ -14,6 +14,8 @@ KNOWN = "secret"  # what everybody knows of a development server: no token of it
 LEEWAY = 10.0  # seconds by which clocks may differ
 SCOPE_ATTRIBUTE = "voicebooth.scopes"
 """Attribute of a token that names what it is good for, ``speak,admin``; without it, it is good for speaking."""
+ROOM = "room"
+"""The word in it of a pass that is good for a room alone."""
 
 
 class BadToken(Exception):
