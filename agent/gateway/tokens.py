@@ -65,7 +65,12 @@ class Signer:
 
 def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...]:
     video, attributes = claims.get("video"), claims.get("attributes")
-    may_send = not isinstance(video, Mapping) or video.get("canPublishData") is not False
+    grants = video if isinstance(video, Mapping) else {}
+    may_send = grants.get("canPublishData") is not False
     named = attributes.get(SCOPE_ATTRIBUTE, SPEAK) if isinstance(attributes, Mapping) else SPEAK
     asked = {part.strip() for part in named.split(",")} if isinstance(named, str) else {SPEAK}
-    return tuple(scope for scope in SCOPES if (scope in asked or ADMIN in asked) and (scope != SPEAK or may_send))
+    if ADMIN in asked:
+        asked.add(SPEAK)
+    if grants.get("canUpdateOwnMetadata"):
+        asked.discard(ADMIN)  # LiveKit signs a participant's token anew with the attributes that he gave himself
+    return tuple(scope for scope in SCOPES if scope in asked and (scope != SPEAK or may_send))
