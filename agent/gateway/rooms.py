@@ -41,7 +41,9 @@ def routes(node: Node) -> APIRouter:
         """Whether this node gives passes into rooms, and where these are."""
         return {"available": why is None, "url": url or None, "why": why}
 
-    @router.post("/room/token", responses={**documents.said("A pass.", _PASS, _ONE), **documents.refusals(400, 401, 403, 422, 429, 501, 503)})
+    @router.post(
+        "/room/token", responses={**documents.said("A pass.", _PASS, _ONE), **documents.refusals(400, 401, 403, 422, 429, 501, 503)}
+    )
     async def token(wanted: Wanted) -> dict[str, Any]:
         """A pass for one person who listens in a room and sends text there. The node comes into the room by itself."""
         if why is not None:

@@ -11,6 +11,7 @@ from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
+from agent.gateway.speech import refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from pipeline.protocol import Text
@@ -136,7 +137,7 @@ class OneShot(Dialect):
             case Dropped(why="nothing_to_say"):
                 pass
             case Dropped():
-                request.problem = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)
+                request.problem = refusal_of(event)
             case Failure():
                 request.problem = Refused(event.code, event.message, 503 if event.retryable else 500)
                 return self._finish(request)
