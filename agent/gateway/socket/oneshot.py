@@ -104,9 +104,11 @@ class OneShot(Dialect):
         return [Open(), Tell(self._current.manner.config), Tell(self._current.text)]
 
     def _cancel(self) -> list[Order]:
+        gone = [*([] if self._current is None else [self._current]), *self._queue]
         self._queue.clear()
         self._current = None
-        return [Open(), Hush(), Send({"type": "cancelled"})]
+        over = Refused("cancelled", "this text was cancelled", 409)
+        return [Open(), Hush(), *(Send(self.error(over, is_last=False, request=one.id)) for one in gone), Send({"type": "cancelled"})]
 
     def timer(self) -> float | None:
         waiting = [*self._queue, *([] if self._current is None else [self._current])]

@@ -145,7 +145,7 @@ async def test_a_token_that_livekit_s_key_has_signed_opens_too(tmp_path):
 async def test_a_pass_into_a_room_is_no_way_around_keys_and_limits(tmp_path):
     async with Gatehouse(tmp_path, **EVERYWHERE, livekit={"api_key": "key", "api_secret": SECRET}) as here:
         guest = sign("key", SECRET, "lobby").token
-        with pytest.raises(Refused, match="voicebooth.scopes") as refused:
+        with pytest.raises(Refused, match=r"voicebooth\.scopes") as refused:
             await here.access.admit(connection(FAR, authorization=f"Bearer {guest}"))
         assert refused.value.status == 403
         assert await here.status(subprotocols=["token", guest]) == 403

@@ -127,7 +127,9 @@ def test_cancel_drops_what_waits_and_what_is_said(oneshot):
     ask(oneshot, text="One.", request_id="1")
     ask(oneshot, text="Two.", request_id="2")
     orders = ask(oneshot, type="cancel")
-    assert sent(orders) == [{"type": "cancelled"}] and opened(orders) == 1
+    *finals, answer = sent(orders)
+    assert answer == {"type": "cancelled"} and opened(orders) == 1
+    assert [(word["code"], word["is_final"], word["request_id"]) for word in finals] == [("cancelled", True, "1"), ("cancelled", True, "2")]
     assert oneshot.on_sound(TRACK, sound()) == []
     assert oneshot.on_event(HEARD, 0.0) == []
     assert texts(ask(oneshot, text="Three."))
