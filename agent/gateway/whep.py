@@ -48,7 +48,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         return router
 
     settings = node.settings
-    peers = Peers(node, settings.peer, seats)
+    peers = Peers(node, settings.peer, seats, characters=settings.limits.text_chars)
     node.before_end(peers.aclose)
     servers = ice_servers(settings.peer)
     link = {"Link": links(servers)} if servers else {}
