@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 OPENAI = "/v1/"
@@ -34,6 +34,15 @@ class Refused(Exception):
         self.field = field
         self.retry_after = retry_after
         self.details = tuple(details)
+
+    def renamed(self, names: Mapping[str, str]) -> Refused:
+        """The same to a caller who calls the field otherwise. ``names``: his, by ours."""
+        name = names.get(self.field or "", self.field)
+        if name == self.field:
+            return self
+        words = self.message.removeprefix(f"{self.field}: ")
+        message = self.message if words == self.message else f"{name}: {words}"
+        return Refused(self.code, message, self.status, field=name, retry_after=self.retry_after, details=self.details)
 
     @property
     def is_for_good(self) -> bool:

@@ -21,6 +21,14 @@ def test_one_wrong_field_is_named_in_both_shapes() -> None:
     }
 
 
+def test_a_field_is_called_as_its_caller_calls_it() -> None:
+    refused = Refused("unknown_voice", "voice_id: nobody knows 'a'", 422, field="voice_id", retry_after=2.0)
+    other = refused.renamed({"voice_id": "voice"})
+    assert (other.code, other.status, other.field, other.retry_after) == ("unknown_voice", 422, "voice", 2.0)
+    assert other.message == str(other) == "voice: nobody knows 'a'"
+    assert refused.renamed({"text": "input"}) is refused
+
+
 @pytest.mark.parametrize(
     ("status", "kind"), [(401, "authentication_error"), (403, "permission_error"), (429, "rate_limit_error"), (503, "server_error")]
 )
