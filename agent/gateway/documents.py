@@ -40,6 +40,7 @@ ERROR: Schema = {
         "error": {"type": "string"},
         "detail": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}}]},
         "code": {"type": "string"},
+        "field": {"type": "string", "description": "What of the request it is about, where that is known."},
         "request_id": {"type": "string"},
     },
 }

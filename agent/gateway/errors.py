@@ -60,7 +60,8 @@ class Refused(Exception):
         detail: Any = self.message
         if self.status == 422:
             detail = list(self.details) or [{"field": self.field, "message": self.message, "code": self.code}]
-        return {"success": False, "error": self.message, "detail": detail, "code": self.code, "request_id": request_id}
+        named = {} if self.field is None else {"field": self.field}
+        return {"success": False, "error": self.message, "detail": detail, "code": self.code, **named, "request_id": request_id}
 
     def openai_body(self) -> dict[str, Any]:
         """Under ``/v1``; what is 422 elsewhere is 400 there."""
