@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -26,13 +27,22 @@ Budget = Annotated[int, Field(ge=20, le=10_000)]
 Strategy = Literal["auto", "manual", "quality_first", "speed_first"]
 
 
-MARKUP = "<speak"
-"""What begins so is SSML, which is not understood yet."""
+MARKUP = ("<speak", "<?xml")
+"""What begins so is SSML, which is not understood yet, or another document in XML."""
+OPENING = max(map(len, MARKUP))
+"""Characters of an utterance that tell whether it is markup, blanks before them left out."""
+_BLANKS = re.compile(r"[\s\ufeff]*")  # U+FEFF: files begin with it, and what was read from them
+
+
+def opening(text: str) -> str:
+    """As much of it as tells whether it is markup, or will."""
+    start = _BLANKS.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    return text[start : start + OPENING]
 
 
 def is_markup(text: str) -> bool:
     """Whether an utterance that begins so is markup, and no text to be read out."""
-    return text.lstrip()[: len(MARKUP)].lower() == MARKUP
+    return opening(text).lower().startswith(MARKUP)
 
 
 class ProtocolError(Exception):

@@ -155,6 +155,8 @@ REFUSED = [  # body, status, code, field
     ({"text": "a\x00b"}, 422, "bad_text", "text"),
     ({"text": "... !"}, 422, "nothing_to_say", "text"),
     ({"text": "<speak>Hi</speak>"}, 501, "not_supported", "text"),
+    ({"text": "\ufeff<speak>Hi</speak>"}, 501, "not_supported", "text"),
+    ({"input": '<?xml version="1.0"?><speak>Hi</speak>'}, 501, "not_supported", "input"),
     ({"text": "a", "ssml": True}, 501, "not_supported", "ssml"),
     ({"text": "a", "segments": [{}]}, 501, "not_supported", "segments"),
     ({"text": "a", "language": "xx"}, 422, "unsupported_language", "language"),
