@@ -13,7 +13,7 @@ from agent.gateway.access import Access
 from agent.gateway.errors import Refused
 from agent.gateway.keyring import ADMIN, SPEAK
 
-OPEN = frozenset({"/", "/health", "/ready", "/live", "/metrics", "/docs", "/openapi.json"})
+OPEN = frozenset({"/", "/health", "/ready", "/live", "/metrics", "/docs", "/redoc", "/openapi.json"})
 """What anybody may see: whether the node is well, the page, and how to speak to it."""
 OPEN_FOLDERS = ("/web/", "/docs/")
 SPEECH = frozenset(

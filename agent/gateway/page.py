@@ -1,4 +1,4 @@
-"""The page at ``/`` and the one at ``/docs``, out of memory; LiveKit's client beside them, where npm has put it into this user's cache."""
+"""The pages at ``/``, ``/docs`` and ``/redoc``, out of memory; LiveKit's client beside them, where npm has put it into the user's cache."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BUILT = Path("node_modules/livekit-client/dist/livekit-client.esm.mjs")  # one f
 INSTALLING = 300.0  # seconds: 36 MB through a slow line
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 REMEDY = "python -m agent.gateway.page"
-SWAGGER, SWAGGER_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css")
-"""The package that carries Swagger UI, and what is taken out of it; its code is not run."""
-NO_SWAGGER = "the page of the API is not there: pip install 'voicebooth[gateway]'"
+DRAWING, DRAWING_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
+"""The package that carries Swagger UI and ReDoc, and what is taken out of it; its code is not run."""
+NO_DRAWING = "the page of the API is not there: pip install 'voicebooth[gateway]'"
 DRAWN = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
-"""What the page at ``/docs`` may load: Swagger UI writes styles into its elements and carries its pictures within."""
+"""What the pages at ``/docs`` and ``/redoc`` may load: both write styles into their elements and carry their pictures within."""
 MISSING = f"LiveKit's browser client is not there: `{REMEDY}` fetches it with npm"
 
 
@@ -79,22 +79,26 @@ def routes(node: Node) -> APIRouter:
     async def docs(request: Request) -> Response:
         return give(request, files["docs.html"], DRAWN)
 
+    @router.get("/redoc")
+    async def redoc(request: Request) -> Response:
+        return give(request, files["redoc.html"], DRAWN)
+
     @router.get("/docs/{name}")
     async def drawing(request: Request, name: str) -> Response:
-        if name not in SWAGGER_FILES:
+        if name not in DRAWING_FILES:
             raise Refused("not_found", "the page of the API has no such file", 404)
         if name not in files:
-            files[name] = _read(swagger_path() / name)
+            files[name] = _read(drawing_path() / name)
         return give(request, files[name], DRAWN)
 
     return router
 
 
-def swagger_path() -> Path:
-    """Where Swagger UI is. Raises :exc:`Refused` where it is not."""
-    found = importlib.util.find_spec(SWAGGER)
+def drawing_path() -> Path:
+    """Where Swagger UI and ReDoc are. Raises :exc:`Refused` where they are not."""
+    found = importlib.util.find_spec(DRAWING)
     if found is None or found.origin is None:
-        raise Refused("not_supported", NO_SWAGGER, 501)
+        raise Refused("not_supported", NO_DRAWING, 501)
     return Path(found.origin).parent / "static"
 
 

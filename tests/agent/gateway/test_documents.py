@@ -52,14 +52,25 @@ async def test_there_is_a_page_for_people_that_needs_nobody_else(client: aiohttp
         assert "://" not in (script := await answer.text()) and "/openapi.json" in script and "validatorUrl: null" in script
 
 
+async def test_so_does_the_one_to_be_read(client: aiohttp.ClientSession):
+    async with client.get("/redoc") as answer:
+        page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
+        assert (answer.status, answer.content_type) == (200, "text/html")
+    assert "http" not in policy and policy.startswith("default-src 'self';") and 'spec-url="/openapi.json"' in page
+    for name in re.findall(r"(?:src|href)=\"([^\"]+)\"", page):
+        assert not urlsplit(name).netloc
+        async with client.get(name) as answer:
+            assert answer.status == 200 and await answer.read(), name
+
+
 async def test_beside_it_lies_nothing_else(client: aiohttp.ClientSession):
-    for name in ("redoc.standalone.js", "..%2fcore.py", "%2e%2e/__init__.py", "oauth2-redirect"):
+    for name in ("favicon.png", "..%2fcore.py", "%2e%2e/__init__.py", "oauth2-redirect"):
         async with client.get(f"/docs/{name}") as answer:
             assert answer.status == 404, name
 
 
 async def test_without_its_package_it_says_what_mends_that(client: aiohttp.ClientSession, monkeypatch):
-    monkeypatch.setattr("agent.gateway.page.SWAGGER", "no_such_package")
+    monkeypatch.setattr("agent.gateway.page.DRAWING", "no_such_package")
     async with client.get("/docs/swagger-ui.css") as answer:
         assert answer.status == 501 and "pip install 'voicebooth[gateway]'" in (await answer.json())["error"]
 
