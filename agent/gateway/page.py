@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent.parent / "web"
 CLIENT = "livekit-client@^2.15"
 BUILT = Path("node_modules/livekit-client/dist/livekit-client.esm.mjs")  # one file that imports nothing
 INSTALLING = 300.0  # seconds: 36 MB through a slow line
+READS = ["GET", "HEAD"]
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 REMEDY = "python -m agent.gateway.page"
 DRAWING, DRAWING_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
@@ -56,11 +57,11 @@ def routes(node: Node) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers, media_type=file.kind)
 
-    @router.get("/")
+    @router.api_route("/", methods=READS)
     async def page(request: Request) -> Response:
         return give(request, files["index.html"])
 
-    @router.get("/web/livekit-client.mjs")
+    @router.api_route("/web/livekit-client.mjs", methods=READS)
     async def client(request: Request) -> Response:
         if "livekit-client.mjs" not in files:  # it may have been fetched since the node began
             path = client_path()
@@ -69,21 +70,21 @@ def routes(node: Node) -> APIRouter:
             files["livekit-client.mjs"] = _read(path)
         return give(request, files["livekit-client.mjs"])
 
-    @router.get("/web/{name}")
+    @router.api_route("/web/{name}", methods=READS)
     async def file(request: Request, name: str) -> Response:
         if name not in files:
             raise Refused("not_found", "the page has no such file", 404)
         return give(request, files[name])
 
-    @router.get("/docs")
+    @router.api_route("/docs", methods=READS)
     async def docs(request: Request) -> Response:
         return give(request, files["docs.html"], DRAWN)
 
-    @router.get("/redoc")
+    @router.api_route("/redoc", methods=READS)
     async def redoc(request: Request) -> Response:
         return give(request, files["redoc.html"], DRAWN)
 
-    @router.get("/docs/{name}")
+    @router.api_route("/docs/{name}", methods=READS)
     async def drawing(request: Request, name: str) -> Response:
         if name not in DRAWING_FILES:
             raise Refused("not_found", "the page of the API has no such file", 404)

@@ -5,7 +5,9 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
+from agent.gateway.app import TOLD
 from agent.gateway.fields import SpeechBody
+from agent.gateway.gate import scope_of
 
 
 async def test_every_example_of_a_body_runs(client):
@@ -22,6 +24,26 @@ async def test_every_example_of_a_body_runs(client):
                     assert kind in operation["responses"]["200"]["content"], (path, name, kind)
                     count += 1
     assert count >= 10
+
+
+async def test_what_the_gate_answers_is_said_of_every_route_behind_it(client):
+    async with client.get("/openapi.json") as answer:
+        page = await answer.json()
+    for path, item in page["paths"].items():
+        for method, operation in item.items():
+            if scope_of(method.upper(), path) is not None:
+                assert {"401", "403", "429", "503"} <= operation["responses"].keys(), (method, path)
+                assert "Retry-After" in operation["responses"]["429"]["headers"]
+
+
+async def test_headers_that_an_answer_has_are_listed(client):
+    async with client.get("/openapi.json") as answer:
+        page = await answer.json()
+    async with client.post("/synthesize", json={"text": "Hi.", "engine": "speecht5"}) as answer:
+        assert answer.status == 200, await answer.text()
+        told = {name.lower() for name in answer.headers if name.lower().startswith("x-")}
+    listed = {name.lower() for name in page["paths"]["/synthesize"]["post"]["responses"]["200"]["headers"]}
+    assert "x-fallback" in told and told <= listed <= {name.lower() for name in TOLD}
 
 
 async def test_every_path_names_its_parameters_and_every_reference_is_there(client):
