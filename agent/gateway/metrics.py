@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from agent.gateway.bounds import UNANSWERED, Exchange
 from agent.gateway.canary import Canary
 from agent.gateway.health import gpu_bytes
 from agent.node import DOORS, Node
-from pipeline.cache import no_stats
+from pipeline.cache import CacheStats
 from pipeline.report import Watcher
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ class Metrics(Watcher):
         self._http_received = Summary("http_request_size_bytes", "Bodies received.", ["handler"], registry=registry)
         self._http_sent = Summary("http_response_size_bytes", "Bodies sent.", ["handler"], registry=registry)
 
-    def watch(self, node: Node, canary: Canary, slots: Slots) -> None:
-        """Count what this node says, from here on."""
+    def watch(self, node: Node, canary: Canary, slots: Slots, kept: Callable[[], CacheStats]) -> None:
+        """Count what this node says, from here on, and read ``kept`` of what it said."""
         node.report.watch(self)
-        self.registry.register(_State(node, canary, slots))
+        self.registry.register(_State(node, canary, slots, kept))
 
     def on_started(self, engine: str, *, ttft: float, lag: float, budget: float) -> None:
         self._ttft.labels(engine).observe(ttft)
@@ -114,8 +114,9 @@ class Metrics(Watcher):
 class _State(Collector):
     """What is read off the node when somebody asks."""
 
-    def __init__(self, node: Node, canary: Canary, slots: Slots) -> None:
+    def __init__(self, node: Node, canary: Canary, slots: Slots, kept: Callable[[], CacheStats]) -> None:
         self._node = node
+        self._kept = kept
         self._canary = canary
         self._slots = slots
 
@@ -143,7 +144,7 @@ class _State(Collector):
         )
         if (used := gpu_bytes()) is not None:
             yield GaugeMetricFamily("tts_gpu_memory_bytes", "GPU memory that engines hold.", used)
-        stats = node.studio.cache.stats() if node.studio.cache is not None else no_stats(node.settings.cache)
+        stats = self._kept()
         yield CounterMetricFamily("tts_cache_hits", "Sentences that had been said before.", stats.total_hits)
         yield CounterMetricFamily("tts_cache_misses", "Sentences that could have been.", stats.total_misses)
         yield GaugeMetricFamily("tts_cache_bytes", "What is kept.", stats.size_bytes)
