@@ -28,6 +28,7 @@ BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 FINE = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0)
 REASONS = {"hedge": "hedge", "late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
 """Words in the reason for a change of engine, and the label for it; anything else is ``failed``. Labels are few and known."""
+RATING = "1 to 5: the rating that the settings give an engine (selection.quality), not measured; 1 while it is not heard."
 UNHEARD = 1.0  # of 5: how an engine is rated that was not heard when it should have been
 
 
@@ -131,7 +132,7 @@ class _State(Collector):
             sessions.add_metric([door], open_now[door])
         yield sessions
         up = GaugeMetricFamily("tts_engine_up", "Whether an engine can speak.", labels=["engine"])
-        quality = GaugeMetricFamily("tts_audio_quality_score", "1 to 5: the rating, while the engine is heard.", labels=["engine"])
+        quality = GaugeMetricFamily("tts_audio_quality_score", RATING, labels=["engine"])
         for status in node.studio.status:
             is_up = status.state == "ready"
             up.add_metric([status.name], is_up)
