@@ -34,7 +34,7 @@ from agent.opus import OpusTrack
 from agent.pump import Feed, Pump
 from pipeline.events import Captioned, Event, Failure
 from pipeline.playout import PlayoutBuffer
-from pipeline.protocol import Hello, Ping, ProtocolError, Text, encode, parse
+from pipeline.protocol import TEXT_CHARACTERS, Hello, Ping, ProtocolError, Text, encode, parse
 from pipeline.stage import Caption, Outlet, Stage, TrackKey
 from pipeline.studio import Studio
 
@@ -97,7 +97,8 @@ class Peer:
        of life and gives up after six), or does not read what it is told.
     """
 
-    def __init__(self, host: Host, guest: Guest, settings: PeerSettings) -> None:
+    def __init__(self, host: Host, guest: Guest, settings: PeerSettings, characters: int = TEXT_CHARACTERS) -> None:
+        """``characters``: the most that one text may hold."""
         self.name = f"peer-{next(_numbers)}"
         self.username = ""
         """The ICE user fragment of its offer."""
@@ -105,6 +106,7 @@ class Peer:
         self._guest = guest
         self._sender = guest.name or DOOR
         self._settings = settings
+        self._characters = characters
         self._loop = asyncio.get_running_loop()
         self._connection = RTCPeerConnection(RTCConfiguration(ice_servers(settings), bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
         self._connection.on("connectionstatechange", self._on_state)
@@ -228,7 +230,7 @@ class Peer:
         if stage is None or self._over.done():
             return
         try:
-            message = parse(raw.encode() if isinstance(raw, str) else raw)
+            message = parse(raw.encode() if isinstance(raw, str) else raw, characters=self._characters)
         except ProtocolError as error:
             stage.on_refused(self._sender, error)
             return
@@ -276,11 +278,12 @@ class Admitted:
 class Peers:
     """All peers of a node. On the node's loop."""
 
-    def __init__(self, host: Host, settings: PeerSettings, seats: Seats) -> None:
-        """``seats``: shared with all others who keep sessions here."""
+    def __init__(self, host: Host, settings: PeerSettings, seats: Seats, *, characters: int = TEXT_CHARACTERS) -> None:
+        """``seats``: shared with all others who keep sessions here. ``characters``: the most that one text may hold."""
         self._host = host
         self._settings = settings
         self._seats = seats
+        self._characters = characters
         seats.watch(self.__len__)
         self._peers: dict[str, tuple[Peer, asyncio.Task[None]]] = {}
         self._answering = 0
@@ -297,7 +300,7 @@ class Peers:
         if self._is_closed or self._host.is_draining:
             raise OfferRefused("draining", "this node is about to end")
         self._answering += 1
-        peer = Peer(self._host, guest, self._settings)
+        peer = Peer(self._host, guest, self._settings, self._characters)
         try:
             answer = await peer.answer(wanted)
         except BaseException:

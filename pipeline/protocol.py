@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -26,13 +27,22 @@ Budget = Annotated[int, Field(ge=20, le=10_000)]
 Strategy = Literal["auto", "manual", "quality_first", "speed_first"]
 
 
-MARKUP = "<speak"
-"""What begins so is SSML, which is not understood yet."""
+MARKUP = ("<speak", "<?xml")
+"""What begins so is SSML, which is not understood yet, or another document in XML."""
+OPENING = max(map(len, MARKUP))
+"""Characters of an utterance that tell whether it is markup, blanks before them left out."""
+_BLANKS = re.compile(r"[\s\ufeff]*")  # U+FEFF: files begin with it, and what was read from them
+
+
+def opening(text: str) -> str:
+    """As much of it as tells whether it is markup, or will."""
+    start = _BLANKS.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    return text[start : start + OPENING]
 
 
 def is_markup(text: str) -> bool:
     """Whether an utterance that begins so is markup, and no text to be read out."""
-    return text.lstrip()[: len(MARKUP)].lower() == MARKUP
+    return opening(text).lower().startswith(MARKUP)
 
 
 class ProtocolError(Exception):
@@ -135,8 +145,8 @@ _MESSAGES: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(dis
 _CONTROL = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) - frozenset("\t\n\r\x85")  # U+0085 is a line end, too
 
 
-def parse(raw: bytes) -> AnyMessage:
-    """One message from its bytes.
+def parse(raw: bytes, *, characters: int = TEXT_CHARACTERS) -> AnyMessage:
+    """One message from its bytes. ``characters``: the most that a text may hold here.
 
     Raises :exc:`ProtocolError`; where the message was numbered, the error carries ``stream`` and ``seq``, so that a text that
     cannot be taken does not leave a gap.
@@ -148,6 +158,8 @@ def parse(raw: bytes) -> AnyMessage:
     except ValidationError as error:
         raise _explain(raw, error.errors(include_url=False, include_input=False)[0]) from error
     if isinstance(message, Text):
+        if len(message.text) > characters:
+            raise _too_long(characters, stream=message.stream, seq=message.seq)
         refused = _CONTROL.intersection(message.text)
         if refused:
             found = ", ".join(f"U+{ord(c):04X}" for c in sorted(refused))
@@ -177,6 +189,10 @@ def encode(event: Event) -> bytes:
     return json.dumps(event.encode(), ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def _too_long(most: int, *, stream: str | None = None, seq: int | None = None) -> ProtocolError:
+    return ProtocolError("text_too_long", f"text: holds at most {most} characters", stream=stream, seq=seq)
+
+
 def _explain(raw: bytes, detail: ErrorDetails) -> ProtocolError:
     kind, place = detail["type"], ".".join(str(part) for part in detail["loc"][1:])
     if kind == "json_invalid":
@@ -188,7 +204,7 @@ def _explain(raw: bytes, detail: ErrorDetails) -> ProtocolError:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return ProtocolError("unknown_type", "the field `type` names one of: hello, config, text, flush, cancel, ping, end", **where)
     if kind == "string_too_long" and place == "text":
-        return ProtocolError("text_too_long", f"text holds at most {TEXT_CHARACTERS} characters", **where)
+        return _too_long(TEXT_CHARACTERS, **where)
     if kind in ("model_attributes_type", "model_type", "dict_type") and not place:
         return ProtocolError("bad_json", "a message is a JSON object")
     return ProtocolError("bad_field", f"{place or 'message'}: {detail['msg']}", **where)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from pipeline.events import Dropped, DropReason, Event, Failure, SpeechFinished
-from pipeline.protocol import MARKUP, Text, is_markup
+from pipeline.protocol import OPENING, Text, is_markup, opening
 from pipeline.segmenter import Ending, Piece, Segmenter, SegmenterSettings
 from pipeline.utterance import History, Line, Part, Utterance
 from pipeline.utterance import Wish as Wish  # those who write for a script find it here
@@ -410,8 +410,8 @@ class Script:
 
     def _feed(self, utterance: Utterance, text: Text, words: str, wish: Wish, now: float) -> list[Outcome]:
         utterance.wish = wish
-        if len(utterance.beginning) < len(MARKUP):
-            utterance.beginning = (utterance.beginning + text.text).lstrip()[: len(MARKUP)]
+        if len(utterance.beginning) < OPENING:
+            utterance.beginning = opening(utterance.beginning + text.text)
         if text.text:  # nothing is no sign of life: others wait
             utterance.fed_at = now
         if text.expires_ms is not None:

@@ -24,7 +24,7 @@ from agent.gateway import keyring
 from agent.gateway.errors import Refused
 from agent.gateway.keyring import ADMIN, SPEAK, Key, Keyring, KeyringError, keys_path
 from agent.gateway.quota import Account, Accounts, Quotas
-from agent.gateway.tokens import BadToken, Signer, is_token
+from agent.gateway.tokens import SCOPE_ATTRIBUTE, BadToken, Signer, is_token
 from agent.node import Node
 from engines.base import EngineError
 
@@ -74,7 +74,7 @@ class Caller:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """One request for speech over HTTP. Raises :exc:`Refused` when it is one too many."""
+        """One request over HTTP that is counted. Raises :exc:`Refused` when it is one too many."""
         if self.account is None:
             yield
             return
@@ -114,7 +114,7 @@ class Access:
         if scope == ADMIN and not self._is_admin(caller):
             raise Refused("forbidden", "this is for admin keys: `voicebooth keys add NAME --admin` makes one", 403)
         if SPEAK not in caller.scopes:
-            raise Refused("forbidden", "this token may not send text (canPublishData)", 403)
+            raise Refused("forbidden", f"this token is not for speaking here (canPublishData, {SCOPE_ATTRIBUTE})", 403)
         return caller
 
     async def socket(self, connection: HTTPConnection) -> Caller:

@@ -60,10 +60,10 @@ def make_app(node: Node) -> FastAPI:
     slots = Slots(settings.limits.concurrent_requests, settings.limits.queue_wait_s)
     seats = Seats(settings.limits.sessions)
     counted = metrics.Metrics()
-    counted.watch(node, canary, slots)
     traffic = Traffic(counted.on_exchange)
     access = Access(node)
     workshop = Workshop(node, slots, counted.on_gap)
+    counted.watch(node, canary, slots, workshop.kept)
 
     @asynccontextmanager
     async def living(app: FastAPI) -> AsyncIterator[None]:
@@ -74,13 +74,13 @@ def make_app(node: Node) -> FastAPI:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
-    app.include_router(health.routes(node, canary, pulse, slots))
+    app.include_router(health.routes(node, canary, pulse, slots, workshop.kept))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
     app.include_router(sockets.routes(node, seats, access.socket))
-    app.include_router(operation.routes(node, pulse, slots, traffic))
+    app.include_router(operation.routes(node, pulse, slots, traffic, workshop.kept))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
     app.include_router(whep.routes(node, seats))
     app.include_router(rooms.routes(node))

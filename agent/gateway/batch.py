@@ -42,7 +42,8 @@ class Batch(Body):
         if not items:
             raise Refused("too_few", "texts: there is nothing to say", 422, field="texts")
         if len(items) > most:
-            raise Refused("batch_too_large", f"a batch holds at most {most} texts, this one {len(items)}", 413, field="texts")
+            name = "texts" if self.texts is not None else "items"
+            raise Refused("batch_too_large", f"{name}: a batch holds at most {most} texts, this one {len(items)}", 413, field=name)
         shared = self._shared()
         return [_with(shared, item) for item in items]
 

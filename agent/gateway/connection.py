@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import uuid
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from agent.gateway.errors import Refused
 
 HEAD_WAIT = 10.0  # seconds from a request's first byte, or from a new connection, to the end of its head
 REST_WAIT = 30.0  # seconds that the rest of a body may still come after it was answered: it is thrown away, and whoever sends it reads
@@ -27,6 +32,7 @@ class Connection(HttpToolsProtocol):
     While a request is answered its application watches the clock; idle connections are uvicorn's.
     """
 
+    url = b""  # of the request whose head comes
     _timer: asyncio.TimerHandle | None = None
     _is_over = False
     _head = 0  # bytes that came while no request was known
@@ -66,7 +72,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._head += len(data)
             if self._head > HEAD_BYTES:
-                self._refuse(b"431 Request Header Fields Too Large")
+                self._refuse(Refused("head_too_large", f"a request's head holds at most {HEAD_BYTES} bytes", 431))
             elif self._timer is None:
                 self._arm(HEAD_WAIT)
 
@@ -104,9 +110,21 @@ class Connection(HttpToolsProtocol):
         elif self.cycle is not None and self.cycle.more_body:
             self.transport.abort()  # answered already
         else:
-            self._refuse(b"408 Request Timeout")
+            self._refuse(Refused("too_slow", f"the request's head did not come within {HEAD_WAIT:g} s", 408))
 
-    def _refuse(self, status: bytes) -> None:
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP, as uvicorn's parser says."""
+        self._refuse(Refused("bad_request", msg, 400))
+
+    def _refuse(self, refused: Refused) -> None:
+        """There is no request yet that the application could answer."""
         self._disarm()
-        self.transport.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % status)
+        name = uuid.uuid4().hex
+        told, status = refused.told(self.url.decode("latin-1"), name)
+        body = json.dumps(told).encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nconnection: close\r\nx-request-id: {name}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
         self.transport.close()

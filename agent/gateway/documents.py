@@ -29,7 +29,7 @@ WORDS: Mapping[int, str] = {
     429: "Too much was asked lately; `Retry-After` says when to come again.",
     500: "Every engine has failed.",
     501: "Not built yet.",
-    503: "No engine can speak, or all slots are taken; `Retry-After` says when to come again.",
+    503: "No engine can speak, or all slots are taken, or there are too many callers; `Retry-After` says when to come again.",
     504: "It was not ready in time.",
 }
 ERROR: Schema = {
@@ -40,6 +40,7 @@ ERROR: Schema = {
         "error": {"type": "string"},
         "detail": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"$ref": "#/components/schemas/WrongField"}}]},
         "code": {"type": "string"},
+        "field": {"type": "string", "description": "What of the request it is about, where that is known."},
         "request_id": {"type": "string"},
     },
 }
@@ -75,9 +76,12 @@ SOUND_HEADERS: Schema = {
     "X-Engine": {"schema": {"type": "string"}},
     "X-Model": {"schema": {"type": "string"}},
     "X-Cache": {"schema": {"type": "string", "enum": ["hit", "miss", "off"]}},
+    "X-Fallback": {"description": "Engines that could not, in order; absent where none was passed over.", "schema": {"type": "string"}},
     "X-Shape": {"description": "What decided the shape.", "schema": {"type": "string"}},
     **REQUEST_ID,
 }
+GATE = (401, 403, 429, 503)
+"""What may be answered wherever a key may be needed."""
 BINARY: Schema = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -118,10 +122,10 @@ class Results(BaseModel):
 
 
 def refusals(*statuses: int, shape: str = "Error") -> Responses:
-    """What can go wrong, by status."""
+    """What can go wrong on a route behind the gate, by status; what the gate itself answers is always among it."""
     content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{shape}"}}}
     found: Responses = {}
-    for status in statuses:
+    for status in sorted({*GATE, *statuses}):
         headers = {**REQUEST_ID, **(RETRY if status in (429, 503) else {})}
         found[status] = {"description": WORDS[status], "content": content, "headers": headers}
     return found
@@ -152,7 +156,7 @@ def a_list(schema: Schema | str) -> Schema:
 
 HELLO = {"text": "Good morning, and welcome."}
 SOUND = {kind: BINARY for kind in dict.fromkeys(MIMES.values())}
-SPEECH_ERRORS = (401, 403, 404, 406, 408, 413, 422, 429, 500, 501, 503, 504)
+SPEECH_ERRORS = (404, 406, 408, 413, 422, 500, 501, 504)
 SYNTHESIZE: Document = {
     "response_class": Response,
     "responses": {
@@ -188,16 +192,19 @@ BATCH: Document = {
     "response_class": Response,
     "responses": {
         200: {"model": Results, "description": "An envelope or an error for each.", "headers": REQUEST_ID},
-        **refusals(401, 403, 408, 413, 422, 429, 503),
+        **refusals(408, 413, 422),
     },
     **body("Batch", two_texts={"texts": ["One.", "Two."], "options": {"format": "mp3"}}),
 }
 MODEL_HEALTH: Document = {
-    "responses": said(
-        "Whether a model can speak.",
-        an_object(status="string", available_models=a_list("string")),
-        {"status": "healthy", "available_models": ["piper"]},
-    )
+    "responses": {
+        **said(
+            "Whether a model can speak.",
+            an_object(status="string", available_models=a_list("string")),
+            {"status": "healthy", "available_models": ["piper"]},
+        ),
+        **refusals(),
+    }
 }
 
 V1 = "OpenAIError"
@@ -209,7 +216,7 @@ OPENAI_SPEECH: Document = {
             "content": {**{kind: BINARY for kind in (*SOUND, "audio/opus")}, "text/event-stream": {"schema": {}}},
             "headers": SOUND_HEADERS,
         },
-        **refusals(400, 401, 403, 404, 408, 413, 429, 500, 501, 503, 504, shape=V1),
+        **refusals(400, 404, 408, 413, 500, 501, 504, shape=V1),
     },
     **body("SpeechRequest", an_MP3={"model": "tts-1", "voice": "alloy", "input": HELLO["text"]}),
 }
@@ -218,10 +225,10 @@ _A_MODEL = {"id": "tts-1", "object": "model", "created": 1767225600, "owned_by":
 OPENAI_MODELS: Document = {
     "responses": {
         **said("Models.", an_object(object="string", data=a_list(_MODEL)), {"object": "list", "data": [_A_MODEL]}),
-        **refusals(401, 403, 429, shape=V1),
+        **refusals(shape=V1),
     }
 }
-OPENAI_MODEL: Document = {"responses": {**said("A model.", _MODEL, _A_MODEL), **refusals(401, 403, 404, 429, shape=V1)}}
+OPENAI_MODEL: Document = {"responses": {**said("A model.", _MODEL, _A_MODEL), **refusals(404, shape=V1)}}
 OPENAI_VOICES: Document = {
     "responses": {
         **said(
@@ -229,7 +236,7 @@ OPENAI_VOICES: Document = {
             an_object(voices=a_list(an_object(id="string", name="string"))),
             {"voices": [{"id": "alloy", "name": "Alloy"}]},
         ),
-        **refusals(401, 403, 429, shape=V1),
+        **refusals(shape=V1),
     }
 }
 
@@ -258,8 +265,8 @@ _A_VOICE = {
     "sample_rate": 22_050,
 }
 _VOICES = said("Voices.", an_object(voices=a_list(_VOICE)), {"voices": [_A_VOICE]})
-VOICES: Document = {"responses": {**_VOICES, **refusals(401, 403, 422, 429)}}
-VOICES_OF: Document = {"responses": {**_VOICES, **refusals(401, 403, 422, 429)}}
+VOICES: Document = {"responses": {**_VOICES, **refusals(422)}}
+VOICES_OF: Document = {"responses": {**_VOICES, **refusals(422)}}
 LANGUAGES: Document = {
     "responses": {
         **said(
@@ -267,7 +274,7 @@ LANGUAGES: Document = {
             an_object(languages=a_list(an_object(code="string", name="string", engines=a_list("string"), voices="integer"))),
             {"languages": [{"code": "en", "name": "English", "engines": ["piper"], "voices": 1}]},
         ),
-        **refusals(401, 403, 429),
+        **refusals(),
     }
 }
 _ENGINE = an_object(
@@ -295,7 +302,7 @@ _AN_ENGINE = {
 MODELS: Document = {
     "responses": {
         **said("Engines.", {"anyOf": [an_object(models=a_list(_ENGINE)), a_list(_ENGINE)]}, {"models": [_AN_ENGINE]}),
-        **refusals(401, 403, 422, 429),
+        **refusals(422),
     }
 }
 
@@ -352,7 +359,7 @@ METRICS: Document = {
     "responses": {200: {"description": "Counts and distributions.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 }
 _FIGURES: Schema = {"type": "object"}
-STATS: Document = {"responses": {**said("Figures.", _FIGURES, {"uptime_seconds": 61.5}), **refusals(401, 403, 429)}}
+STATS: Document = {"responses": {**said("Figures.", _FIGURES, {"uptime_seconds": 61.5}), **refusals()}}
 CACHE_STATS: Document = {
     "responses": {
         **said(
@@ -382,7 +389,7 @@ CACHE_STATS: Document = {
                 "evictions": 0,
             },
         ),
-        **refusals(401, 403, 429),
+        **refusals(),
     }
 }
 CONFIG: Document = {
@@ -392,13 +399,13 @@ CONFIG: Document = {
             an_object(settings=_FIGURES),
             {"settings": {"node.languages": {"value": "en", "origin": "default"}}},
         ),
-        **refusals(401, 403),
+        **refusals(),
     }
 }
 CACHE_CLEAR: Document = {
     "status_code": 204,
     "response_class": Response,
-    "responses": {204: {"description": "It is empty."}, **refusals(401, 403)},
+    "responses": {204: {"description": "It is empty."}, **refusals()},
 }
 GC: Document = {
     **body("Nothing", nothing={}),
@@ -408,7 +415,7 @@ GC: Document = {
             an_object(collected="integer", rss_before="integer", rss_after="integer"),
             {"collected": 120, "rss_before": 350_000_000, "rss_after": 349_000_000},
         ),
-        **refusals(401, 403, 415, 422),
+        **refusals(415, 422),
     },
 }
 
@@ -420,6 +427,6 @@ def later(path: str) -> Document:
     return {
         "response_class": Response,
         "status_code": 501,
-        "responses": refusals(401, 403, 501),
+        "responses": refusals(501),
         "openapi_extra": {"parameters": parameters} if parameters else {},
     }

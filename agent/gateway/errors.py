@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 OPENAI = "/v1/"
@@ -35,6 +35,15 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.details = tuple(details)
 
+    def renamed(self, names: Mapping[str, str]) -> Refused:
+        """The same to a caller who calls the field otherwise. ``names``: his, by ours."""
+        name = names.get(self.field or "", self.field)
+        if name == self.field:
+            return self
+        words = self.message.removeprefix(f"{self.field}: ")
+        message = self.message if words == self.message else f"{name}: {words}"
+        return Refused(self.code, message, self.status, field=name, retry_after=self.retry_after, details=self.details)
+
     @property
     def is_for_good(self) -> bool:
         """Whether no waiting mends it: a key or a session's time is what is missing."""
@@ -51,7 +60,8 @@ class Refused(Exception):
         detail: Any = self.message
         if self.status == 422:
             detail = list(self.details) or [{"field": self.field, "message": self.message, "code": self.code}]
-        return {"success": False, "error": self.message, "detail": detail, "code": self.code, "request_id": request_id}
+        named = {} if self.field is None else {"field": self.field}
+        return {"success": False, "error": self.message, "detail": detail, "code": self.code, **named, "request_id": request_id}
 
     def openai_body(self) -> dict[str, Any]:
         """Under ``/v1``; what is 422 elsewhere is 400 there."""

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from agent.gateway.errors import Refused
 from agent.gateway.settings import Format, Rate
-from pipeline.protocol import Budget, Strategy
+from pipeline.protocol import Budget, Strategy, is_markup
 
 ReplyFormat = Literal["json", "wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Factor = Annotated[float, Field(ge=0.5, le=2.0)]
@@ -201,7 +201,7 @@ def check_text(text: str, most: int, *, field: str = "text") -> str:
     if found := sorted({*_CONTROL.findall(text)}):
         names = ", ".join(f"U+{ord(one):04X}" for one in found)
         raise Refused("bad_text", f"{field}: holds control characters: {names}", 422, field=field)
-    if text.lstrip()[:6].lower() == "<speak":
+    if is_markup(text):
         raise not_supported("SSML is not understood yet: send plain text", field=field)
     return text
 

@@ -13,7 +13,7 @@ from agent.gateway.access import Access
 from agent.gateway.errors import Refused
 from agent.gateway.keyring import ADMIN, SPEAK
 
-OPEN = frozenset({"/", "/health", "/ready", "/live", "/metrics", "/docs", "/openapi.json"})
+OPEN = frozenset({"/", "/health", "/ready", "/live", "/metrics", "/docs", "/redoc", "/openapi.json"})
 """What anybody may see: whether the node is well, the page, and how to speak to it."""
 OPEN_FOLDERS = ("/web/", "/docs/")
 SPEECH = frozenset(
@@ -28,7 +28,9 @@ SPEECH = frozenset(
         "/v1/audio/speech",
     }
 )
-"""Whose POST is a request for speech, and is counted."""
+"""Whose POST is a request for speech."""
+COUNTED = SPEECH | {"/room/token"}
+"""Whose POST is counted: a pass lets somebody have speech in a room."""
 CHANGES = frozenset({("GET", "/config"), ("DELETE", "/cache"), ("POST", "/gc"), ("POST", "/server/optimize")})
 """What shows or changes the node itself."""
 CHANGED_FOLDERS = ("/voices", "/models/")
@@ -64,8 +66,8 @@ class Gate:
         request = Request(scope)
         try:
             caller = await self._access.admit(request, needed)
-            is_speech = scope["method"] == "POST" and scope["path"] in SPEECH
-            passing: AbstractContextManager[None] = caller.request() if is_speech else nullcontext()
+            is_counted = scope["method"] == "POST" and scope["path"] in COUNTED
+            passing: AbstractContextManager[None] = caller.request() if is_counted else nullcontext()
             scope.setdefault("state", {})[CALLER] = caller
             with passing:
                 await self._app(scope, receive, send)

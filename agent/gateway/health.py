@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ from agent.gateway import documents
 from agent.gateway.canary import Canary
 from agent.gateway.slots import Slots
 from agent.node import Node
+from pipeline.cache import CacheStats
 
 BEAT = 1.0  # seconds between two looks at the clock
 WEDGED = 5.0  # seconds by which the loop may be late before it counts as stuck
@@ -54,7 +56,7 @@ class Pulse:
         return self._worst if now - self._worst_at <= REMEMBERED else 0.0
 
 
-def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots) -> APIRouter:
+def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots, kept: Callable[[], CacheStats]) -> APIRouter:
     router = APIRouter(tags=["health"])
     loop = asyncio.get_running_loop
 
@@ -62,14 +64,13 @@ def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots) -> APIRouter:
     async def health() -> dict[str, Any]:
         """How the node is; 200 while it answers at all."""
         is_heard, level = canary.is_heard(loop().time()), LEVELS[node.studio.level()[0]]
-        entries = node.studio.cache.stats().entries if node.studio.cache is not None else 0
         return {
             "status": "ok" if is_heard and level == "full" else "degraded" if node.studio.offers else "error",
             "healthy": is_heard,
             "model_loaded": bool(node.studio.offers),
             "uptime_seconds": round(pulse.uptime, 1),
             "device": "cuda" if gpu_bytes() is not None else "cpu",
-            "cache_size": entries,
+            "cache_size": kept().entries,
             "memory_usage": memory(),
             "checks": checks(node),
             "level": level,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
-from pipeline.cache import CacheSettings
+from pipeline.cache import CacheSettings, CacheStats
 from pipeline.shelf import Shelf
 
 OVERHEAD = 1_024  # bytes beside the sound: facts, keys, objects
@@ -34,6 +35,21 @@ class Replies(Generic[T]):
         self._replies[key] = reply
         for gone in self._shelf.put(key, len(reply.data) + OVERHEAD, now):
             self._replies.pop(gone, None)
+
+    def beside(self, sentences: CacheStats) -> CacheStats:
+        """What is kept in all: ``sentences``, and these."""
+        shelf = self._shelf
+        if not sentences.enabled:
+            return sentences
+        return replace(
+            sentences,
+            entries=sentences.entries + len(shelf),
+            size_bytes=sentences.size_bytes + shelf.size,
+            memory_bytes=sentences.memory_bytes + shelf.size,
+            max_bytes=sentences.max_bytes + shelf.most_bytes,
+            max_entries=sentences.max_entries + shelf.most_entries,
+            evictions=sentences.evictions + shelf.evictions,
+        )
 
     def clear(self) -> None:
         self._shelf.clear()

@@ -37,6 +37,9 @@ ROUTES: tuple[tuple[str, str], ...] = (
     ("POST", "/models/retry"),
     ("POST", "/feedback"),
 )
+FOLDERS = ("/models", "/server")
+"""Under which nothing is built yet."""
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def routes() -> APIRouter:
@@ -44,12 +47,15 @@ def routes() -> APIRouter:
     for method, path in ROUTES:
         name = f"later {method} {path}".translate(str.maketrans("/{} ", "____")).lower()
         router.add_api_route(path, _later(method, path), methods=[method], name=name, **documents.later(path))
+    for folder in FOLDERS:
+        for path in (f"{folder}/{{name}}", f"{folder}/{{name}}/{{rest:path}}"):
+            router.add_api_route(path, _later("", f"{folder}/*"), methods=[*METHODS], include_in_schema=False)
     return router
 
 
 def _later(method: str, path: str) -> Callable[[], Awaitable[Response]]:
     async def later() -> Response:
         """Not built yet."""
-        raise not_supported(f"{method} {path} is not supported yet")
+        raise not_supported(f"{method} {path} is not supported yet".lstrip())
 
     return later

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from agent.gateway.bounds import UNANSWERED, Exchange
 from agent.gateway.canary import Canary
 from agent.gateway.health import gpu_bytes
 from agent.node import DOORS, Node
-from pipeline.cache import no_stats
+from pipeline.cache import CacheStats
 from pipeline.report import Watcher
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ BUCKETS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0)
 FINE = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 7.5, 10.0, 30.0, 60.0)
 REASONS = {"hedge": "hedge", "late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
 """Words in the reason for a change of engine, and the label for it; anything else is ``failed``. Labels are few and known."""
+RATING = "1 to 5: the rating that the settings give an engine (selection.quality), not measured; 1 while it is not heard."
 UNHEARD = 1.0  # of 5: how an engine is rated that was not heard when it should have been
 
 
@@ -69,10 +70,10 @@ class Metrics(Watcher):
         self._http_received = Summary("http_request_size_bytes", "Bodies received.", ["handler"], registry=registry)
         self._http_sent = Summary("http_response_size_bytes", "Bodies sent.", ["handler"], registry=registry)
 
-    def watch(self, node: Node, canary: Canary, slots: Slots) -> None:
-        """Count what this node says, from here on."""
+    def watch(self, node: Node, canary: Canary, slots: Slots, kept: Callable[[], CacheStats]) -> None:
+        """Count what this node says, from here on, and read ``kept`` of what it said."""
         node.report.watch(self)
-        self.registry.register(_State(node, canary, slots))
+        self.registry.register(_State(node, canary, slots, kept))
 
     def on_started(self, engine: str, *, ttft: float, lag: float, budget: float) -> None:
         self._ttft.labels(engine).observe(ttft)
@@ -114,8 +115,9 @@ class Metrics(Watcher):
 class _State(Collector):
     """What is read off the node when somebody asks."""
 
-    def __init__(self, node: Node, canary: Canary, slots: Slots) -> None:
+    def __init__(self, node: Node, canary: Canary, slots: Slots, kept: Callable[[], CacheStats]) -> None:
         self._node = node
+        self._kept = kept
         self._canary = canary
         self._slots = slots
 
@@ -130,7 +132,7 @@ class _State(Collector):
             sessions.add_metric([door], open_now[door])
         yield sessions
         up = GaugeMetricFamily("tts_engine_up", "Whether an engine can speak.", labels=["engine"])
-        quality = GaugeMetricFamily("tts_audio_quality_score", "1 to 5: the rating, while the engine is heard.", labels=["engine"])
+        quality = GaugeMetricFamily("tts_audio_quality_score", RATING, labels=["engine"])
         for status in node.studio.status:
             is_up = status.state == "ready"
             up.add_metric([status.name], is_up)
@@ -143,7 +145,7 @@ class _State(Collector):
         )
         if (used := gpu_bytes()) is not None:
             yield GaugeMetricFamily("tts_gpu_memory_bytes", "GPU memory that engines hold.", used)
-        stats = node.studio.cache.stats() if node.studio.cache is not None else no_stats(node.settings.cache)
+        stats = self._kept()
         yield CounterMetricFamily("tts_cache_hits", "Sentences that had been said before.", stats.total_hits)
         yield CounterMetricFamily("tts_cache_misses", "Sentences that could have been.", stats.total_misses)
         yield GaugeMetricFamily("tts_cache_bytes", "What is kept.", stats.size_bytes)

@@ -34,6 +34,8 @@ MODELS: Mapping[str, Strategy] = {"tts-1": "auto", "tts-1-hd": "quality_first", 
 """Models of that service, and the strategy that stands for each."""
 TOKEN_CHARACTERS, TOKEN_SECONDS = 4, 0.05  # that a token is taken for: nothing here counts any
 OWNER = "voicebooth"
+NAMES = {"engine": "model", "voice_id": "voice", "voice_description": "instructions", "text": "input"}
+"""Of fields in that contract, by ours."""
 
 
 class VoiceId(Body):
@@ -70,6 +72,12 @@ def routes(workshop: Workshop) -> APIRouter:
     async def speech(request: Request) -> Response:
         """Say a text, the sound sent while it is made: as bytes, or base64 in server-sent events."""
         asked = SpeechRequest.read(await request.body())
+        try:
+            return await say(request, asked)
+        except Refused as refused:
+            raise refused.renamed(NAMES) from refused
+
+    async def say(request: Request, asked: SpeechRequest) -> Response:
         wanted = _wanted(asked, settings.limits.description_chars)
         plan = make_plan(node, wanted, unknown_engine=404)
         format = asked.response_format or FORMAT
@@ -144,7 +152,7 @@ async def _events(
                 yield _delta(piece)
         except Refused as refused:
             notes.on_refused(refused.code)
-            yield _event({"type": "error", **refused.openai_body()})
+            yield _event({"type": "error", **refused.renamed(NAMES).openai_body()})
             return
     taken = math.ceil(characters / TOKEN_CHARACTERS)
     given = math.ceil(spoken.facts.samples / rate / TOKEN_SECONDS)

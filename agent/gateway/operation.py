@@ -22,7 +22,7 @@ from agent.gateway.health import Pulse, gpu_bytes, memory
 from agent.gateway.slots import Slots
 from agent.gateway.traffic import Traffic
 from agent.node import Node
-from pipeline.cache import no_stats
+from pipeline.cache import CacheStats
 
 JSON = "application/json"
 HIDDEN = "***"
@@ -34,8 +34,8 @@ def _rows() -> tuple[glossary.Row, ...]:
     return glossary.rows()
 
 
-def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic) -> APIRouter:
-    """What may be read by whoever may speak."""
+def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic, kept: Callable[[], CacheStats]) -> APIRouter:
+    """What may be read by whoever may speak. ``kept``: of what was said."""
     router = APIRouter(tags=["operation"])
 
     @router.get("/stats", **documents.STATS)
@@ -58,7 +58,7 @@ def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic) -> APIRoute
             "sessions": dict(node.sessions()),
             "sentences": report["counts"],
             "engines": engines,
-            "cache": cache_stats(node),
+            "cache": asdict(kept()),
             "queue": {"slots_taken": slots.taken, "waiting": slots.waiting, "steps": node.studio.lanes.queued},
             "system": {
                 "cpu_percent": psutil.cpu_percent(),
@@ -71,7 +71,7 @@ def routes(node: Node, pulse: Pulse, slots: Slots, traffic: Traffic) -> APIRoute
     @router.get("/cache/stats", **documents.CACHE_STATS)
     async def read_cache() -> dict[str, Any]:
         """How full the cache is, and what it is good for."""
-        return cache_stats(node)
+        return asdict(kept())
 
     return router
 
@@ -112,12 +112,6 @@ def insist_on_json(request: Request) -> None:
     """A page elsewhere can make a browser post a form without asking; it cannot do that with JSON. Raises :exc:`Refused`."""
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != JSON:
         raise Refused("unsupported_media_type", f"Content-Type: this is asked with {JSON}", 415, field="Content-Type")
-
-
-def cache_stats(node: Node) -> dict[str, Any]:
-    """Nothing in it where nothing is cached."""
-    cache = node.studio.cache
-    return asdict(cache.stats() if cache is not None else no_stats(node.settings.cache))
 
 
 def _setting(row: glossary.Row, node: Node) -> dict[str, str]:

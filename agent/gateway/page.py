@@ -1,4 +1,4 @@
-"""The page at ``/`` and the one at ``/docs``, out of memory; LiveKit's client beside them, where npm has put it into this user's cache."""
+"""The pages at ``/``, ``/docs`` and ``/redoc``, out of memory; LiveKit's client beside them, where npm has put it into the user's cache."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ FOLDER = Path(__file__).parent.parent / "web"
 CLIENT = "livekit-client@^2.15"
 BUILT = Path("node_modules/livekit-client/dist/livekit-client.esm.mjs")  # one file that imports nothing
 INSTALLING = 300.0  # seconds: 36 MB through a slow line
+READS = ["GET", "HEAD"]
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
 REMEDY = "python -m agent.gateway.page"
-SWAGGER, SWAGGER_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css")
-"""The package that carries Swagger UI, and what is taken out of it; its code is not run."""
-NO_SWAGGER = "the page of the API is not there: pip install 'voicebooth[gateway]'"
+DRAWING, DRAWING_FILES = "fastapi_offline", ("swagger-ui-bundle.js", "swagger-ui.css", "redoc.standalone.js")
+"""The package that carries Swagger UI and ReDoc, and what is taken out of it; its code is not run."""
+NO_DRAWING = "the page of the API is not there: pip install 'voicebooth[gateway]'"
 DRAWN = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'"
-"""What the page at ``/docs`` may load: Swagger UI writes styles into its elements and carries its pictures within."""
+"""What the pages at ``/docs`` and ``/redoc`` may load: both write styles into their elements and carry their pictures within."""
 MISSING = f"LiveKit's browser client is not there: `{REMEDY}` fetches it with npm"
 
 
@@ -56,11 +57,11 @@ def routes(node: Node) -> APIRouter:
             return Response(status_code=304, headers=headers)
         return Response(file.content, headers=headers, media_type=file.kind)
 
-    @router.get("/")
+    @router.api_route("/", methods=READS)
     async def page(request: Request) -> Response:
         return give(request, files["index.html"])
 
-    @router.get("/web/livekit-client.mjs")
+    @router.api_route("/web/livekit-client.mjs", methods=READS)
     async def client(request: Request) -> Response:
         if "livekit-client.mjs" not in files:  # it may have been fetched since the node began
             path = client_path()
@@ -69,32 +70,36 @@ def routes(node: Node) -> APIRouter:
             files["livekit-client.mjs"] = _read(path)
         return give(request, files["livekit-client.mjs"])
 
-    @router.get("/web/{name}")
+    @router.api_route("/web/{name}", methods=READS)
     async def file(request: Request, name: str) -> Response:
         if name not in files:
             raise Refused("not_found", "the page has no such file", 404)
         return give(request, files[name])
 
-    @router.get("/docs")
+    @router.api_route("/docs", methods=READS)
     async def docs(request: Request) -> Response:
         return give(request, files["docs.html"], DRAWN)
 
-    @router.get("/docs/{name}")
+    @router.api_route("/redoc", methods=READS)
+    async def redoc(request: Request) -> Response:
+        return give(request, files["redoc.html"], DRAWN)
+
+    @router.api_route("/docs/{name}", methods=READS)
     async def drawing(request: Request, name: str) -> Response:
-        if name not in SWAGGER_FILES:
+        if name not in DRAWING_FILES:
             raise Refused("not_found", "the page of the API has no such file", 404)
         if name not in files:
-            files[name] = _read(swagger_path() / name)
+            files[name] = _read(drawing_path() / name)
         return give(request, files[name], DRAWN)
 
     return router
 
 
-def swagger_path() -> Path:
-    """Where Swagger UI is. Raises :exc:`Refused` where it is not."""
-    found = importlib.util.find_spec(SWAGGER)
+def drawing_path() -> Path:
+    """Where Swagger UI and ReDoc are. Raises :exc:`Refused` where they are not."""
+    found = importlib.util.find_spec(DRAWING)
     if found is None or found.origin is None:
-        raise Refused("not_supported", NO_SWAGGER, 501)
+        raise Refused("not_supported", NO_DRAWING, 501)
     return Path(found.origin).parent / "static"
 
 

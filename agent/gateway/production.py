@@ -20,6 +20,7 @@ from agent.gateway.speech import Facts, Plan, Speech
 from agent.gateway.wanted import Wanted
 from agent.node import Node
 from engines.base import NO_SAMPLES
+from pipeline.cache import CacheStats, no_stats
 from pipeline.chain import primary
 from pipeline.report import CACHE
 
@@ -76,6 +77,11 @@ class Workshop:
         self.replies: Replies[Product] = Replies(node.settings.cache)
         self._on_gap = on_gap
         self._settings = node.settings
+
+    def kept(self) -> CacheStats:
+        """Sentences and whole replies; nothing where nothing is cached."""
+        cache = self.node.studio.cache
+        return self.replies.beside(cache.stats() if cache is not None else no_stats(self._settings.cache))
 
     async def whole(self, wanted: Wanted, plan: Plan, medium: Medium, *, wait: float | None = None) -> Product:
         """``wait``: seconds for a slot, in place of the usual. Raises :exc:`Refused`."""

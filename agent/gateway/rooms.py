@@ -17,6 +17,7 @@ Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f
 _ROOMS = documents.an_object(available="boolean", url={"type": ["string", "null"]}, why={"type": ["string", "null"]})
 _SOME = {"available": True, "url": "wss://rooms.example.org", "why": None}
 _PASS = documents.an_object(url="string", room="string", identity="string", token="string")
+_ERRORS = documents.refusals(400, 422, 501)
 _ONE = {"url": "wss://rooms.example.org", "room": "lobby", "identity": "guest-0123456789ab", "token": "eyJ..."}
 
 
@@ -36,12 +37,12 @@ def routes(node: Node) -> APIRouter:
     url = livekit.public_url or livekit.url
     why = NO_ROOMS if not livekit.url else ENCRYPTED if livekit.encryption_key else None
 
-    @router.get("/room", responses={**documents.said("Rooms.", _ROOMS, _SOME), **documents.refusals(401, 429)})
+    @router.get("/room", responses={**documents.said("Rooms.", _ROOMS, _SOME), **documents.refusals()})
     async def rooms() -> dict[str, Any]:
         """Whether this node gives passes into rooms, and where these are."""
         return {"available": why is None, "url": url or None, "why": why}
 
-    @router.post("/room/token", responses={**documents.said("A pass.", _PASS, _ONE), **documents.refusals(400, 401, 422, 429, 501)})
+    @router.post("/room/token", responses={**documents.said("A pass.", _PASS, _ONE), **_ERRORS})
     async def token(wanted: Wanted) -> dict[str, Any]:
         """A pass for one person who listens in a room and sends text there. The node comes into the room by itself."""
         if why is not None:

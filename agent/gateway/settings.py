@@ -49,7 +49,7 @@ class LimitSettings:
     """How much one caller, and all of them, may ask."""
 
     text_chars: Annotated[int, Field(ge=1, le=100_000)] = 5_000
-    """Characters of text in one request."""
+    """Characters of text in one request, or in one message of a session (there at most 5 000)."""
     description_chars: Annotated[int, Field(ge=1, le=5_000)] = 500
     """Characters of a voice's description."""
     batch_items: Annotated[int, Field(ge=1, le=10_000)] = 64

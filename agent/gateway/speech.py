@@ -234,12 +234,13 @@ class Speech:
         self.facts.on_event(event, self.seconds)
         match event:
             case Dropped() if event.why != "nothing_to_say":
-                self._problems.append(_dropped(event))
+                self._problems.append(refusal_of(event))
             case Failure():
                 self._problems.append(_failed(event))
 
 
-def _dropped(event: Dropped) -> Refused:
+def refusal_of(event: Dropped) -> Refused:
+    """How every door tells that something was not said."""
     match event.why:
         case "overflow":
             return Refused("text_too_long", "text: more than the node keeps (script.characters)", 422, field="text")

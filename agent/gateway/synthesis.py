@@ -22,7 +22,7 @@ from agent.gateway.production import Medium, Product, Workshop
 from agent.gateway.replies import AudioStream, describe, envelope, mime, unless_gone
 from agent.gateway.shape import Reply, decide, decide_format, parse_accept
 from agent.gateway.speech import Facts, Plan, Speech, make_plan
-from agent.gateway.wanted import Wanted, read
+from agent.gateway.wanted import Wanted, as_sent, read
 
 AHEAD = 2  # items of a batch that are made while an earlier one is sent: as many as the lanes of a small machine
 TORCH_WAIT = 30.0  # seconds that `/tts/generate` takes where nobody says
@@ -121,12 +121,16 @@ class Desk:
                 default=server.default_shape,
             )
         medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
-        plan = await self._plan(wanted, unknown_engine)
+        plan = await self._plan(body, wanted, unknown_engine)
         return Asked(wanted, plan, reply, medium, request.state.request_id)
 
-    async def _plan(self, wanted: Wanted, unknown_engine: int = 422) -> Plan:
+    async def _plan(self, body: SpeechBody, wanted: Wanted, unknown_engine: int = 422) -> Plan:
         """Raises :exc:`Refused`."""
-        return await take_voice(self._node, self._workshop.slots, wanted, make_plan(self._node, wanted, unknown_engine=unknown_engine))
+        try:
+            plan = make_plan(self._node, wanted, unknown_engine=unknown_engine)
+        except Refused as refused:
+            raise as_sent(refused, body) from refused
+        return await take_voice(self._node, self._workshop.slots, wanted, plan)
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """Whole, in the shape that was decided."""
@@ -145,7 +149,7 @@ class Desk:
         wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
         format = decide_format(wanted.format, parse_accept(request.headers.get("accept")))
         medium = Medium.of(wanted, format, self._settings.audio)
-        plan = await self._plan(wanted)
+        plan = await self._plan(body, wanted)
         speech = Speech(self._node, plan)
         asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
         pieces = timely(self._workshop.stream(speech, plan, medium), wanted.timeout)

@@ -14,6 +14,8 @@ KNOWN = "secret"  # what everybody knows of a development server: no token of it
 LEEWAY = 10.0  # seconds by which clocks may differ
 SCOPE_ATTRIBUTE = "voicebooth.scopes"
 """Attribute of a token that names what it is good for, ``speak,admin``; without it, it is good for speaking."""
+ROOM = "room"
+"""The word in it of a pass that is good for a room alone."""
 
 
 class BadToken(Exception):
@@ -63,7 +65,12 @@ class Signer:
 
 def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...]:
     video, attributes = claims.get("video"), claims.get("attributes")
-    may_send = not isinstance(video, Mapping) or video.get("canPublishData") is not False
+    grants = video if isinstance(video, Mapping) else {}
+    may_send = grants.get("canPublishData") is not False
     named = attributes.get(SCOPE_ATTRIBUTE, SPEAK) if isinstance(attributes, Mapping) else SPEAK
     asked = {part.strip() for part in named.split(",")} if isinstance(named, str) else {SPEAK}
-    return tuple(scope for scope in SCOPES if (scope in asked or ADMIN in asked) and (scope != SPEAK or may_send))
+    if ADMIN in asked:
+        asked.add(SPEAK)
+    if grants.get("canUpdateOwnMetadata"):
+        asked.discard(ADMIN)  # LiveKit signs a participant's token anew with the attributes that he gave himself
+    return tuple(scope for scope in SCOPES if scope in asked and (scope != SPEAK or may_send))

@@ -134,6 +134,12 @@ class Found:
         return next((path for path, _ in self._values(name)), name)
 
 
+def as_sent(refused: Refused, body: SpeechBody) -> Refused:
+    """With the name under which the body has the field."""
+    found = Found(body)
+    return refused.renamed({name: found.path(name) for name in (*SYNONYMS, "language")})
+
+
 def canonical(name: str) -> str:
     """What a field is called here, whatever its contract calls it."""
     return CANONICAL.get(name, name)

@@ -48,7 +48,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         return router
 
     settings = node.settings
-    peers = Peers(node, settings.peer, seats)
+    peers = Peers(node, settings.peer, seats, characters=settings.limits.text_chars)
     node.before_end(peers.aclose)
     servers = ice_servers(settings.peer)
     link = {"Link": links(servers)} if servers else {}
@@ -59,7 +59,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
 
     @router.get(
         "/ice",
-        responses={**documents.said("As `RTCPeerConnection` takes it.", _SERVERS, {"iceServers": []}), **documents.refusals(401, 429)},
+        responses={**documents.said("As `RTCPeerConnection` takes it.", _SERVERS, {"iceServers": []}), **documents.refusals()},
     )
     async def ice() -> dict[str, Any]:
         """The STUN and TURN servers that a browser may need on its way to this node."""
@@ -71,7 +71,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=201,
         response_class=Response,
         openapi_extra=_body(OFFER),
-        responses={**_ANSWER, **documents.refusals(400, 401, 413, 415, 429, 503)},
+        responses={**_ANSWER, **documents.refusals(400, 413, 415)},
     )
     async def offer(request: Request) -> Response:
         """Connects a browser: SDP offer in, SDP answer out. The offer wants one audio track and may bring a data channel, on
@@ -96,7 +96,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=204,
         response_class=Response,
         openapi_extra=_body(FRAGMENT),
-        responses=documents.refusals(400, 401, 404, 412, 413, 415, 422, 429),
+        responses=documents.refusals(400, 404, 412, 413, 415, 422),
     )
     async def trickle(request: Request, peer: str) -> Response:
         """More addresses of a browser that was answered (RFC 8840). ICE is not restarted: offer anew instead."""
@@ -115,7 +115,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         await found.add(fragment)
         return Response(status_code=204)
 
-    @router.delete("/whep/{peer}", response_class=Response, responses=documents.refusals(401, 404, 429))
+    @router.delete("/whep/{peer}", response_class=Response, responses=documents.refusals(404))
     async def leave(peer: str) -> Response:
         """Ends a peer: silence, then goodbye."""
         if not await peers.end(peer):

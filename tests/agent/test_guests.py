@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import jwt
 
+from agent.gateway.tokens import Signer
 from agent.guests import LASTS, sign
 
 SECRET = "a secret of thirty-two characters, or more"
@@ -27,6 +28,10 @@ def test_a_pass_ends() -> None:
     found = claims(sign("key", SECRET, "lobby").token)
     assert isinstance(found["exp"], int) and isinstance(found["nbf"], int)
     assert found["exp"] - found["nbf"] == LASTS.total_seconds()
+
+
+def test_a_pass_is_for_its_room_and_opens_no_door() -> None:
+    assert Signer("key", SECRET).read(sign("key", SECRET, "lobby").token).scopes == ()
 
 
 def test_two_guests_are_two() -> None:

@@ -185,6 +185,14 @@ async def test_what_cannot_be_taken_is_answered_and_the_peer_goes_on(peers: Peer
     assert (await browser.told("pong"))["t"] == 7
 
 
+async def test_a_text_holds_as_much_as_the_settings_have(node: Node, browser: Browser) -> None:
+    peers = Peers(node, PeerSettings(), Seats(2), characters=10)
+    await browser.connect(peers)
+    browser.send(type="text", text="a" * 11, stream="s", seq=0)
+    assert "at most 10" in (await browser.told("error", code="text_too_long", stream="s", seq=0))["message"]
+    await peers.aclose()
+
+
 async def test_several_peers_are_each_told_their_own(peers: Peers, browser: Browser) -> None:
     other = Browser()
     try:

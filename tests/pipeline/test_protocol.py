@@ -23,9 +23,18 @@ from pipeline.protocol import (
     Text,
     encode,
     from_attributes,
+    is_markup,
     parse,
 )
 from tests.examples import examples
+
+
+@pytest.mark.parametrize("before", ["", " \n", "\ufeff", "\ufeff \ufeff\n"])
+def test_markup_is_known_by_how_it_begins(before: str) -> None:
+    for text in ("<speak>Hi</speak>", "<SPEAK", '<?xml version="1.0"?><speak>Hi</speak>', "<?XML?>"):
+        assert is_markup(before + text)
+    for text in ("", "<", "<spoken", "< speak>", "Hi <speak>", "<?x"):
+        assert not is_markup(before + text)
 
 
 def raw(**message: Any) -> bytes:

@@ -106,11 +106,13 @@ async def test_markup_is_refused_and_leaves_no_gap(room):
         room.stage.on_message("up", Text(text=part, utterance="u", final=False, stream="s", seq=seq))
     room.stage.on_message("up", Text(text="", utterance="u", stream="s", seq=4))
     room.stage.on_message("up", Text(text="<spoken, and heard.", utterance="u", stream="s", seq=5))
+    for seq, part in enumerate(["\ufeff", "\n<?x", 'ml version="1.0"?>'], 6):
+        room.stage.on_message("up", Text(text=part, utterance="v", final=seq == 8, stream="s", seq=seq))
     await room.quiet()
-    assert [(event.code, event.seq) for event in room.told(Failure)] == [("not_supported", seq) for seq in (0, 2, 3)]
-    assert [(event.text, event.why) for event in room.told(Dropped)] == [("<Sp", "not_supported")]
+    assert [(event.code, event.seq) for event in room.told(Failure)] == [("not_supported", seq) for seq in (0, 2, 3, 8)]
+    assert [(event.text, event.why) for event in room.told(Dropped)] == [("<Sp", "not_supported"), ("\ufeff\n<?x", "not_supported")]
     assert [event.text for event in room.told(SentenceChosen)] == ["<spoken, and heard."]
-    assert room.told(Spoken)[-1].seq == 5
+    assert room.told(Spoken)[-1].seq == 8
 
 
 @in_room()

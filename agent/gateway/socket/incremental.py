@@ -9,6 +9,7 @@ from agent.gateway.socket.dialect import INCREMENTAL, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, check_text, make_text, read_manner
+from agent.gateway.speech import refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Flush
@@ -125,8 +126,7 @@ class Incremental(Dialect):
             case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 pass
             case Dropped():
-                lost = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)
-                return [Send(self.error(lost, is_last=False))]
+                return [Send(self.error(refusal_of(event), is_last=False))]
             case Failure():
                 return [Send(self.error(Refused(event.code, event.message, 503 if event.retryable else 422), is_last=False))]
             case Spoken(seq=reached):

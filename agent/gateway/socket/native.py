@@ -56,7 +56,7 @@ class Native(Dialect):
 
     def on_text(self, raw: str, now: float) -> list[Order]:
         try:
-            message = parse(raw.encode("utf-8", "surrogatepass"))
+            message = parse(raw.encode("utf-8", "surrogatepass"), characters=self._terms.text_characters)
             if isinstance(message, Config) and message.audio is not None:
                 self._set_format(message.audio)
         except ProtocolError as error:

@@ -11,6 +11,7 @@ from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
+from agent.gateway.speech import refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from pipeline.protocol import Text
@@ -103,9 +104,11 @@ class OneShot(Dialect):
         return [Open(), Tell(self._current.manner.config), Tell(self._current.text)]
 
     def _cancel(self) -> list[Order]:
+        gone = [*([] if self._current is None else [self._current]), *self._queue]
         self._queue.clear()
         self._current = None
-        return [Open(), Hush(), Send({"type": "cancelled"})]
+        over = Refused("cancelled", "this text was cancelled", 409)
+        return [Open(), Hush(), *(Send(self.error(over, is_last=False, request=one.id)) for one in gone), Send({"type": "cancelled"})]
 
     def timer(self) -> float | None:
         waiting = [*self._queue, *([] if self._current is None else [self._current])]
@@ -136,7 +139,7 @@ class OneShot(Dialect):
             case Dropped(why="nothing_to_say"):
                 pass
             case Dropped():
-                request.problem = Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500)
+                request.problem = refusal_of(event)
             case Failure():
                 request.problem = Refused(event.code, event.message, 503 if event.retryable else 500)
                 return self._finish(request)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import APIRouter, WebSocket
 from fastapi.responses import JSONResponse
@@ -16,6 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from agent.gateway.bounds import REQUEST_ID, name_of
 from agent.gateway.errors import Refused
 from agent.gateway.notes import Notes, begin, on_refused, trace_of
+from agent.gateway.places import path_of
 from agent.gateway.seats import Seats
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
@@ -81,14 +83,29 @@ class Door:
 
     async def serve(self, socket: WebSocket, dialect: str | None = None) -> None:
         """From the upgrade to the end. ``dialect``: the path speaks it, whatever the client says."""
+        await self._tell_of(socket, self._serve(socket, dialect))
+
+    async def turn_away(self, socket: WebSocket) -> None:
+        """Where nobody is behind the path."""
+        await self._tell_of(socket, self._turn_away(socket))
+
+    async def _tell_of(self, socket: WebSocket, visit: Coroutine[Any, Any, None]) -> None:
+        """A name, and a line in the log."""
         name = socket.state.request_id = name_of(socket.headers)
         notes = begin(Notes(name, "websocket", trace_of(socket.headers.get("traceparent", ""))))
         since = asyncio.get_running_loop().time()
         try:
-            await self._serve(socket, dialect)
+            await visit
         finally:
             took = asyncio.get_running_loop().time() - since
-            notes.write(f"{socket.scope['path']} {'refused' if notes.error else 'ended'}", took=took)
+            notes.write(f"{path_of(socket.scope)} {'refused' if notes.error else 'ended'}", took=took)
+
+    async def _turn_away(self, socket: WebSocket) -> None:
+        try:
+            await self._admit(socket)
+            raise Refused("not_found", "there is no WebSocket here: /ws/synthesize and /v1/speak are two", 404)
+        except Refused as refused:
+            await _deny(socket, refused, socket.state.request_id)
 
     async def _serve(self, socket: WebSocket, dialect: str | None) -> None:
         name = socket.state.request_id
@@ -235,5 +252,9 @@ def routes(node: Node, seats: Seats, admit: Admit = admit_anybody) -> APIRouter:
     @router.websocket("/v1/speak")
     async def speak(socket: WebSocket) -> None:
         await door.serve(socket, dialects.SPEAK)
+
+    @router.websocket("/{path:path}")
+    async def nowhere(socket: WebSocket) -> None:
+        await door.turn_away(socket)
 
     return router

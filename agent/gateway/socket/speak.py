@@ -10,6 +10,7 @@ from agent.gateway.socket.dialect import SPEAK, Dialect, Terms
 from agent.gateway.socket.orders import LEAVING, NORMAL, REFUSED, Close, Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, Encoder
 from agent.gateway.socket.wishes import ANY_TEXT, check_rate, check_text, make_text
+from agent.gateway.speech import refusal_of
 from agent.gateway.wanted import Wanted
 from pipeline.events import Dropped, Event, Failure, Spoken
 from pipeline.playout import Sound
@@ -138,7 +139,7 @@ class Speak(Dialect):
             case Dropped(why="nothing_to_say" | "cancelled" | "not_supported"):
                 return []
             case Dropped():
-                return self.refuse(Refused("synthesis_failed", f"Synthesis error: not said ({event.why}): {event.text}", 500))
+                return self.refuse(refusal_of(event))
             case Failure(code="draining"):
                 return [Send(self.error(Refused(event.code, event.message, 503), is_last=True)), Close(LEAVING, event.message)]
             case Failure():

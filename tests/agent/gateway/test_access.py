@@ -17,6 +17,7 @@ from agent.gateway import keyring
 from agent.gateway.access import Access, check_start
 from agent.gateway.errors import Refused
 from agent.gateway.keyring import ADMIN, SPEAK, KeyringError
+from agent.guests import sign
 from agent.node import Node
 
 FAR, NEAR = "203.0.113.7", "127.0.0.1"
@@ -139,6 +140,15 @@ async def test_a_token_that_livekit_s_key_has_signed_opens_too(tmp_path):
         silent = made.with_grants(api.VideoGrants(room_join=True, room="r", can_publish_data=False)).to_jwt()
         assert await here.status(FAR, authorization=f"Bearer {silent}") == 403
         assert await here.status(FAR, authorization=f"Bearer {silent[:-3]}abc") == 401
+
+
+async def test_a_pass_into_a_room_is_no_way_around_keys_and_limits(tmp_path):
+    async with Gatehouse(tmp_path, **EVERYWHERE, livekit={"api_key": "key", "api_secret": SECRET}) as here:
+        guest = sign("key", SECRET, "lobby").token
+        with pytest.raises(Refused, match=r"voicebooth\.scopes") as refused:
+            await here.access.admit(connection(FAR, authorization=f"Bearer {guest}"))
+        assert refused.value.status == 403
+        assert await here.status(subprotocols=["token", guest]) == 403
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,13 @@ def test_every_block_and_every_field_holds_for_all():
     assert not Batch.check({"texts": ["a"], **blocks}).is_parallel
 
 
+@pytest.mark.parametrize("name", ["texts", "items"])
+def test_one_too_many_is_said_of_the_list_that_was_sent(name):
+    with pytest.raises(Refused) as refused:
+        bodies(**{name: [{"text": "a"} if name == "items" else "a"] * 6})
+    assert (refused.value.status, refused.value.field) == (413, name)
+
+
 def test_a_text_that_would_hold_for_all_is_refused():
     with pytest.raises(Refused) as refused:
         bodies(texts=["a"], input="b")

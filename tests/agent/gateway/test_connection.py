@@ -1,6 +1,7 @@
 """Peers that say nothing, drip, or never end: with real sockets, and patience made short."""
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -65,16 +66,34 @@ async def until_closed(port, *pieces, pause=0.0, limit=3.0):
         writer.close()
 
 
+def told(data):
+    """Status, and the body of an answer that has a name."""
+    head, _, raw = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    assert headers["content-type"] == "application/json" and int(headers["content-length"]) == len(raw)
+    body = json.loads(raw)
+    assert headers["x-request-id"] and body.get("request_id", headers["x-request-id"]) == headers["x-request-id"]
+    return int(first.split()[1]), body
+
+
 async def test_who_says_nothing_is_not_waited_for(door):
     data, seconds = await until_closed(door)
-    assert data.startswith(b"HTTP/1.1 408 ")
+    status, body = told(data)
+    assert (status, body["code"], body["success"]) == (408, "too_slow", False)
     assert 0.2 < seconds < 1.5
 
 
 async def test_a_head_that_drips_is_not_waited_for(door):
     data, seconds = await until_closed(door, b"GET / HTTP/1.1\r\n", *[b"X-A: b\r\n"] * 100, pause=0.05)
-    assert data.startswith(b"HTTP/1.1 408 ")
+    assert told(data)[0] == 408
     assert seconds < 1.5
+
+
+async def test_under_v1_it_is_told_as_that_contract_does(door):
+    data, _ = await until_closed(door, b"GET /v1/models HTTP/1.1\r\nX-A: b\r\n")
+    status, body = told(data)
+    assert (status, body["error"]["code"]) == (408, "too_slow")
 
 
 async def test_line_ends_for_ever_are_no_request(door):
@@ -84,7 +103,12 @@ async def test_line_ends_for_ever_are_no_request(door):
 
 async def test_a_head_without_end_is_cut(door):
     data, _ = await until_closed(door, b"GET / HTTP/1.1\r\n", *[b"X-A: " + b"b" * 4_000 + b"\r\n"] * 40)
-    assert data == b"" or data.startswith(b"HTTP/1.1 431 ")
+    assert data == b"" or (told(data)[0], told(data)[1]["code"]) == (431, "head_too_large")
+
+
+async def test_a_head_that_is_too_large_is_told_so(door):
+    data, _ = await until_closed(door, b"GET / HTTP/1.1\r\n" + b"X-A: " + b"b" * connection.HEAD_BYTES)
+    assert (told(data)[0], told(data)[1]["code"]) == (431, "head_too_large")
 
 
 async def test_a_body_that_drips_gets_an_answer(door):
@@ -126,7 +150,8 @@ async def test_a_connection_is_used_again_after_each_kind_of_answer(door):
 
 async def test_garbage_is_400(door):
     data, _ = await until_closed(door, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n")
-    assert data.startswith(b"HTTP/1.1 400 ")
+    status, body = told(data)
+    assert (status, body["code"]) == (400, "bad_request")
 
 
 async def test_who_does_not_read_an_answer_is_cut_off(door):

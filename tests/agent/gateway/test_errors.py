@@ -10,6 +10,7 @@ def test_one_wrong_field_is_named_in_both_shapes() -> None:
         "error": "there is no such voice",
         "detail": [{"field": "voice_id", "message": "there is no such voice", "code": "unknown_voice"}],
         "code": "unknown_voice",
+        "field": "voice_id",
         "request_id": "r1",
     }
     assert refused.openai_status == 400
@@ -19,6 +20,21 @@ def test_one_wrong_field_is_named_in_both_shapes() -> None:
         "param": "voice_id",
         "code": "unknown_voice",
     }
+
+
+def test_a_field_is_called_as_its_caller_calls_it() -> None:
+    refused = Refused("unknown_voice", "voice_id: nobody knows 'a'", 422, field="voice_id", retry_after=2.0)
+    other = refused.renamed({"voice_id": "voice"})
+    assert (other.code, other.status, other.field, other.retry_after) == ("unknown_voice", 422, "voice", 2.0)
+    assert other.message == str(other) == "voice: nobody knows 'a'"
+    assert refused.renamed({"text": "input"}) is refused
+
+
+@pytest.mark.parametrize("status", [404, 406, 413, 415, 501])
+def test_a_field_is_named_whatever_the_status(status: int) -> None:
+    told = Refused("x", "text: no", status, field="text").body("r1")
+    assert (told["field"], told["detail"]) == ("text", "text: no")
+    assert "field" not in Refused("x", "no", status).body("r1")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ async def test_the_fourth_request_for_speech_in_a_minute_is_one_too_many(client)
     assert (await client.post("/synthesize", json={}, headers=CHANGER)).status != 429, "nor are others"
 
 
+async def test_passes_into_rooms_are_counted(client):
+    statuses = [(await client.post("/room/token", json={"room": "lobby"}, headers=KEY)).status for _ in range(4)]
+    assert statuses == [501, 501, 501, 429]
+    assert (await client.post("/synthesize", json={}, headers=KEY)).status == 429, "with all else that this caller asks"
+
+
 async def test_the_figures_tell_where_somebody_was_turned_away(client):
     await client.get("/voices/en")
     await client.post("/synthesize", json={})

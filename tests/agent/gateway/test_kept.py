@@ -1,7 +1,7 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.gateway.kept import OVERHEAD, Replies, digest
-from pipeline.cache import CacheSettings
+from pipeline.cache import CacheSettings, no_stats
 
 
 @dataclass
@@ -20,6 +20,17 @@ def test_what_is_asked_for_least_makes_room_and_what_is_old_goes():
     assert len(replies._replies) == 3
     replies.clear()
     assert not replies.find(digest(3), 3.0) and not replies._replies
+
+
+def test_they_are_counted_with_the_sentences():
+    settings = CacheSettings(memory_mb=1, size_mb=5, max_entries=10)
+    replies = Replies(settings)
+    sentences = replace(no_stats(settings), enabled=True, entries=3, size_bytes=500, memory_bytes=100, total_hits=7)
+    replies.keep(digest(0), Reply(bytes(1_000)), 0.0)
+    both = replies.beside(sentences)
+    assert (both.entries, both.size_bytes, both.memory_bytes) == (4, 1_500 + OVERHEAD, 1_100 + OVERHEAD)
+    assert (both.max_bytes, both.max_entries, both.total_hits) == (6_000_000, 20, 7)
+    assert Replies(CacheSettings(enabled=False)).beside(no_stats(settings)) == no_stats(settings)
 
 
 def test_where_nothing_is_cached_no_reply_is():

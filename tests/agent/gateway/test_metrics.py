@@ -48,6 +48,13 @@ async def test_every_name_is_there_and_counts(client):
     assert value(text, "http_response_size_bytes_sum", handler="/synthesize/stream") > 10_000
 
 
+async def test_how_good_an_engine_sounds_is_said_to_be_a_rating(client, node):
+    text = await read(client)
+    assert value(text, "tts_audio_quality_score", engine="tone") == node.settings.selection.quality["tone"]
+    (told,) = [line for line in text.splitlines() if line.startswith("# HELP tts_audio_quality_score")]
+    assert "rating" in told and "selection.quality" in told and "not measured" in told
+
+
 async def test_doors_with_nobody_in_them_are_there_and_the_canary_is_nobody(client, node):
     text = await read(client)
     doors = {door: value(text, "tts_active_sessions", door=door) for door in DOORS}

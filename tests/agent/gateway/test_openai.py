@@ -56,9 +56,10 @@ async def test_what_cannot_be_is_told_in_that_contract_s_shape(client):
         ({"input": "a" * 4_097}, 400, "too_long", "input"),
         ({"input": "   "}, 400, "text_required", "input"),
         ({"input": "<speak>a</speak>"}, 501, "not_supported", "input"),
-        ({"input": "..."}, 400, "nothing_to_say", "text"),
-        ({"model": "parrot"}, 404, "unknown_engine", "engine"),
-        ({"voice": "parrot"}, 400, "unknown_voice", "voice_id"),
+        ({"input": "..."}, 400, "nothing_to_say", "input"),
+        ({"model": "parrot"}, 404, "unknown_engine", "model"),
+        ({"model": "t5-small"}, 400, "not_a_voice_model", "model"),
+        ({"voice": "parrot"}, 400, "unknown_voice", "voice"),
         ({"response_format": "ogg"}, 400, "unsupported_value", "response_format"),
         ({"speed": 5}, 400, "out_of_bounds", "speed"),
         ({"stream_format": "carrier pigeon"}, 400, "unsupported_value", "stream_format"),
@@ -66,6 +67,8 @@ async def test_what_cannot_be_is_told_in_that_contract_s_shape(client):
     ]:
         answer, body = await ask(client, SPEECH, **{**HELLO, **wrong})
         assert (answer.status, body["error"]["code"], body["error"]["param"]) == (status, code, param), wrong
+        if code in ("unknown_engine", "unknown_voice", "nothing_to_say"):
+            assert body["error"]["message"].startswith(f"{param}: "), body
     answer, body = await ask(client, SPEECH, **{**HELLO, "input": "<speak>a</speak>"})
     assert body["error"]["type"] == "invalid_request_error"
     async with client.post(SPEECH, data=b"{") as answer:

@@ -2,6 +2,7 @@ import pytest
 
 from agent.config import Settings, load
 from tests.agent.gateway.conftest import SETTINGS
+from tests.agent.gateway.test_metrics import value as figure
 from tests.agent.gateway.test_synthesis import ask
 
 
@@ -21,7 +22,13 @@ async def test_stats_say_what_was_done(client):
 async def test_the_cache_can_be_read_and_emptied(client):
     await ask(client, text="One two.")
     async with client.get("/cache/stats") as answer:
-        assert (await answer.json())["entries"] == 1
+        full = await answer.json()
+    assert full["entries"] == 2, "a sentence, and the whole reply"
+    assert full["size_bytes"] <= full["max_bytes"] and full["memory_bytes"] > 2 * 2 * 24_000 * 0.2
+    async with client.get("/metrics") as answer:
+        assert figure(await answer.text(), "tts_cache_bytes") == full["size_bytes"]
+    async with client.get("/health") as answer:
+        assert (await answer.json())["cache_size"] == 2
     async with client.delete("/cache") as answer:
         assert (answer.status, await answer.read()) == (204, b"")
     async with client.get("/cache/stats") as answer:

@@ -21,6 +21,8 @@ async def test_the_page_is_there_with_everything_that_it_names(client: aiohttp.C
     answer = await client.get("/")
     text = await answer.text()
     assert (answer.status, answer.content_type) == (200, "text/html")
+    async with client.head("/") as head:
+        assert (head.status, head.headers["Content-Length"]) == (200, answer.headers["Content-Length"])
     named = set(re.findall(r'"(/web/[^"]+)"', text)) | {f"/web/{name}" for name in re.findall(r'from "\./([a-z]+\.js)"', scripts())}
     assert len(named) > 6
     for name in named:

@@ -572,6 +572,17 @@ async def test_a_session_has_the_name_of_its_upgrade(node):
             assert (await client.until(is_final=True))["request_id"] == "mine"
 
 
+async def test_behind_another_path_there_is_nothing_and_that_is_said(address):
+    for path, code in (("/ws/nothing", ("code",)), ("/v1/nothing", ("error", "code")), ("/", ("code",)), ("/voices", ("code",))):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(address.replace("http", "ws", 1) + path, additional_headers={"X-Request-ID": "mine"})
+        answer = refused.value.response
+        body = json.loads(answer.body)
+        for name in code:
+            body = body[name]
+        assert (answer.status_code, answer.headers["X-Request-ID"], body) == (404, "mine", "not_found"), path
+
+
 async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
     async def admit(socket):
         raise Refused("unauthorized", "a key is needed", 401)
@@ -579,7 +590,8 @@ async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
     app = FastAPI()
     app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
-        with pytest.raises(InvalidStatus) as refused:
-            await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")
-    assert refused.value.response.status_code == 401
-    assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"
+        for path in ("/v1/speak", "/ws/nothing"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(doors.addresses[0].replace("http", "ws", 1) + path)
+            assert refused.value.response.status_code == 401
+            assert refused.value.response.headers["WWW-Authenticate"] == "Bearer"

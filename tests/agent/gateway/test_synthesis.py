@@ -134,7 +134,11 @@ async def test_an_engine_that_is_not_here_gives_way_and_that_is_told(client):
     assert answer.headers["X-Fallback"] == "speecht5"
     assert body["fallback"] == [{"engine": "speecht5", "reason": "not installed here"}]
     answer, body = await ask(client, text="Hi.", engine="speecht5", strict_engine=True)
-    assert (answer.status, body["code"]) == (404, "engine_unavailable")
+    assert (answer.status, body["code"], body["field"]) == (404, "engine_unavailable", "engine")
+    answer, body = await ask(client, "/tts/synthesize", text="Hi.", model_name="parrot")
+    assert (answer.status, body["code"], body["field"]) == (404, "unknown_engine", "model_name")
+    answer, body = await ask(client, text="Hi.", options={"voice": "parrot"})
+    assert (body["field"], body["error"].partition(":")[0]) == ("options.voice", "options.voice")
 
 
 async def test_unknown_fields_are_warnings(client):
@@ -151,6 +155,8 @@ REFUSED = [  # body, status, code, field
     ({"text": "a\x00b"}, 422, "bad_text", "text"),
     ({"text": "... !"}, 422, "nothing_to_say", "text"),
     ({"text": "<speak>Hi</speak>"}, 501, "not_supported", "text"),
+    ({"text": "\ufeff<speak>Hi</speak>"}, 501, "not_supported", "text"),
+    ({"input": '<?xml version="1.0"?><speak>Hi</speak>'}, 501, "not_supported", "input"),
     ({"text": "a", "ssml": True}, 501, "not_supported", "ssml"),
     ({"text": "a", "segments": [{}]}, 501, "not_supported", "segments"),
     ({"text": "a", "language": "xx"}, 422, "unsupported_language", "language"),
@@ -178,7 +184,7 @@ async def test_bad_input_gets_a_typed_error_that_names_the_field(client, path):
     for body, status, code, field in REFUSED:
         answer, told = await ask(client, path, **body)
         assert (answer.status, told["code"], told["success"]) == (status, code, False), body
-        assert told["request_id"] == answer.headers["X-Request-ID"]
+        assert (told["request_id"], told["field"]) == (answer.headers["X-Request-ID"], field), body
         if status == 422:
             assert told["detail"][0]["field"] == field, body
 
@@ -210,7 +216,7 @@ async def test_accept_decides_and_may_not_be_met(client):
     answer, _ = await ask(client, text="Hi.", speed=1.1, headers={"Accept": "audio/flac"})
     assert answer.headers["content-type"] == "audio/flac"
     answer, body = await ask(client, text="Hi.", format="mp3", headers={"Accept": "audio/flac"})
-    assert (answer.status, body["code"]) == (406, "not_acceptable")
+    assert (answer.status, body["code"], body["field"]) == (406, "not_acceptable", "Accept")
 
 
 async def test_a_stream_has_no_envelope(client):

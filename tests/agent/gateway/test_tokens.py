@@ -25,6 +25,13 @@ def test_an_attribute_names_what_a_token_is_good_for():
     assert SIGNER.read(token().with_attributes({"voicebooth.scopes": "nothing"}).to_jwt()).scopes == ()
 
 
+def test_nobody_makes_himself_an_operator():
+    """LiveKit signs anew what a participant who may change his own attributes has made of them."""
+    made = token(can_update_own_metadata=True)
+    assert SIGNER.read(made.with_attributes({"voicebooth.scopes": "admin"}).to_jwt()).scopes == (SPEAK,)
+    assert SIGNER.read(made.with_attributes({"voicebooth.scopes": "room"}).to_jwt()).scopes == ()
+
+
 @pytest.mark.parametrize(
     "made",
     [

@@ -139,6 +139,8 @@ def test_a_sentence_that_fails_is_told_and_the_stream_goes_on(incremental):
     ask(incremental, text="One. Two.")
     (error,) = sent(incremental.on_event(Dropped("stream 1", "One.", "failed"), 0.0))
     assert (error["code"], error["recoverable"]) == ("synthesis_failed", True)
+    (error,) = sent(incremental.on_event(Dropped("stream 1", "One.", "filtered"), 0.0))
+    assert (error["code"], error["field"], error["recoverable"]) == ("content_filtered", "text", True)
     (error,) = sent(incremental.on_event(Failure("internal", "the track failed", True), 0.0))
     assert error["code"] == "internal"
 

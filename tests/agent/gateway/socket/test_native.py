@@ -7,7 +7,7 @@ from agent.gateway.socket.native import Native
 from agent.gateway.socket.orders import Hush, Refuse, Resume
 from pipeline.events import Pong, Ready, SentenceChosen, SentenceFinished, Spoken
 from pipeline.speaker import Caption, TrackKey
-from tests.agent.gateway.socket.scene import RATE, TRACK, sent, sound, terms, told
+from tests.agent.gateway.socket.scene import RATE, TRACK, sent, sound, terms, texts, told
 
 FRENCH = TrackKey("booth", "fr")
 
@@ -27,6 +27,14 @@ def test_messages_go_to_the_stage_and_events_to_the_client(native):
     (text,) = told(ask(native, type="text", text="Hello.", stream="s", seq=0))
     assert (text.text, text.seq) == ("Hello.", 0)
     assert sent(native.on_event(Spoken("s", 0), 0.0)) == [{"type": "spoken", "stream": "s", "seq": 0}]
+
+
+def test_a_text_holds_as_much_as_the_settings_have():
+    native = Native(terms(text_chars=10))
+    assert texts(ask(native, type="text", text="a" * 10))
+    (refused,) = ask(native, type="text", text="a" * 11, stream="s", seq=3)
+    event = refused.error.event
+    assert (event.code, event.stream, event.seq) == ("text_too_long", "s", 3) and "at most 10" in event.message
 
 
 def test_sound_is_announced_when_whose_it_is_changes(native):

@@ -112,6 +112,7 @@ def test_what_cannot_be_said_is_answered_with_the_field_at_fault(oneshot, messag
     ("events", "code"),
     [
         ([Dropped("text", "Hello.", "failed"), HEARD], "synthesis_failed"),
+        ([Dropped("text", "Hello.", "filtered"), HEARD], "content_filtered"),
         ([Dropped("text", "...", "nothing_to_say"), HEARD], "nothing_to_say"),
         ([Failure("draining", "the node ends", True)], "draining"),
     ],
@@ -123,10 +124,12 @@ def test_what_was_not_said_is_told_once(oneshot, events, code):
 
 
 def test_cancel_drops_what_waits_and_what_is_said(oneshot):
-    ask(oneshot, text="One.")
-    ask(oneshot, text="Two.")
+    ask(oneshot, text="One.", request_id="1")
+    ask(oneshot, text="Two.", request_id="2")
     orders = ask(oneshot, type="cancel")
-    assert sent(orders) == [{"type": "cancelled"}] and opened(orders) == 1
+    *finals, answer = sent(orders)
+    assert answer == {"type": "cancelled"} and opened(orders) == 1
+    assert [(word["code"], word["is_final"], word["request_id"]) for word in finals] == [("cancelled", True, "1"), ("cancelled", True, "2")]
     assert oneshot.on_sound(TRACK, sound()) == []
     assert oneshot.on_event(HEARD, 0.0) == []
     assert texts(ask(oneshot, text="Three."))

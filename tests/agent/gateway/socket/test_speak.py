@@ -128,6 +128,7 @@ def test_garbage_is_an_error_and_the_end():
 def test_what_is_not_said_is_a_warning_and_a_node_that_ends_an_error():
     speak, _ = speaker()
     assert sent(speak.on_event(Dropped("part 0", "One.", "failed"), 0.0))[0]["code"] == "synthesis_failed"
+    assert sent(speak.on_event(Dropped("part 0", "One.", "filtered"), 0.0))[0]["code"] == "content_filtered"
     orders = speak.on_event(Failure("draining", "the node ends", True), 0.0)
     assert sent(orders)[0]["type"] == "Error" and closed(orders) == [1001]
 
