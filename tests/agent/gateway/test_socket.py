@@ -15,6 +15,7 @@ from agent.gateway.app import make_app
 from agent.gateway.errors import Refused
 from agent.gateway.seats import Seats
 from agent.gateway.serving import Doors
+from agent.gateway.slots import Slots
 from agent.gateway.socket.routes import routes
 from agent.node import Node
 from bench.hearing import tones
@@ -447,7 +448,7 @@ async def admitting(node, guest):
         return guest
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         yield doors.addresses[0]
 
@@ -535,7 +536,7 @@ async def test_a_session_that_is_taken_up_again_is_that_of_the_key_that_took_it_
     async def admit(socket):
         return next(coming)
 
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for number, guest in enumerate(guests):
             async with talking(doors.addresses[0], "/ws/synthesize?dialect=native") as client:
@@ -557,7 +558,7 @@ async def test_a_session_has_the_name_of_its_upgrade(node):
         return Transient()
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for dialect, first, answer in (
             ("native", "hello", "ready"),
@@ -577,7 +578,7 @@ async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
         raise Refused("unauthorized", "a key is needed", 401)
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         with pytest.raises(InvalidStatus) as refused:
             await connect(doors.addresses[0].replace("http", "ws", 1) + "/v1/speak")

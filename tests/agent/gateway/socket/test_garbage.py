@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.gateway.socket.incremental import Incremental
 from agent.gateway.socket.native import Native
 from agent.gateway.socket.oneshot import OneShot
-from agent.gateway.socket.orders import Refuse, Send, Tell
+from agent.gateway.socket.orders import Refuse, Send, TakeVoice, Tell
 from agent.gateway.socket.speak import Speak
 from pipeline.events import Complete, Dropped, Failure, SentenceChosen, SentenceFinished, SpeechStarted, Spoken, Switched
 from pipeline.speaker import Caption
@@ -89,6 +89,8 @@ def test_nothing_that_comes_breaks_a_dialect(kind, steps):
             orders = dialect.on_sound(TRACK, step)
         else:
             orders = dialect.on_event(step, float(now))
+        if orders and isinstance(orders[-1], TakeVoice):
+            orders += dialect.on_voice(orders[-1].plan)
         for message in sent(orders):
             if isinstance(message, dict):
                 json.dumps(message).encode()
@@ -105,7 +107,7 @@ def test_a_message_of_no_known_type_is_never_met_with_silence(kind, message):
     dialect = kind(terms())
     dialect.on_open(0.0)
     orders = dialect.on_text(json.dumps(message), 0.0)
-    assert [order for order in orders if isinstance(order, Send | Tell | Refuse)]
+    assert [order for order in orders if isinstance(order, Send | TakeVoice | Tell | Refuse)]
 
 
 def test_an_error_is_known_by_its_dialect():
