@@ -286,12 +286,33 @@ async def test_a_server_that_ends_says_so(hasty):
         await closing
 
 
-async def test_a_client_that_does_not_read_stops_its_own_sound_is_told_and_cut_off(hasty):
+async def ask_for_much(client, dialect):
+    """Text for a quarter of an hour; returns when the first of its answer has come."""
+    text = "One two three four five six seven. "
+    match dialect:
+        case "native":
+            for n in range(6):
+                await client.send(type="text", text=text * 140, utterance=f"u{n}")
+        case "oneshot":
+            for _ in range(6):
+                await client.send(text=text * 140)
+        case "incremental":
+            await client.send()
+            for _ in range(6):
+                await client.send(text=text * 140)
+            await client.send(type="end_of_stream")
+        case "speak":
+            for _ in range(15):
+                await client.send(type="Speak", text=text * 56)
+            await client.send(type="Flush")
+    await client.next()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_client_that_does_not_read_stops_its_own_sound_is_told_and_cut_off(hasty, dialect):
     address = hasty.addresses[0]
-    async with talking(address, "/ws/synthesize?dialect=native", max_queue=1) as slow:
-        for n in range(6):
-            await slow.send(type="text", text="One two three four five six seven. " * 140, utterance=f"u{n}")
-        await slow.next()
+    async with talking(address, f"/ws/synthesize?dialect={dialect}", max_queue=1) as slow:
+        await ask_for_much(slow, dialect)
         await asyncio.sleep(0.5)
         async with talking(address, "/ws/synthesize?dialect=oneshot") as other:  # nobody else notices
             async with asyncio.timeout(1):
