@@ -15,7 +15,7 @@ from livekit.plugins import voicebooth
 
 NODE = os.environ.get("VOICEBOOTH_NODE", "http://127.0.0.1:8003")
 
-server = AgentServer()
+server = AgentServer(host="127.0.0.1")  # its health page: for this machine alone
 
 
 async def read_aloud(session: AgentSession, event: room_io.TextInputEvent) -> None:
@@ -26,8 +26,12 @@ async def read_aloud(session: AgentSession, event: room_io.TextInputEvent) -> No
 
 @server.rtc_session()
 async def entrypoint(ctx: JobContext) -> None:
-    # Nobody is listened to here: there is no echo to learn before interruptions can be told from it.
-    session: AgentSession = AgentSession(tts=voicebooth.TTS(base_url=NODE), use_tts_aligned_transcript=True, aec_warmup_duration=None)
+    session: AgentSession = AgentSession(
+        tts=voicebooth.TTS(base_url=NODE),
+        use_tts_aligned_transcript=True,
+        turn_handling={"turn_detection": None},  # nobody is listened to here: whose turn it is need not be known,
+        aec_warmup_duration=None,  # and there is no echo to learn before interruptions can be told from it
+    )
     await session.start(
         Agent(instructions="Read aloud what is written."),
         room=ctx.room,

@@ -12,6 +12,8 @@ import yaml
 
 from agent.config import PREFIX, NodeSettings, load
 from agent.devserver import MODULE
+from agent.gateway.access import check_start
+from agent.gateway.keyring import KeyringError
 
 ROOT = Path(__file__).parent.parent
 IMAGE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
@@ -44,6 +46,25 @@ def test_the_settings_of_image_and_compose_exist(monkeypatch: pytest.MonkeyPatch
     page = yaml.safe_load((ROOT / "livekit.yaml").read_text(encoding="utf-8"))
     assert settings.livekit.url == f"ws://{page['bind_addresses'][0]}:{page['port']}"
     assert page["keys"] == {settings.livekit.api_key: settings.livekit.api_secret}
+
+
+def test_the_image_s_door_is_reached_from_outside_and_wants_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # this machine's own keys open nothing here
+    for name, value in re.findall(rf"({PREFIX}\w+)=(\S+)", IMAGE):
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert settings.server.host == "0.0.0.0"
+    assert re.findall(r"^EXPOSE (.+)$", IMAGE, re.MULTILINE) == [" ".join(map(str, settings.server.ports))]
+    with pytest.raises(KeyringError, match="there is no key"):
+        check_start(settings)
+    monkeypatch.setenv(f"{PREFIX}SECURITY__KEYS", "a key of some length, for a test")
+    check_start(load())
+
+
+def test_the_door_on_the_host_s_network_is_this_machine_s_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = COMPOSE["services"]["node"]
+    assert node["network_mode"] == "host"
+    assert node["environment"][f"{PREFIX}SERVER__HOST"] == "127.0.0.1"
 
 
 def test_a_container_is_given_the_time_to_drain() -> None:

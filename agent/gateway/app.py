@@ -79,7 +79,7 @@ def make_app(node: Node) -> FastAPI:
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
     app.include_router(lists.routes(node))
-    app.include_router(sockets.routes(node, seats, access.socket))
+    app.include_router(sockets.routes(node, seats, slots, access.socket))
     app.include_router(operation.routes(node, pulse, slots, traffic, workshop.kept))
     app.include_router(operation.admin_routes(node, workshop.replies.clear))
     app.include_router(whep.routes(node, seats))

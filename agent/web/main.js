@@ -48,7 +48,8 @@ door.addEventListener("submit", async (event) => {
   try {
     await sound.start();
     const open = door.door.value === "room" ? rooms.open : direct.open;
-    link = await open({ headers: headers(), on, room: door.room.value, language: say.language.value || "en" });
+    link = await open({ headers: headers(), on, room: door.room.value });
+    link.listen(say.language.value); // the node has said by now which languages it speaks
     status(door.door.value === "room" ? `In room ${door.room.value}` : "Connected", true);
     link.send({ type: "hello", protocol: 1 });
   } catch (error) {
@@ -198,6 +199,7 @@ async function onReady({ languages, voices: ids, level, node: name }) {
   if (!$("backlog").textContent.trim() || $("backlog").textContent === "–") $("backlog").textContent = "nothing";
   const names = new Intl.DisplayNames([navigator.language], { type: "language" });
   fill(say.language, languages.map((tag) => [tag, names.of(tag)]), say.language.value || languages[0]);
+  link?.listen(say.language.value); // another node may come, with other languages
   const answer = await fetch("/voices", { headers: headers() }).catch(() => null);
   voices = answer?.ok ? (await answer.json()).voices : ids.map((id) => ({ voice_id: id, name: id, language: "", supported_engines: [] }));
   const engines = [...new Set(voices.flatMap((voice) => voice.supported_engines))];

@@ -16,8 +16,8 @@ export async function unavailable(headers) {
   return client.ok ? "" : (await refusal(client)).message;
 }
 
-/** As in direct.js; `language` is whose track is heard. */
-export async function open({ headers, on, room: name, language }) {
+/** As in direct.js; no voice of the booth is heard until `listen` says which language's. */
+export async function open({ headers, on, room: name }) {
   const answer = await fetch("/room/token", {
     method: "POST",
     headers: { ...headers, "Content-Type": "application/json" },
@@ -28,7 +28,7 @@ export async function open({ headers, on, room: name, language }) {
   const { Room, RoomEvent, Track } = await import(CLIENT);
   const room = new Room();
   const people = new Set(); // tracks of others, to be lowered
-  let wanted = language;
+  let wanted = ""; // a language
   let ready = false;
 
   const isBooth = (participant) => participant.attributes["voicebooth.role"] === "booth";

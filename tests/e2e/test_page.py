@@ -6,7 +6,7 @@ import asyncio
 import re
 import wave
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -228,6 +228,23 @@ async def test_a_room_is_heard_in_one_language_and_people_are_lowered_meanwhile(
         await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
         await spoken(page, 2)
     await source.aclose()
+
+
+async def test_a_room_is_heard_in_the_node_s_own_language_where_it_has_no_english(
+    browser: Browser, settings: Settings, livekit_server: DevServer
+) -> None:
+    find_client()
+    french = settings.model_copy(update={"node": settings.node.model_copy(update={"languages": ("fr",)})})
+    async with Node(french) as node, AsyncExitStack() as stack, opened(browser, node) as page:
+        await node.ready()
+        house = House(livekit_server, node, stack)
+        await house.booth()
+        await page.check("input[value=room]")
+        await page.fill("input[name=room]", house.name)
+        await connect(page)
+        assert await page.input_value("select[name=language]") == "fr"
+        await say(page, "Un deux trois quatre.")
+        await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
 
 
 async def test_the_readme_s_few_lines_are_enough(browser: Browser, node: Node) -> None:

@@ -59,6 +59,29 @@ async def _listens(port: int) -> bool:
     return True
 
 
+def mapped(sdp: str) -> list[str]:
+    """The candidates that a STUN server has told of."""
+    return [line for line in sdp.splitlines() if line.startswith("a=candidate:") and " typ srflx" in line]
+
+
+async def test_the_node_asks_the_stun_server_of_its_settings_what_it_is_seen_as(node: Node, relayed: PeerSettings) -> None:
+    (turn,) = relayed.ice_servers
+    stun = PeerSettings(ice_servers=("stun:" + turn.removeprefix("turn:").partition("?")[0],))
+    answers = {}
+    for name, settings in (("asked", stun), ("not asked", PeerSettings())):
+        peers = Peers(node, settings, Seats(1))
+        browser = Browser(RTCPeerConnection(RTCConfiguration([])))
+        try:
+            answers[name] = (await browser.connect(peers)).answer
+        finally:
+            await browser.aclose()
+            await peers.aclose()
+    found = {name: mapped(answer) for name, answer in answers.items()}
+    assert found["asked"] and not found["not asked"]
+    own = {line.split()[4] for line in answers["asked"].splitlines() if line.endswith(" typ host")}
+    assert {line.split()[4] for line in found["asked"]} <= own  # nothing stands between here and there that would change it
+
+
 def relays(sdp: str) -> str:
     """The same without addresses, but for those at the TURN server."""
     lines = [line for line in sdp.splitlines() if not line.startswith("a=candidate:") or " typ relay" in line]

@@ -13,7 +13,7 @@ from starlette.websockets import WebSocketDisconnect
 from agent.gateway.errors import Refused
 from agent.gateway.settings import WsSettings
 from agent.gateway.socket.dialect import undecided_error
-from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Order, Send, Tell
+from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.outbox import Letter
 from agent.gateway.socket.patience import Patience
 from agent.gateway.socket.session import Guest, Session
@@ -277,4 +277,8 @@ class Connection:
 
 def _asks(orders: Iterable[Order]) -> bool:
     """Whether something is to be said, or to be said otherwise: a sign of life asks for neither."""
-    return any(isinstance(order, Tell) and not isinstance(order.message, Hello | Ping) for order in orders)
+    return any(isinstance(order, TakeVoice) or _says(order) for order in orders)
+
+
+def _says(order: Order) -> bool:
+    return isinstance(order, Tell) and not isinstance(order.message, Hello | Ping)

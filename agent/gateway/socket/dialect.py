@@ -12,6 +12,7 @@ from agent.gateway.errors import Refused
 from agent.gateway.settings import AudioSettings, LimitSettings, StreamSettings, WsSettings
 from agent.gateway.socket.orders import BINARY, NOT_TEXT, Close, Order, Refuse, Send
 from agent.gateway.socket.wishes import Settle, read_object
+from agent.gateway.speech import Plan
 from pipeline.events import Event
 from pipeline.playout import Sound
 from pipeline.protocol import TEXT_CHARACTERS, ProtocolError, Text
@@ -135,6 +136,10 @@ class Dialect(ABC):
     @abstractmethod
     def on_sound(self, track: TrackKey, sound: Sound) -> list[Order]:
         """A piece of one sentence."""
+
+    def on_voice(self, found: Plan | Refused) -> list[Order]:
+        """What has become of a :class:`TakeVoice`."""
+        return []
 
     def timer(self) -> float | None:
         """When :meth:`on_timer` has something to do, in seconds of the loop's clock."""

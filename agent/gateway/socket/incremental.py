@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import INCREMENTAL, Dialect, Terms, to_base64
-from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
+from agent.gateway.socket.orders import Hush, Open, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.sound import Press
-from agent.gateway.socket.wishes import SAMPLES, check_text, make_text, read_manner
-from agent.gateway.speech import refusal_of
+from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
+from agent.gateway.speech import Plan, refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Flush
@@ -28,6 +29,7 @@ class Incremental(Dialect):
     def __init__(self, terms: Terms) -> None:
         super().__init__(terms)
         self._press: Press | None = None
+        self._taking: Manner | None = None  # a config, while the voice that it brought is being taken
         self._priority = 1
         self._numbers = 0  # texts given to the stage
         self._streams = 0  # of this connection, the open one included; names the stage's utterances
@@ -51,6 +53,8 @@ class Incremental(Dialect):
             return self._configure(message)
         if kind not in (None, "text", "flush", "end_of_stream"):
             raise Refused("unknown_message", f"type: there is no message of type {str(kind)[:40]!r}", 422, field="type")
+        if self._taking is not None:
+            raise Refused("not_ready", "the voice is being taken from its recording: `ready` comes before text", 409)
         if self._press is None:
             raise Refused("config_required", "a config comes first; {} is one", 422)
         if kind == "flush":
@@ -64,19 +68,34 @@ class Incremental(Dialect):
             raise Refused("stream_open", "a config comes between streams, and this one is not complete", 409)
         terms = self._terms
         manner = read_manner(message, terms.settle, terms.limits.description_chars, terms.audio)
-        self._press = Press(terms.rate, manner.medium, manner.effects)
-        self._priority = manner.priority
+        if manner.brings_voice:
+            self._taking, self._press = manner, None
+            return [Open(), TakeVoice(manner.wanted, manner.plan)]
+        return [Open(), *self._ready(manner)]
+
+    def on_voice(self, found: Plan | Refused) -> list[Order]:
+        manner, self._taking = self._taking, None
+        assert manner is not None, "another config ends it"
+        if isinstance(found, Refused):
+            return [Send(self.error(found, is_last=False))]
+        return self._ready(replace(manner, plan=found))
+
+    def _ready(self, manner: Manner) -> list[Order]:
+        terms = self._terms
+        self._taking = None
+        self._press = Press(terms.rate, manner.medium, manner.plan.effects)
+        self._priority = manner.plan.priority
         self._numbers = 0
         self._forget()
         ready: dict[str, Any] = {"type": "ready", "message": f"{terms.node} is ready", "sample_rate": self._press.rate, **self._named()}
         if terms.request_id:
             ready["request_id"] = terms.request_id
         warnings = list(manner.warnings)
-        if manner.timeout is not None:
+        if manner.wanted.timeout is not None:
             warnings.append("timeout: ignored, nobody knows how long a stream's text will be in coming")
         if warnings:
             ready["warnings"] = warnings
-        return [Open(), Tell(manner.config), Send(ready)]
+        return [Tell(manner.plan.config), Send(ready)]
 
     def _named(self) -> dict[str, str]:
         """What the sound is, where it is not what everybody expects."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
-from agent.gateway.socket.orders import Hush, Open, Order, Send, Tell
+from agent.gateway.socket.orders import Hush, Open, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
-from agent.gateway.speech import refusal_of
+from agent.gateway.speech import Plan, refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from pipeline.protocol import Text
@@ -89,11 +89,11 @@ class OneShot(Dialect):
             raise Refused("bad_field", "stream is true or false", 422, field="stream")
         terms = self._terms
         manner = read_manner(message, terms.settle, terms.limits.description_chars, terms.audio)
-        press = Press(terms.rate, manner.medium, manner.effects, is_open=is_streamed)
-        said = make_text(text, utterance="text", stream="text", seq=0, priority=manner.priority)
-        until = None if manner.timeout is None else now + manner.timeout
+        press = Press(terms.rate, manner.medium, manner.plan.effects, is_open=is_streamed)
+        said = make_text(text, utterance="text", stream="text", seq=0, priority=manner.plan.priority)
+        until = None if manner.wanted.timeout is None else now + manner.wanted.timeout
         request = _Request(id, manner, said, is_streamed, press, until)
-        request.fallback += [{"engine": engine, "reason": why} for engine, why in manner.fallback]
+        request.fallback += [{"engine": engine, "reason": why} for engine, why in manner.plan.fallback]
         return request
 
     def _next(self) -> list[Order]:
@@ -101,7 +101,20 @@ class OneShot(Dialect):
             self._current = None
             return []
         self._current = self._queue.popleft()
-        return [Open(), Tell(self._current.manner.config), Tell(self._current.text)]
+        manner = self._current.manner
+        return [Open(), TakeVoice(manner.wanted, manner.plan)] if manner.brings_voice else [Open(), *self._begun(self._current)]
+
+    def _begun(self, request: _Request) -> list[Order]:
+        return [Tell(request.manner.plan.config), Tell(request.text)]
+
+    def on_voice(self, found: Plan | Refused) -> list[Order]:
+        request = self._current
+        assert request is not None, "taking it ends with its request"
+        if isinstance(found, Refused):
+            request.problem = found
+            return self._finish(request)
+        request.manner = replace(request.manner, plan=found)
+        return self._begun(request)
 
     def _cancel(self) -> list[Order]:
         gone = [*([] if self._current is None else [self._current]), *self._queue]
@@ -195,4 +208,4 @@ def _named(request: _Request) -> dict[str, str]:
 
 
 def _too_late(request: _Request) -> Refused:
-    return Refused("timeout", f"the reply was not ready within {request.manner.timeout:g} s", 504)
+    return Refused("timeout", f"the reply was not ready within {request.manner.wanted.timeout:g} s", 504)

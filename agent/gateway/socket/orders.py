@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from agent.gateway.speech import Plan
+from agent.gateway.wanted import Wanted
 from pipeline.protocol import AnyMessage, ProtocolError
 
 NORMAL, LEAVING, BINARY, NOT_TEXT, REFUSED, TOO_BIG, BROKEN, FULL = 1000, 1001, 1003, 1007, 1008, 1009, 1011, 1013
@@ -23,6 +25,14 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Open:
     """A stage for what follows; the one before it ends, with everything that it still had to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakeVoice:
+    """Take the voice of the recording that came along, and tell the dialect by ``on_voice``; the next stage's opening breaks it off."""
+
+    wanted: Wanted
+    plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +71,4 @@ class Close:
     reason: str = ""
 
 
-Order = Send | Open | Tell | Refuse | Hush | Resume | Close
+Order = Send | Open | TakeVoice | Tell | Refuse | Hush | Resume | Close

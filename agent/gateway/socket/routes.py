@@ -15,10 +15,12 @@ from fastapi.responses import JSONResponse
 from uvicorn.protocols.utils import ClientDisconnected
 
 from agent.gateway.bounds import REQUEST_ID, name_of
+from agent.gateway.clone import take_voice
 from agent.gateway.errors import Refused
 from agent.gateway.notes import Notes, begin, on_refused, trace_of
 from agent.gateway.places import path_of
 from agent.gateway.seats import Seats
+from agent.gateway.slots import Slots
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
 from agent.gateway.socket.dialect import Dialect, Terms, answer, named, spoken_in
@@ -62,10 +64,11 @@ async def admit_anybody(socket: WebSocket) -> Guest:
 class Door:
     """All WebSocket sessions of a node. On its loop."""
 
-    def __init__(self, node: Node, seats: Seats, admit: Admit = admit_anybody) -> None:
-        """``seats``: shared with all others who keep sessions here."""
+    def __init__(self, node: Node, seats: Seats, slots: Slots, admit: Admit = admit_anybody) -> None:
+        """``seats``: shared with all others who keep sessions here; ``slots``: with all who take voices from recordings."""
         self._node = node
         self._seats = seats
+        self._slots = slots
         self._admit = admit
         self._entering = 0  # clients that were let in and have no connection yet
         seats.watch(lambda: self.sessions)
@@ -188,6 +191,7 @@ class Door:
             connection.guest,
             settings.ws.send_queue_bytes,
             resume=partial(self._resume, connection),
+            take=partial(take_voice, self._node, self._slots),
         )
 
     # Sessions that go on
@@ -241,8 +245,8 @@ async def _deny(socket: WebSocket, refused: Refused, name: str) -> None:
     await socket.send_denial_response(JSONResponse(body, status, headers={**refused.headers, REQUEST_ID: name}))
 
 
-def routes(node: Node, seats: Seats, admit: Admit = admit_anybody) -> APIRouter:
-    door = Door(node, seats, admit)
+def routes(node: Node, seats: Seats, slots: Slots, admit: Admit = admit_anybody) -> APIRouter:
+    door = Door(node, seats, slots, admit)
     router = APIRouter()
 
     @router.websocket("/ws/synthesize")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agent.gateway import notes
 from agent.gateway.errors import Refused
 from agent.gateway.socket.dialect import Dialect
 from agent.gateway.socket.native import Native
-from agent.gateway.socket.orders import REFUSED, Close, Hush, Open, Order, Refuse, Resume, Send, Tell
+from agent.gateway.socket.orders import REFUSED, Close, Hush, Open, Order, Refuse, Resume, Send, TakeVoice, Tell
 from agent.gateway.socket.outbox import Journal, Letter, Outbox
-from agent.gateway.speech import Facts
+from agent.gateway.speech import Facts, Plan
+from agent.gateway.wanted import Wanted
 from agent.node import Node
 from pipeline.events import Event
 from pipeline.playout import PlayoutBuffer
@@ -43,6 +45,10 @@ class Resumption(Protocol):
         """The session of that name, or this one under it."""
 
 
+Take = Callable[[Wanted, Plan], Awaitable[Plan]]
+"""The plan in the voice of the recording that came along. Raises :exc:`Refused`."""
+
+
 class Place:
     """One stage's outlet. What a stage still tells after another one took its place is for nobody."""
 
@@ -66,7 +72,7 @@ class Place:
 class Session:
     """Carries out what the dialect decides, and tells the dialect what the stage does, each in order. On the node's loop."""
 
-    def __init__(self, node: Node, dialect: Dialect, guest: Guest, limit: int, *, resume: Resumption) -> None:
+    def __init__(self, node: Node, dialect: Dialect, guest: Guest, limit: int, *, resume: Resumption, take: Take) -> None:
         """``limit``: bytes that may wait to be sent, or to be confirmed."""
         self.dialect = dialect
         self.outbox = Outbox(limit)
@@ -81,6 +87,8 @@ class Session:
         self._node = node
         self._limit = limit
         self._resume = resume
+        self._take = take
+        self._taking: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._notes = notes.current()
         self._facts = Facts()
@@ -92,9 +100,9 @@ class Session:
 
     @property
     def is_busy(self) -> bool:
-        """Whether something is being said, or waits to be sent."""
+        """Whether something is being said, or waits to be sent, or a voice is being taken."""
         stage = self._place.stage if self._place is not None else None
-        return len(self.outbox) > 0 or (stage is not None and not stage.is_idle)
+        return len(self.outbox) > 0 or self._taking is not None or (stage is not None and not stage.is_idle)
 
     @property
     def is_ahead(self) -> bool:
@@ -143,6 +151,9 @@ class Session:
                 self._put(order)
             case Open():
                 self._open()
+            case TakeVoice():
+                self._taking = self._loop.create_task(self._take_voice(order))
+                self._taking.add_done_callback(lambda task: self.wake.set())
             case Tell() if stage is not None:
                 self._tell(stage, order.message)
             case Refuse() if stage is not None:
@@ -168,6 +179,15 @@ class Session:
                 self._notes.on_text(len(message.text), self._facts)
         stage.on_message(CLIENT, message)
 
+    async def _take_voice(self, order: TakeVoice) -> None:
+        try:
+            self.guest.check()
+            found: Plan | Refused = await self._take(order.wanted, order.plan)
+        except Refused as refused:
+            found = refused
+        self._taking = None
+        self.run(self.dialect.on_voice(found))
+
     def _put(self, order: Send) -> None:
         message = order.message
         payload = message if isinstance(message, bytes) else json.dumps(message, ensure_ascii=False, separators=(",", ":"))
@@ -182,6 +202,9 @@ class Session:
     def _leave(self) -> None:
         place, self._place = self._place, None
         self._news.clear()
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
         if place is not None and place.stage is not None:
             for buffer in place.buffers.values():
                 buffer.on_ready = _nobody
@@ -215,7 +238,12 @@ class Session:
     # What the connection takes
 
     async def pull(self) -> bool:
-        """Turn the next piece of sound, or the cues before it, into messages. False when there is neither."""
+        """Turn the next piece of sound, or the cues before it, into messages. False when there is neither.
+
+        Raises what went wrong with a recording unforeseen.
+        """
+        if self._taking is not None and self._taking.done():
+            self._taking.result()
         self._hear()  # of a sentence before its sound
         buffers = list(self._place.buffers.items()) if self._place is not None else []
         for index in range(len(buffers)):

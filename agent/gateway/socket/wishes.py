@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from agent.gateway.clone import decode
-from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
 from agent.gateway.fields import SpeechBody, not_supported, parse_object
 from agent.gateway.production import Medium
 from agent.gateway.settings import AudioSettings
 from agent.gateway.speech import Plan
 from agent.gateway.wanted import Wanted, read
-from pipeline.protocol import Config, ProtocolError, Text, is_markup, parse
+from pipeline.protocol import ProtocolError, Text, is_markup, parse
 
 OWN = ("type", "text", "input", "request_id", "stream")  # of a message, beside what it asks for
 SAMPLES = "pcm"  # what sound is sent as where no format is named: 16 bits, little end first
@@ -29,17 +28,21 @@ Settle = Callable[[Wanted], Plan]
 class Manner:
     """How a session speaks."""
 
-    config: Config
+    wanted: Wanted
+    plan: Plan
     medium: Medium
     """As what its sound is sent: samples, unless a format was named."""
-    effects: Effects = field(default_factory=Effects)
-    priority: int = 1
-    timeout: float | None = None
-    """Seconds in all."""
-    fallback: tuple[tuple[str, str], ...] = ()
-    """Engines that were asked for and are not here, each with the reason."""
-    warnings: tuple[str, ...] = ()
-    """What was asked for and has no effect, in words."""
+    ignored: tuple[str, ...] = ()
+    """What was asked for and has no effect here, in words."""
+
+    @property
+    def brings_voice(self) -> bool:
+        """Whether a recording came along, whose voice has to be taken first."""
+        return bool(self.wanted.reference)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return (*self.plan.warnings, *self.ignored)
 
 
 def read_object(raw: str) -> dict[str, Any]:
@@ -51,17 +54,13 @@ def read_manner(message: Mapping[str, Any], settle: Settle, description: int, au
     """``description``: characters that one may have. Raises :exc:`Refused`, naming the field."""
     fields = {name: value for name, value in message.items() if name not in OWN}
     wanted = read(SpeechBody.check({**fields, "text": ANY_TEXT}), characters=len(ANY_TEXT), description=description)
-    warnings = []
     if wanted.reference:
         decode(wanted.reference)
-        if not wanted.may_fall_back:
-            raise Refused("clone_unavailable", "no voice is taken from recordings over WebSocket", 503, field="voice_clone_reference")
-        warnings.append("voice_clone_reference: no voice is taken from recordings over WebSocket; another one speaks")
     plan = settle(wanted)
     asked = {"normalize_audio": wanted.normalize, "trim_silence": wanted.trim, "include_audio": not wanted.include_audio}
-    warnings += [f"{name}: ignored, sound is sent here while it is made" for name, is_asked in asked.items() if is_asked]
+    ignored = [f"{name}: ignored, sound is sent here while it is made" for name, is_asked in asked.items() if is_asked]
     medium = Medium.of(wanted, wanted.format or SAMPLES, audio)
-    return Manner(plan.config, medium, plan.effects, wanted.priority, wanted.timeout, plan.fallback, (*plan.warnings, *warnings))
+    return Manner(wanted, plan, medium, tuple(ignored))
 
 
 def check_rate(value: object, rates: Iterable[int]) -> int:

@@ -1,9 +1,11 @@
 """A request that brings a voice: every kind of recording at the real door, to an engine that judges as XTTS does and needs no torch."""
 
+import asyncio
 import base64
 import hashlib
 import io
 import json
+import threading
 
 import aiohttp
 import numpy as np
@@ -21,6 +23,7 @@ from engines.base import Chunk, EngineUnavailable, UnknownVoice, Voice
 from engines.tone import SAMPLE_RATE, ToneEngine
 from engines.xtts.reference import hear
 from tests.agent.gateway.conftest import SETTINGS, decoded
+from tests.agent.gateway.socket.client import talking
 from tests.engines.xtts import tiny
 from tests.engines.xtts.tiny import speech
 
@@ -208,6 +211,82 @@ async def test_where_nobody_can_clone_it_is_said_or_another_voice_speaks(client)
     assert (status, found["engine"]) == (200, "tone") and "another voice speaks" in found["warnings"][0]
 
 
+def pitch(client):
+    """Hertz of the strongest tone that came over a socket."""
+    samples = np.frombuffer(client.pcm, "<i2")
+    return np.argmax(np.abs(np.fft.rfft(samples, SAMPLE_RATE)))
+
+
+async def brought(client, **wishes):
+    """The last word on a text that came with a voice, over a socket."""
+    client.messages.clear()
+    await client.send(text="Hello there.", **wishes)
+    return await client.until(is_final=True)
+
+
+async def test_whoever_brings_a_voice_over_a_socket_is_spoken_to_in_it(house, cloner):
+    node, http = house
+    address = str(http._base_url).rstrip("/")
+    async with talking(address) as client:
+        for pitched in (120.0, 180.0):
+            last = await brought(client, voice_clone_reference=recording(pitch=pitched), language="fr")
+            engine, _, id = last["model_used"].partition(":")
+            assert engine == "cloner" and id.startswith("fr-clone-") and pitch(client) == pytest.approx(pitch_of(id), abs=3)
+        assert "clone-" not in (await brought(client))["model_used"], "others are spoken to as before"
+        for bad, code in (("&&&", "bad_base64"), (recording(1.0), "clone_reference_length"), (written(np.zeros(5 * 22_050)), "bad_audio")):
+            error = await brought(client, voice_clone_reference=bad)
+            assert (error["code"], error["field"]) == (code, "voice_clone_reference")
+        cloner.fails = EngineUnavailable("out of memory")
+        assert (await brought(client, voice_clone_reference=recording()))["code"] == "clone_unavailable"
+        last = await brought(client, voice_clone_reference=recording(), allow_voice_fallback=True)
+        assert "clone-" not in last["model_used"] and "out of memory" in last["warnings"][0]
+        cloner.fails = RuntimeError("a fault of its own")
+        assert "a fault of its own" in (await brought(client, voice_clone_reference=recording()))["message"]
+    cloner.fails = None
+    async with talking(address) as client:
+        await client.send(voice_clone_reference=recording())
+        await client.until(type="ready")
+        await client.send(text="Hello there.")
+        await client.send(type="end_of_stream")
+        await client.until(type="complete")
+        assert pitch(client) in [pytest.approx(pitch_of(id), abs=3) for id in cloner.known]
+    assert node.studio.cache.stats().entries <= 1, "what was said without a voice brought"
+
+
+async def test_a_fault_of_ours_ends_the_connection_with_a_word(house, monkeypatch):
+    node, http = house
+
+    async def broken(*args):
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(node.studio, "clone", broken)
+    async with talking(str(http._base_url).rstrip("/")) as client:
+        await client.send(text="Hello there.", voice_clone_reference=recording())
+        assert await client.end() == 1011 and client.messages[-1]["code"] == "internal"
+
+
+async def test_who_hangs_up_or_cancels_waits_for_no_voice(house, cloner):
+    _, http = house
+    begun, done = threading.Event(), threading.Event()
+
+    def slowly(*recordings, language=""):
+        begun.set()
+        assert done.wait(10)
+        raise EngineUnavailable("too late")
+
+    cloner.clone = slowly
+    async with talking(str(http._base_url).rstrip("/")) as client:
+        await client.send(text="Hello there.", voice_clone_reference=recording())
+        await asyncio.to_thread(begun.wait, 10)
+        await client.send(type="cancel")
+        await client.until(type="cancelled")
+        await client.send(text="Something else.", voice_clone_reference=recording(), timeout=0.3)
+        assert (await client.until(is_final=True))["code"] == "timeout"
+        done.set()
+        assert "clone-" not in (await brought(client))["model_used"]
+        assert not [message for message in client.objects if message.get("code")]
+
+
 async def test_an_engine_that_cannot_just_now_or_was_ruled_out_is_not_asked(house, cloner):
     _, client = house
     assert await refusal(client, recording(), engine="tone", strict_engine=True) == (503, "clone_unavailable")
@@ -248,6 +327,9 @@ async def test_xtts_itself_speaks_in_the_voice_that_was_brought(tmp_path):
                     assert (status, headers["X-Engine"]) == (200, "xtts"), sound
                     voices.add(headers["X-Voice"])
                     sounds.add(sound)
+                async with talking(doors.addresses[0]) as socket:
+                    last = await brought(socket, voice_clone_reference=recording(pitch=180.0), language="fr")
+                    assert socket.pcm and last["model_used"].removeprefix("xtts:") in voices, last
                 assert len(voices) == 2 and all(voice.startswith("fr-clone-") for voice in voices)
                 assert len(sounds) >= 2 and all(sounds)
                 assert await refusal(client, recording(1.0)) == (422, "clone_reference_length")

@@ -3,17 +3,20 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from agent.gateway import connection
+from agent.gateway.app import make_app
 from agent.gateway.bounds import Bounds
 from agent.gateway.errors import Refused
 from agent.gateway.serving import Doors
 from agent.gateway.settings import LimitSettings, ServerSettings, StreamSettings, WsSettings
 from agent.gateway.traffic import Traffic
+from agent.node import Node
 
 
 @pytest.fixture
@@ -123,6 +126,33 @@ async def test_two_gigabytes_are_refused_before_they_come_and_not_kept(door):
     data, seconds = await until_closed(door, head, *[b"x" * 65_536] * 40, pause=0.001)
     assert data.startswith(b"HTTP/1.1 413 ") and b"body_too_large" in data
     assert seconds < 2.5
+
+
+@pytest.fixture
+async def node_door(monkeypatch, settings):
+    """The whole application, with little patience."""
+    monkeypatch.setattr(connection, "REST_WAIT", 0.3)
+    limits = replace(settings.limits, body_bytes=1 << 20, body_wait_s=0.5)
+    settings = settings.model_copy(update={"limits": limits})
+    async with Node(settings) as node:
+        await node.ready()
+        async with Doors(make_app(node), settings.server, settings.ws) as doors:
+            yield node, int(doors.addresses[0].rpartition(":")[2])
+
+
+async def test_the_node_s_own_door_waits_for_none_of_them(node_door):
+    node, port = node_door
+    head = b"POST /synthesize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+    huge, dripping, half_open = await asyncio.gather(
+        until_closed(port, head % 2_147_483_648, *[b"x" * 65_536] * 40, pause=0.001),
+        until_closed(port, head % 1_000, *[b"x"] * 100, pause=0.05),
+        until_closed(port, head % 1_000),
+    )
+    assert huge[0].startswith(b"HTTP/1.1 413 ") and b'"code":"body_too_large"' in huge[0]
+    for data, seconds in (dripping, half_open):
+        assert data.startswith(b"HTTP/1.1 408 ") and b'"code":"too_slow"' in data
+        assert seconds < 2.5
+    assert not node.sessions()
 
 
 async def test_a_body_that_nobody_reads_is_bounded_in_time(door):

@@ -15,6 +15,7 @@ from agent.gateway.app import make_app
 from agent.gateway.errors import Refused
 from agent.gateway.seats import Seats
 from agent.gateway.serving import Doors
+from agent.gateway.slots import Slots
 from agent.gateway.socket.routes import routes
 from agent.node import Node
 from bench.hearing import tones
@@ -285,12 +286,33 @@ async def test_a_server_that_ends_says_so(hasty):
         await closing
 
 
-async def test_a_client_that_does_not_read_stops_its_own_sound_is_told_and_cut_off(hasty):
+async def ask_for_much(client, dialect):
+    """Text for a quarter of an hour; returns when the first of its answer has come."""
+    text = "One two three four five six seven. "
+    match dialect:
+        case "native":
+            for n in range(6):
+                await client.send(type="text", text=text * 140, utterance=f"u{n}")
+        case "oneshot":
+            for _ in range(6):
+                await client.send(text=text * 140)
+        case "incremental":
+            await client.send()
+            for _ in range(6):
+                await client.send(text=text * 140)
+            await client.send(type="end_of_stream")
+        case "speak":
+            for _ in range(15):
+                await client.send(type="Speak", text=text * 56)
+            await client.send(type="Flush")
+    await client.next()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_client_that_does_not_read_stops_its_own_sound_is_told_and_cut_off(hasty, dialect):
     address = hasty.addresses[0]
-    async with talking(address, "/ws/synthesize?dialect=native", max_queue=1) as slow:
-        for n in range(6):
-            await slow.send(type="text", text="One two three four five six seven. " * 140, utterance=f"u{n}")
-        await slow.next()
+    async with talking(address, f"/ws/synthesize?dialect={dialect}", max_queue=1) as slow:
+        await ask_for_much(slow, dialect)
         await asyncio.sleep(0.5)
         async with talking(address, "/ws/synthesize?dialect=oneshot") as other:  # nobody else notices
             async with asyncio.timeout(1):
@@ -447,7 +469,7 @@ async def admitting(node, guest):
         return guest
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         yield doors.addresses[0]
 
@@ -535,7 +557,7 @@ async def test_a_session_that_is_taken_up_again_is_that_of_the_key_that_took_it_
     async def admit(socket):
         return next(coming)
 
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for number, guest in enumerate(guests):
             async with talking(doors.addresses[0], "/ws/synthesize?dialect=native") as client:
@@ -557,7 +579,7 @@ async def test_a_session_has_the_name_of_its_upgrade(node):
         return Transient()
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for dialect, first, answer in (
             ("native", "hello", "ready"),
@@ -588,7 +610,7 @@ async def test_who_is_not_let_in_hears_it_before_the_upgrade(node):
         raise Refused("unauthorized", "a key is needed", 401)
 
     app = FastAPI()
-    app.include_router(routes(node, Seats(node.settings.limits.sessions), admit))
+    app.include_router(routes(node, Seats(node.settings.limits.sessions), Slots(1, 1.0), admit))
     async with Doors(app, node.settings.server, node.settings.ws) as doors:
         for path in ("/v1/speak", "/ws/nothing"):
             with pytest.raises(InvalidStatus) as refused:

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent.gateway.errors import Refused
 from agent.gateway.settings import AudioSettings
 from agent.gateway.socket.incremental import Incremental
+from agent.gateway.socket.orders import TakeVoice
 from pipeline.events import Dropped, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.protocol import Cancel, Flush
 from tests.agent.gateway.conftest import decoded
@@ -32,6 +34,26 @@ def test_a_config_is_answered_with_the_rate():
     (ready,) = sent(orders)
     assert (ready["type"], ready["sample_rate"]) == ("ready", 16_000)
     assert ["emotion" in words for words in ready["warnings"]] == [True]
+
+
+def test_a_config_that_brings_a_voice_is_ready_once_it_is_taken():
+    incremental = Incremental(terms())
+    (_, take) = ask(incremental, voice_clone_reference="aaaa")
+    assert isinstance(take, TakeVoice)
+    assert [error["code"] for error in sent(ask(incremental, text="Too early."))] == ["not_ready"]
+    orders = incremental.on_voice(replace(take.plan, config=take.plan.config.model_copy(update={"voice": "en-clone-1"})))
+    assert [message["type"] for message in sent(orders)] == ["ready"] and told(orders)[0].voice == "en-clone-1"
+    assert texts(ask(incremental, text="Hello."))
+
+
+def test_a_config_whose_voice_nobody_takes_is_none():
+    incremental = Incremental(terms())
+    ask(incremental, voice_clone_reference="aaaa")
+    (error,) = sent(incremental.on_voice(Refused("clone_unavailable", "nobody can", 503)))
+    assert (error["code"], error["recoverable"]) == ("clone_unavailable", True)
+    assert [error["code"] for error in sent(ask(incremental, text="Hello."))] == ["config_required"]
+    ask(incremental, voice_clone_reference="aaaa")
+    assert [message["type"] for message in sent(ask(incremental))] == ["ready"]  # another config takes its place
 
 
 def test_a_stream_is_one_file_of_the_format_that_was_named():

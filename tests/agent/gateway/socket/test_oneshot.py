@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agent.gateway.errors import Refused
 from agent.gateway.settings import AudioSettings, WsSettings
 from agent.gateway.socket.oneshot import OneShot
+from agent.gateway.socket.orders import TakeVoice
 from pipeline.events import Dropped, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from tests.agent.gateway.conftest import decoded
@@ -67,6 +69,33 @@ def test_further_utterances_wait_and_are_answered_in_order(oneshot):
     assert sent(oneshot.on_event(HEARD, 0.0))[0]["request_id"] == "2"
 
 
+def lent(take, **changes):
+    return replace(take.plan, config=take.plan.config.model_copy(update={"voice": "en-clone-1"}), **changes)
+
+
+def test_a_voice_that_was_brought_is_taken_before_its_text_is_said(oneshot):
+    orders = ask(oneshot, text="Hello.", request_id="1", voice_clone_reference="aaaa")
+    assert opened(orders) == 1 and not told(orders)
+    (take,) = [order for order in orders if isinstance(order, TakeVoice)]
+    assert take.wanted.reference == "aaaa"
+    assert ask(oneshot, text="Meanwhile.", request_id="2") == []
+    config, text = told(oneshot.on_voice(lent(take, warnings=("it is hoarse",))))
+    assert (config.voice, config.use_cache, text.text) == ("en-clone-1", False, "Hello.")
+    oneshot.on_sound(TRACK, sound())
+    after = oneshot.on_event(HEARD, 0.0)
+    assert sent(after)[0]["warnings"] == ["it is hoarse"]
+    assert [text.text for text in texts(after)] == ["Meanwhile."]
+
+
+def test_a_voice_that_nobody_takes_is_told_once_and_the_next_text_is_said(oneshot):
+    ask(oneshot, text="Hello.", request_id="1", voice_clone_reference="aaaa")
+    ask(oneshot, text="Next.", request_id="2")
+    after = oneshot.on_voice(Refused("clone_unavailable", "nobody can", 503, field="voice_clone_reference"))
+    (error,) = sent(after)
+    assert (error["code"], error["request_id"], error["is_final"]) == ("clone_unavailable", "1", True)
+    assert [text.text for text in texts(after)] == ["Next."]
+
+
 def test_a_full_queue_refuses_and_goes_on():
     oneshot = OneShot(terms(ws=WsSettings(max_queued=1)))
     ask(oneshot, text="One.")
@@ -96,7 +125,6 @@ def test_a_full_queue_refuses_and_goes_on():
         ({"text": "a", "voice_id": "a", "voice": "b"}, "conflicting_fields", "voice_id"),
         ({"text": "a", "engine": "nobody"}, "unknown_engine", "engine"),
         ({"text": "a", "voice_clone_reference": "%%%"}, "bad_base64", "voice_clone_reference"),
-        ({"text": "a", "voice_clone_reference": "aaaa"}, "clone_unavailable", "voice_clone_reference"),
         ({"type": "shout", "text": "a"}, "unknown_message", "type"),
     ],
 )
