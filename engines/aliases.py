@@ -9,15 +9,9 @@ from dataclasses import dataclass, replace
 from engines.base import Voice
 from engines.catalog import known_voices
 from engines.edge import known_voices as edge_voices
+from engines.tiers import KEEPERS, kept_by
 
 DEFAULT = "default"
-
-KEEPERS = {
-    "premium": ("xtts",),
-    "standard": ("kokoro", "piper", "speecht5"),
-    "fast": ("kokoro", "piper"),
-}
-"""By tier, the engines whose stated figures keep what it promises, the first choice first. How soon that is, the pipeline says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class Alias:
     gender: str = ""
     """``female``, ``male``, or empty for either."""
     tier: str = ""
-    """One of :data:`KEEPERS`, or empty for the budget that is set."""
+    """One of :data:`engines.tiers.KEEPERS`, or empty for the budget that is set."""
     description: str = ""
 
 
@@ -98,16 +92,15 @@ def find_alias(id: str) -> Alias | None:
 def nearest(alias: Alias, voices: Iterable[Voice], *, language: str = "") -> Voice | None:
     """Who comes nearest of these; None when nobody speaks its language.
 
-    In this order: the language, the engines of its tier, the gender, the region; the order of ``voices`` decides what is left.
+    In this order: the language, who keeps its tier, the gender, the region; the order of ``voices`` decides what is left.
     ``language``: of the text, for an alias that has none of its own.
     """
     tag = (alias.language or language).lower()
-    keepers = KEEPERS.get(alias.tier)
     speakers = [voice for voice in voices if not tag or _primary(voice.language) == _primary(tag)]
     return min(
         speakers,
         key=lambda voice: (
-            keepers is not None and voice.engine not in keepers,
+            bool(alias.tier) and alias.tier not in kept_by(voice),
             bool(alias.gender) and voice.gender != alias.gender,
             bool(tag) and voice.language.lower() != tag,
         ),

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Mark, Pace, Request, Samples, SynthesisFailed, Voice
 from engines.catalog import Installed, damaged
+from engines.tiers import tier_of
 from engines.vits import FRONT, PLAN, Plan, bind, expand, find_parts
 from engines.windows import Chain, Floats
 from engines.words import align, words
@@ -173,10 +174,11 @@ class LoadedVoice:
         language = config.get("language", {}).get("code") or self.id.split("-")[0]
         tag = language.replace("_", "-")
         name = config.get("dataset") or self.id
+        tier = tier_of(ENGINE, self.id.rpartition("-")[2])
         if not self._speakers:
-            yield Voice(self.id, ENGINE, tag, self._rate, name)
+            yield Voice(self.id, ENGINE, tag, self._rate, name, tier=tier)
         for speaker in sorted(self._speakers, key=lambda item: self._speakers[item]):
-            yield Voice(f"{self.id}#{speaker}", ENGINE, tag, self._rate, f"{name} {speaker}")
+            yield Voice(f"{self.id}#{speaker}", ENGINE, tag, self._rate, f"{name} {speaker}", tier=tier)
 
     def _load_sessions(self, runtime: Any, cache: Path) -> None:
         self._plan: Plan | None = None

@@ -32,6 +32,7 @@ from engines.base import (
     Unreachable,
     Voice,
 )
+from engines.tiers import KEEPERS
 from engines.transfer import POLL, Silence, Transfer, retry_after, told
 from engines.words import words
 
@@ -215,6 +216,7 @@ class RemoteEngine(Engine):
                     str(row.get("name") or ""),
                     str(row.get("gender") or ""),
                     str(row.get("description") or ""),
+                    _tier(row),
                 )
                 for row in rows
                 if not self._settings.engine or self._settings.engine in row.get("supported_engines", ())
@@ -233,6 +235,12 @@ class RemoteEngine(Engine):
                 if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
                     return voice
         raise UnknownVoice(f"engine remote has no voice for {request.language!r}")
+
+
+def _tier(row: Mapping[str, Any]) -> str:
+    """Of a voice there; what promises nothing here is none."""
+    found = str(row.get("quality_tier"))
+    return found if found in KEEPERS else ""
 
 
 def _check(headers: Mapping[str, str]) -> None:

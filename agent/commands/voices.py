@@ -73,8 +73,8 @@ def _load(engine: str | None, settings: Settings) -> list[Voice]:
 
 def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
     """With what the catalog knows of each, or else of the model that speaks it."""
-    from engines.aliases import KEEPERS
     from engines.catalog import known_models
+    from engines.tiers import kept_by
     from pipeline.chain import UNRATED
 
     listed = options.catalog(settings).list_voices()
@@ -91,8 +91,7 @@ def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, An
             "licence": model.licence if model else "",
             "source": model.source if model else "",
         }
-        tiers = [tier for tier, engines in KEEPERS.items() if voice.engine in engines]
-        described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
+        described.append(dataclasses.asdict(voice) | facts | {"tiers": list(kept_by(voice))})
     return described
 
 

@@ -17,6 +17,7 @@ from agent.gateway.fields import Tag, clip
 from agent.node import Node
 from engines.base import Voice
 from engines.catalog import Catalog
+from engines.tiers import kept_by
 from pipeline.chain import primary
 from pipeline.studio import EngineStatus
 
@@ -63,7 +64,7 @@ def routes(node: Node) -> APIRouter:
         tier: Annotated[str | None, Query(max_length=16, description="`fast`, `standard` or `premium`.")] = None,
     ) -> dict[str, Any]:
         """The voices that can be heard now."""
-        found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or voice.tier == tier)]
+        found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or tier in kept_by(voice))]
         return {"voices": [_voice(node, voice) for voice in found if language is None or _speaks(voice, language)]}
 
     @router.get("/voices/{name}", **documents.VOICES_OF)

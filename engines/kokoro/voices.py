@@ -11,6 +11,7 @@ import numpy as np
 
 from engines.base import BadModel, UnknownVoice, Voice
 from engines.kokoro.harmonics import RATE
+from engines.tiers import tier_of
 from engines.windows import Floats
 
 ENGINE = "kokoro"
@@ -73,7 +74,7 @@ def describe(id: str) -> Voice:
     """A voice or mixture; language and gender are those of its largest share."""
     leader = Mixture.parse(id).shares[0][0]
     name = leader.partition("_")[2].capitalize() if leader == id else id
-    return Voice(id, ENGINE, LANGUAGES[leader[0]], RATE, name, GENDERS.get(leader[1:2], ""))
+    return Voice(id, ENGINE, LANGUAGES[leader[0]], RATE, name, GENDERS.get(leader[1:2], ""), tier=tier_of(ENGINE))
 
 
 class Styles:

@@ -31,6 +31,7 @@ from engines.base import (
     UnknownVoice,
     Voice,
 )
+from engines.tiers import tier_of
 from engines.windows import Floats
 from engines.xtts.files import RECORDINGS, cache_folder, check_licence, digest, find_model, recordings
 from engines.xtts.latents import Kept, Latents, key
@@ -220,7 +221,7 @@ class _Loaded:
         speaker = self._speakers.get(slug)
         name, gender = (speaker.name, speaker.gender) if speaker is not None else (slug, "")
         tag, is_cloned = "zh-CN" if language == "zh" else language, slug.startswith(CLONE)
-        return Voice(f"{language}-{slug}", ENGINE, tag, RATE, name, gender, is_cloned=is_cloned)
+        return Voice(f"{language}-{slug}", ENGINE, tag, RATE, name, gender, tier=tier_of(ENGINE), is_cloned=is_cloned)
 
     def voice(self, id: str) -> Voice:
         """Raises :exc:`UnknownVoice`."""

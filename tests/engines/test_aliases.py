@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engines.aliases import KEEPERS, Alias, aliases, find_alias, meaning, nearest
+from engines.aliases import Alias, aliases, find_alias, meaning, nearest
 from engines.base import Voice
-from pipeline.chain import TIERS
+from engines.tiers import tier_of
 
 
 def voice(id: str, engine: str, language: str, gender: str) -> Voice:
-    return Voice(id, engine, language, 24_000, gender=gender)
+    return Voice(id, engine, language, 24_000, gender=gender, tier=tier_of(engine))
 
 
 HERE = (
@@ -71,11 +71,6 @@ def test_a_name_without_a_language_speaks_that_of_the_text() -> None:
 @pytest.mark.parametrize("id", ["anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
 def test_what_nobody_knows_means_nothing(id: str) -> None:
     assert find_alias(id) is None
-
-
-def test_tiers_promise_what_they_must() -> None:
-    assert {"fast": 0.150, "standard": 0.250, "premium": 0.400} == TIERS and set(KEEPERS) == set(TIERS)
-    assert not any("edge" in engines for engines in KEEPERS.values())
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,15 @@ def test_speakers_are_voices_of_their_own(make):
         sound(engine, voice="tiny#s9")
 
 
+@pytest.mark.parametrize(
+    ("id", "speakers", "tier"), [("en_GB-tiny-low", 1, "fast"), ("en_GB-tiny-medium", 2, "standard"), ("own", 1, "standard")]
+)
+def test_a_voice_of_low_quality_is_for_who_is_in_a_hurry(make, id, speakers, tier):
+    engine = make(id, speakers=speakers)
+    engine.load()
+    assert {voice.tier for voice in engine.voices()} == {tier}
+
+
 def test_cut_once(make, cut_here, tmp_path):
     make().load()
     assert len(cut_here) == 1
