@@ -51,6 +51,8 @@ _OTHERS = (
     Alias("ljspeech", "LJSpeech", "en-US", "female"),
     Alias("p225", "VCTK P225", "en-GB", "female", description="British"),
     Alias("p226", "VCTK P226", "en-GB", "male", description="British"),
+    Alias("tts_models/en/vctk/vits", "VCTK", "en-GB", description="British, many speakers"),
+    Alias("v2/en_speaker_6", "Bark English 6", "en-US", "male", description="a preset of Bark's"),
 )
 _OPENAI = {
     "female": ("alloy", "coral", "nova", "sage", "shimmer", "marin"),
@@ -78,9 +80,9 @@ def find_alias(id: str) -> Alias | None:
 
     Upper and lower case are the same, and ``vctk-p225`` is ``p225``. None when nobody knows it.
     """
-    wanted = id.strip().lower().replace("_", "-").replace(" ", "-").removeprefix("vctk-")
+    wanted = _plain(id.strip()).removeprefix("vctk-")
     for alias in aliases():
-        if alias.id == wanted:
+        if _plain(alias.id) == wanted:
             return alias
     if _SHAPE.fullmatch(wanted):
         return _shaped(wanted)
@@ -129,6 +131,10 @@ def _shaped(id: str) -> Alias:
     assert match is not None, id
     language, region, gender, tier = match.groups()
     return Alias(id, language=f"{language}-{region.upper()}", gender="" if gender == "neutral" else gender, tier=tier)
+
+
+def _plain(id: str) -> str:
+    return id.lower().replace("_", "-").replace(" ", "-")
 
 
 def _primary(language: str) -> str:

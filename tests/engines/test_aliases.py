@@ -33,7 +33,7 @@ def who(id: str, language: str = "") -> str | None:
 def test_every_alias_is_one_of_its_kind() -> None:
     known = aliases()
     assert len({alias.id for alias in known}) == len(known)
-    assert len(known) == 14 * 3 + 4 + 13
+    assert len(known) == 14 * 3 + 6 + 13
     assert all(alias.name for alias in known)
     sarah = find_alias("en-us-female-premium")
     assert sarah == Alias("en-us-female-premium", "Sarah", "en-US", "female", "premium", "General American")
@@ -54,6 +54,9 @@ def test_every_alias_is_one_of_its_kind() -> None:
         ("en_US-lessac-medium", "af_heart"),
         ("en_GB-alan-medium", "bm_george"),
         ("fr-CA-JeanNeural", "fr-CA-AntoineNeural"),
+        ("v2/en_speaker_6", "en_US-joe-medium"),
+        ("V2/EN_Speaker_6", "en_US-joe-medium"),
+        ("tts_models/en/vctk/vits", "bm_george"),
         ("default", "af_heart"),
         ("onyx", "bm_george"),
     ],
@@ -68,7 +71,7 @@ def test_a_name_without_a_language_speaks_that_of_the_text() -> None:
     assert who("default", "tlh") is None
 
 
-@pytest.mark.parametrize("id", ["anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
+@pytest.mark.parametrize("id", ["v2/en_speaker_", "tts_models/en/ljspeech", "anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
 def test_what_nobody_knows_means_nothing(id: str) -> None:
     assert find_alias(id) is None
 
