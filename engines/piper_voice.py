@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Mark, Pace, Request, Samples, SynthesisFailed, Voice
-from engines.catalog import Installed, damaged
+from engines.catalog import Installed, damaged, known_voices
 from engines.tiers import tier_of
 from engines.vits import FRONT, PLAN, Plan, bind, expand, find_parts
 from engines.windows import Chain, Floats
@@ -175,8 +175,9 @@ class LoadedVoice:
         tag = language.replace("_", "-")
         name = config.get("dataset") or self.id
         tier = tier_of(ENGINE, self.id.rpartition("-")[2])
+        known = known_voices().get(self.id)
         if not self._speakers:
-            yield Voice(self.id, ENGINE, tag, self._rate, name, tier=tier)
+            yield Voice(self.id, ENGINE, tag, self._rate, name, known.gender if known is not None else "", tier=tier)
         for speaker in sorted(self._speakers, key=lambda item: self._speakers[item]):
             yield Voice(f"{self.id}#{speaker}", ENGINE, tag, self._rate, f"{name} {speaker}", tier=tier)
 

@@ -80,6 +80,13 @@ def test_a_voice_of_low_quality_is_for_who_is_in_a_hurry(make, id, speakers, tie
     assert {voice.tier for voice in engine.voices()} == {tier}
 
 
+def test_the_catalog_says_whether_it_is_a_man_or_a_woman(make):
+    for id, gender in (("en_US-joe-medium", "male"), ("own", "")):
+        engine = make(id)
+        engine.load()
+        assert engine.voices()[0].gender == gender
+
+
 def test_cut_once(make, cut_here, tmp_path):
     make().load()
     assert len(cut_here) == 1
