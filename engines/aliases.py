@@ -110,6 +110,28 @@ def nearest(alias: Alias, voices: Iterable[Voice], *, language: str = "") -> Voi
     )
 
 
+def ids_of(voices: Iterable[Voice]) -> dict[Voice, tuple[str, ...]]:
+    """By voice, which of :func:`aliases` mean it to a text in its own language; those that it is no meaning of are not there."""
+    groups: dict[str, list[Voice]] = {}
+    for voice in voices:
+        groups.setdefault(_primary(voice.language), []).append(voice)
+    found: dict[Voice, tuple[str, ...]] = {}
+    for language, group in groups.items():
+        tags = sorted({voice.language for voice in group})
+        meant: dict[tuple[Alias, str], Voice | None] = {}  # several names mean the same kind
+        for alias in aliases():
+            if alias.id == DEFAULT or (alias.language and _primary(alias.language) != language):
+                continue
+            kind = replace(alias, id="", name="", description="")
+            for tag in [alias.language] if alias.language else tags:
+                if (kind, tag) not in meant:
+                    meant[kind, tag] = nearest(kind, group, language=tag)
+                speaker = meant[kind, tag]
+                if speaker is not None and tag in (alias.language, speaker.language):
+                    found[speaker] = (*found.get(speaker, ()), alias.id)
+    return found
+
+
 def meaning(id: str, voices: Iterable[Voice], language: str) -> tuple[str, str] | None:
     """Id of the voice that speaks for an id that is no voice's here, and the tier that it promises; each may be empty.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.aliases import Alias, aliases, find_alias, meaning, nearest
+from engines.aliases import Alias, aliases, find_alias, ids_of, meaning, nearest
 from engines.base import Voice
 from engines.tiers import tier_of
 
@@ -71,7 +71,9 @@ def test_a_name_without_a_language_speaks_that_of_the_text() -> None:
     assert who("default", "tlh") is None
 
 
-@pytest.mark.parametrize("id", ["v2/en_speaker_", "tts_models/en/ljspeech", "anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
+@pytest.mark.parametrize(
+    "id", ["v2/en_speaker_", "tts_models/en/ljspeech", "anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"]
+)
 def test_what_nobody_knows_means_nothing(id: str) -> None:
     assert find_alias(id) is None
 
@@ -91,3 +93,13 @@ def test_what_nobody_knows_means_nothing(id: str) -> None:
 )
 def test_what_an_id_means_for_a_text(id: str, language: str, meant: tuple[str, str] | None) -> None:
     assert meaning(id, HERE, language) == meant
+
+
+def test_ids_of_a_voice_are_those_that_mean_it() -> None:
+    found = ids_of(HERE)
+    for voice in HERE:
+        for alias in aliases():
+            is_it = meaning(alias.id, HERE, voice.language) == (voice.id, alias.tier)
+            is_its_language = alias.language[:2] in ("", voice.language[:2])
+            assert (alias.id in found.get(voice, ())) == (is_it and is_its_language), (voice.id, alias.id)
+    assert all(len(set(ids)) == len(ids) for ids in found.values())

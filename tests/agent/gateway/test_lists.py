@@ -48,6 +48,19 @@ async def test_voices_by_tier(client, node, monkeypatch):
     assert [voice["quality_tier"] for voice in found["fast"]] == ["standard", "fast", "standard"]
 
 
+async def test_a_voice_tells_its_other_ids_and_who_goes_on_for_it(client, node, monkeypatch):
+    joe = Voice("en_US-joe-medium", "piper", "en-US", 22_050, gender="male")
+    here = {"kokoro": (describe("am_adam"), describe("af_heart")), "piper": (joe,)}
+    monkeypatch.setattr(type(node.studio), "offers", property(lambda studio: here))
+    monkeypatch.setattr(type(node.settings.chain), "order", ("kokoro", "piper"), raising=False)
+    adam, heart, joe = (await get(client, "/voices"))[1]["voices"]
+    assert (adam["engine_voices"], adam["equivalents"]) == ({"kokoro": "am_adam"}, ["en_US-joe-medium"])
+    assert {"en-us-male-fast", "v2/en_speaker_6"} <= set(adam["aliases"]) and "alloy" in heart["aliases"] and not joe["aliases"]
+    here = {"kokoro": here["kokoro"]}
+    adam, heart = (await get(client, "/voices/en"))[1]["voices"]
+    assert adam["equivalents"] == [], "who goes on is asked anew when others are on offer"
+
+
 async def test_languages_are_those_that_somebody_speaks(client):
     _, body = await get(client, "/languages")
     assert {"code": "fr", "name": "French", "engines": ["tone"], "voices": 2} in body["languages"]
