@@ -214,14 +214,19 @@ class LoadedVoice:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _measure_gain(self) -> float:
-        """Speaks once, which warms the sessions up as well."""
+        """Speaks once, which warms the sessions up as well. A graph that is no voice is found out here: it fails at each sentence."""
         pace = Pace(window=WARM_UP_WINDOW)
         request = Request(WARM_UP, options={"seed": 0.0})
         try:
-            loudest = max(int(np.abs(chunk.samples.astype(np.int32)).max(initial=0)) for chunk in self.speak(request, "", pace))
-        except SynthesisFailed as problem:
+            said = self._speak(WARM_UP, request, self._config.default_speaker_id, pace)
+            loudest = max(int(np.abs(chunk.samples.astype(np.int32)).max(initial=0)) for chunk in said)
+        except SynthesisFailed as problem:  # none of its phonemes is in these words
             log.warning("voice %s keeps its own loudness: %s", self.id, problem)
             return 1.0
+        except self._damage as problem:
+            raise damaged(self._path, f"cannot speak: {problem}") from problem
+        if not loudest:
+            raise damaged(self._path, "cannot speak: it gives no sound")
         return float(np.clip(PEAK * 32767 / max(loudest, 1), *GAINS))
 
 
