@@ -271,6 +271,18 @@ def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_graph_that_is_another_model_is_told_with_what_brings_the_right_one(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in ("x", "y")]
+    body = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    model = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+    with pytest.raises(BadModel, match=r"model\.onnx is not Kokoro's graph: expected one STFT") as told:
+        files.find_parts(model, "0" * 64, "int8", "frozen", tmp_path / "cache")
+    assert told.value.remedy == f"remove it, then: {files.FETCH_MODEL}"
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 @pytest.fixture
 def cutting(monkeypatch):
     """Cutting that writes two small parts; the statuses it ends with are the test's."""
@@ -307,6 +319,32 @@ def test_truncated_parts_are_noticed_and_made_again(tmp_path, cutting, caplog):
     (folder / files.SIZES).write_text("[")
     assert json.loads((found() / files.SIZES).read_text()).keys() == {"front.onnx", cut.PLAN}
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (cut.UNSPLITTABLE, f"remove it, then: {files.FETCH_MODEL}"),
+        (cut.UNEQUIPPED, files.INSTALL),
+        (1, f"remove it, then: {files.FETCH_MODEL}"),
+        (-9, "make 1.5 GB of memory free, and try again"),
+    ],
+)
+def test_a_model_that_cannot_be_cut_is_told_with_what_mends_it(tmp_path, cutting, status, remedy):
+    cutting.append(status)
+    with pytest.raises(EngineUnavailable, match=r"m\.onnx") as told:
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert told.value.remedy == remedy and list((tmp_path / "cache").iterdir()) == []
+
+
+def test_cutting_that_takes_too_long_is_told_with_what_mends_it(tmp_path, monkeypatch):
+    def run(command, timeout, **more):
+        raise files.subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(files.subprocess, "run", run)
+    with pytest.raises(EngineUnavailable, match=r"m\.onnx was not cut within 300 s .*try again") as told:
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert told.value.remedy
 
 
 def test_a_full_disk_under_the_parts_is_told_with_what_mends_it(tmp_path, cutting, monkeypatch):
