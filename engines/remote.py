@@ -28,7 +28,6 @@ from engines.base import (
     Samples,
     ServiceFailed,
     SynthesisFailed,
-    UnknownVoice,
     Unreachable,
     Voice,
 )
@@ -126,7 +125,7 @@ class RemoteEngine(Engine):
 
         Raises :exc:`UnknownVoice`, :exc:`SynthesisFailed` and its kind :exc:`engines.base.ServiceFailed`.
         """
-        voice = self._choose(request)
+        voice = self.choose(request)
         if not words(request.text):
             raise SynthesisFailed(f"engine remote finds no word in {len(request.text)} characters")
         body = {
@@ -225,16 +224,6 @@ class RemoteEngine(Engine):
             raise EngineUnavailable(
                 f"{self._settings.url} answers with no list of voices: {problem!r}", remedy="set remote.url"
             ) from problem
-
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        wanted = request.language.lower()
-        for match in (wanted, wanted.split("-")[0]):
-            for voice in self._voices:
-                if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
-                    return voice
-        raise UnknownVoice(f"engine remote has no voice for {request.language!r}")
 
 
 def _tier(row: Mapping[str, Any]) -> str:

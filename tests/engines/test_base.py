@@ -41,6 +41,20 @@ def test_a_voice_that_is_not_there_is_told_with_those_that_are() -> None:
         Unloaded().voice("")
 
 
+def test_a_request_without_a_voice_is_spoken_by_one_of_its_language() -> None:
+    found = {language: Two().choose(Request("x", language=language)).id for language in ("", "en", "en-GB", "EN-us", "de")}
+    assert found == {"": "anna", "en": "bob", "en-GB": "bob", "EN-us": "bob", "de": "anna"}
+    assert Two().choose(Request("x", voice="anna", language="en")).id == "anna"
+
+
+def test_a_language_that_nobody_speaks_is_told_with_those_that_somebody_does() -> None:
+    with pytest.raises(UnknownVoice, match="no voice for 'fi'; it speaks: de-DE, en-US") as told:
+        Two().choose(Request("x", language="fi"))
+    assert told.value.remedy == "voicebooth voices --engine two"
+    with pytest.raises(UnknownVoice, match="none loaded"):
+        Unloaded().choose(Request("x", language="fi"))
+
+
 def test_an_error_carries_what_mends_it() -> None:
     error = EngineUnavailable("no voice is installed", remedy="voicebooth models list")
     assert (str(error), error.remedy) == ("no voice is installed (voicebooth models list)", "voicebooth models list")

@@ -509,7 +509,7 @@ class Quiet(ToneEngine):
         for chunk in super().synthesize(dataclasses.replace(request, voice="tone-en"), pace):
             yield dataclasses.replace(chunk, samples=amplify(chunk.samples, 10 ** (level / 20)))
 
-    def _choose(self, request):
+    def choose(self, request):
         return Voice("tone-en", "tone", "en", 24_000, gender="female")
 
 
