@@ -345,7 +345,7 @@ def test_a_load_that_hangs_is_not_tried_again():
         engine = Shy("first", loading=1e6, work=work)
         made = studio(engine, ToneEngine(), lanes=virtual_lanes(work=work))
         await made.load()
-        assert made.status[0].state == "unavailable"
+        assert made.status[0].state == "unavailable" and "engine first did not end" in made.status[0].reason
         await asyncio.sleep(1000.0)
         assert len(engine.loads) == 1
         await made.aclose()
