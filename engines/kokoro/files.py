@@ -116,7 +116,8 @@ def digest(path: Path) -> str:
 def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache: Path) -> Path:
     """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or :exc:`BadModel`.
 
-    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
+    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name. Whole parts that have
+    the name are left alone, as somebody may be opening them.
     """
     from engines.kokoro.cut import FORMAT, PLAN
 
@@ -134,15 +135,25 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
         _cut(model, made, precision, kind)
         sizes = {path.name: size_of(path) for path in made.iterdir()}
         (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-        if (folder / PLAN).is_file() and not _is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else was first
-            made.rename(folder)
+        with locked(cache, folder.name):
+            if not ((folder / PLAN).is_file() and _is_whole(folder)):  # else somebody was first, and may be opening it
+                _replace(folder, made)
     except OSError as problem:
         raise _unkept("parts", cache, problem) from problem
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def _replace(folder: Path, made: Path) -> None:
+    """What was made gets the name, in one step; what had it before is damaged. Raises :exc:`OSError`."""
+    old = made.with_name(f"{made.name}-old")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _cut(model: Path, made: Path, precision: str, kind: str) -> None:
