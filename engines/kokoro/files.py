@@ -114,7 +114,8 @@ def digest(path: Path) -> str:
 
 
 def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache: Path) -> Path:
-    """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or :exc:`BadModel`.
+    """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or, where another process keeps at it,
+    :exc:`engines.download.Busy`.
 
     Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name. Whole parts that have
     the name are left alone, as somebody may be opening them.
@@ -308,7 +309,7 @@ def main(*arguments: str) -> int:
         key = digest(model)
         for precision, kind in PREPARED[: None if "--all" in arguments else 2]:
             find_parts(model, key, precision, kind, cache)
-    except EngineUnavailable as problem:
+    except EngineError as problem:
         sys.stderr.write(f"Kokoro is not ready: {problem}\n")
         return 1
     sys.stdout.write(f"Kokoro is ready: {model}, voices: {voices}\n")

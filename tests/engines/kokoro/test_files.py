@@ -349,6 +349,15 @@ def test_cutting_that_takes_too_long_is_told_with_what_mends_it(tmp_path, monkey
     assert told.value.remedy
 
 
+def test_what_keeps_the_command_from_preparing_is_told_in_a_line(monkeypatch, capsys):
+    def busy(target, **more):
+        raise download.Busy("another process has been installing it", remedy="wait for it")
+
+    monkeypatch.setattr(files, "fetch_voices", busy)
+    assert files.main() == 1
+    assert capsys.readouterr().err == "Kokoro is not ready: another process has been installing it (wait for it)\n"
+
+
 AT_ONCE = """
 import sys, time
 from pathlib import Path
