@@ -92,7 +92,7 @@ async def examine_in_lanes(engine: Engine, lanes: Lanes, wanted: Sequence[str] =
 
     async def look(subject: str, call: Callable[[], Finding], seconds: float) -> Finding:
         try:
-            finding = await lanes.run(call, due=0.0, network=engine.network, allowance=seconds / PATIENCE)
+            finding = await lanes.run(call, due=0.0, network=engine.network, allowance=seconds / PATIENCE, owner=engine.name)
         except EngineError as error:
             finding = _failed(subject, error, "its own documentation, or leave it out of selection.fallback_chain")
         return replace(finding, is_needed=is_needed)

@@ -115,7 +115,7 @@ async def find_engines_in_lanes(settings: Settings, lanes: Lanes) -> tuple[list[
 
     async def find(name: str) -> Engine | str:
         try:
-            return await lanes.run(partial(_find, name, settings), due=0.0, loads=True, allowance=MAKING / PATIENCE)
+            return await lanes.run(partial(_find, name, settings), due=0.0, loads=True, allowance=MAKING / PATIENCE, owner=name)
         except StepGivenUp:
             return f"it was not made within {MAKING:.0f} s: its constructor, or its missing(), hangs"
         except NoLane as error:

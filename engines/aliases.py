@@ -9,15 +9,9 @@ from dataclasses import dataclass, replace
 from engines.base import Voice
 from engines.catalog import known_voices
 from engines.edge import known_voices as edge_voices
+from engines.tiers import KEEPERS, kept_by
 
 DEFAULT = "default"
-
-KEEPERS = {
-    "premium": ("xtts",),
-    "standard": ("kokoro", "piper", "speecht5"),
-    "fast": ("kokoro", "piper"),
-}
-"""By tier, the engines whose stated figures keep what it promises, the first choice first. How soon that is, the pipeline says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +26,7 @@ class Alias:
     gender: str = ""
     """``female``, ``male``, or empty for either."""
     tier: str = ""
-    """One of :data:`KEEPERS`, or empty for the budget that is set."""
+    """One of :data:`engines.tiers.KEEPERS`, or empty for the budget that is set."""
     description: str = ""
 
 
@@ -57,6 +51,8 @@ _OTHERS = (
     Alias("ljspeech", "LJSpeech", "en-US", "female"),
     Alias("p225", "VCTK P225", "en-GB", "female", description="British"),
     Alias("p226", "VCTK P226", "en-GB", "male", description="British"),
+    Alias("tts_models/en/vctk/vits", "VCTK", "en-GB", description="British, many speakers"),
+    Alias("v2/en_speaker_6", "Bark English 6", "en-US", "male", description="a preset of Bark's"),
 )
 _OPENAI = {
     "female": ("alloy", "coral", "nova", "sage", "shimmer", "marin"),
@@ -84,9 +80,9 @@ def find_alias(id: str) -> Alias | None:
 
     Upper and lower case are the same, and ``vctk-p225`` is ``p225``. None when nobody knows it.
     """
-    wanted = id.strip().lower().replace("_", "-").replace(" ", "-").removeprefix("vctk-")
+    wanted = _plain(id.strip()).removeprefix("vctk-")
     for alias in aliases():
-        if alias.id == wanted:
+        if _plain(alias.id) == wanted:
             return alias
     if _SHAPE.fullmatch(wanted):
         return _shaped(wanted)
@@ -98,21 +94,42 @@ def find_alias(id: str) -> Alias | None:
 def nearest(alias: Alias, voices: Iterable[Voice], *, language: str = "") -> Voice | None:
     """Who comes nearest of these; None when nobody speaks its language.
 
-    In this order: the language, the engines of its tier, the gender, the region; the order of ``voices`` decides what is left.
+    In this order: the language, who keeps its tier, the gender, the region; the order of ``voices`` decides what is left.
     ``language``: of the text, for an alias that has none of its own.
     """
     tag = (alias.language or language).lower()
-    keepers = KEEPERS.get(alias.tier)
     speakers = [voice for voice in voices if not tag or _primary(voice.language) == _primary(tag)]
     return min(
         speakers,
         key=lambda voice: (
-            keepers is not None and voice.engine not in keepers,
+            bool(alias.tier) and alias.tier not in kept_by(voice),
             bool(alias.gender) and voice.gender != alias.gender,
             bool(tag) and voice.language.lower() != tag,
         ),
         default=None,
     )
+
+
+def ids_of(voices: Iterable[Voice]) -> dict[Voice, tuple[str, ...]]:
+    """By voice, which of :func:`aliases` mean it to a text in its own language; those that it is no meaning of are not there."""
+    groups: dict[str, list[Voice]] = {}
+    for voice in voices:
+        groups.setdefault(_primary(voice.language), []).append(voice)
+    found: dict[Voice, tuple[str, ...]] = {}
+    for language, group in groups.items():
+        tags = sorted({voice.language for voice in group})
+        meant: dict[tuple[Alias, str], Voice | None] = {}  # several names mean the same kind
+        for alias in aliases():
+            if alias.id == DEFAULT or (alias.language and _primary(alias.language) != language):
+                continue
+            kind = replace(alias, id="", name="", description="")
+            for tag in [alias.language] if alias.language else tags:
+                if (kind, tag) not in meant:
+                    meant[kind, tag] = nearest(kind, group, language=tag)
+                speaker = meant[kind, tag]
+                if speaker is not None and tag in (alias.language, speaker.language):
+                    found[speaker] = (*found.get(speaker, ()), alias.id)
+    return found
 
 
 def meaning(id: str, voices: Iterable[Voice], language: str) -> tuple[str, str] | None:
@@ -136,6 +153,10 @@ def _shaped(id: str) -> Alias:
     assert match is not None, id
     language, region, gender, tier = match.groups()
     return Alias(id, language=f"{language}-{region.upper()}", gender="" if gender == "neutral" else gender, tier=tier)
+
+
+def _plain(id: str) -> str:
+    return id.lower().replace("_", "-").replace(" ", "-")
 
 
 def _primary(language: str) -> str:

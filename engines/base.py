@@ -239,4 +239,23 @@ class Engine(ABC):
             if voice.id == id or not id:
                 return voice
         known = ", ".join(voice.id for voice in voices) or "none loaded"
-        raise UnknownVoice(f"engine {self.name} has no voice {id!r}; it has: {known}")
+        raise UnknownVoice(f"engine {self.name} has no voice {id!r}; it has: {known}", remedy=self._listed_by)
+
+    def choose(self, request: Request) -> Voice:
+        """The voice that a request asks for, else the first one of its language, and of its region where there is one.
+
+        Raises :exc:`UnknownVoice`.
+        """
+        if request.voice or not request.language:
+            return self.voice(request.voice)
+        voices, wanted = self.voices(), request.language.lower()
+        for match in (wanted, wanted.split("-")[0]):
+            for voice in voices:
+                if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
+                    return voice
+        known = ", ".join(dict.fromkeys(voice.language for voice in voices)) or "none loaded"
+        raise UnknownVoice(f"engine {self.name} has no voice for {request.language!r}; it speaks: {known}", remedy=self._listed_by)
+
+    @property
+    def _listed_by(self) -> str:
+        return f"voicebooth voices --engine {self.name}"

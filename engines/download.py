@@ -192,7 +192,9 @@ def locked(folder: Path, id: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise Busy(f"another process has been installing {id} for {LOCKED:.0f} s") from None
+                    raise Busy(
+                        f"another process has been installing {id} for {LOCKED:.0f} s", remedy="wait for it, or end it, and try again"
+                    ) from None
                 time.sleep(POLL)
         yield
 
@@ -211,7 +213,7 @@ def of_disk(problem: OSError, folder: Path) -> CatalogError:
     """Our error for one of the disk's."""
     if problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"no room left in {folder}", remedy="make room and try again, it goes on from here")
-    return CatalogError(f"cannot write to {folder}: {problem}")
+    return CatalogError(f"cannot write to {folder}: {problem}", remedy="make it a folder that this user may write to")
 
 
 def part_of(target: Path) -> Path:

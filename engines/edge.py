@@ -37,7 +37,6 @@ from engines.base import (
     Samples,
     ServiceFailed,
     SynthesisFailed,
-    UnknownVoice,
     Unreachable,
     Voice,
 )
@@ -126,7 +125,7 @@ class EdgeEngine(Engine):
 
         Raises :exc:`UnknownVoice`, :exc:`SynthesisFailed` and its kind :exc:`engines.base.ServiceFailed`.
         """
-        voice = self._choose(request)
+        voice = self.choose(request)
         if not words(request.text):
             raise SynthesisFailed(f"engine edge finds no word in {len(request.text)} characters")
         if (left := self._rests_until - time.monotonic()) > 0:
@@ -177,18 +176,6 @@ class EdgeEngine(Engine):
             ) from None
         except (aiohttp.ClientError, edge.exceptions.EdgeTTSException, OSError, ValueError, LookupError, TypeError) as problem:
             raise _explain(problem, begun=begun) from problem
-
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        wanted = request.language.lower()
-        for voice in self._voices:
-            if voice.language.lower() == wanted:
-                return voice
-        for voice in self._voices:
-            if voice.language.lower().split("-")[0] == wanted.split("-")[0]:
-                return voice
-        raise UnknownVoice(f"engine edge has no voice for {request.language!r}")
 
 
 class _Answer:

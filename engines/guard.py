@@ -11,6 +11,7 @@ import numpy as np
 from engines.base import BadSound, Chunk, Engine, EngineError, EngineUnavailable, Mark, Pace, Request, SynthesisFailed, Voice
 
 RATES = range(4_000, 192_001)  # hertz that sound is made at
+CONTRACT = "see docs/engines.md"
 MOST_VOICES = 100_000  # more are a mistake, and each would be shown to people
 
 
@@ -93,10 +94,11 @@ class Guarded(Engine):
         except EngineError:
             raise
         except Exception as problem:
-            raise kind(f"engine {self.name} raised {type(problem).__name__}: {problem}") from problem
+            remedy = f"mend {type(self.inside).__module__}, or leave {self.name} out of selection.fallback_chain"
+            raise kind(f"engine {self.name} raised {type(problem).__name__}: {problem}", remedy=remedy) from problem
 
     def _unusable(self, why: str) -> EngineUnavailable:
-        return EngineUnavailable(f"engine {self.name} does not keep to the contract: {why}", remedy="see docs/engines.md")
+        return EngineUnavailable(f"engine {self.name} does not keep to the contract: {why}", remedy=CONTRACT)
 
     def _check_voice(self, voice: object) -> None:
         if not isinstance(voice, Voice):
@@ -133,7 +135,7 @@ class Guarded(Engine):
             raise self._bad(f"a mark lies at sample {mark.sample}, and {made} have been given before it")
         return Mark(int(mark.start), int(mark.end), int(mark.sample), bool(mark.exact))
 
-    def _bad(self, what: str, remedy: str = "") -> BadSound:
+    def _bad(self, what: str, remedy: str = CONTRACT) -> BadSound:
         return BadSound(f"engine {self.name}: {what}", remedy=remedy)
 
 

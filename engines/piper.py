@@ -18,7 +18,6 @@ from engines.base import (
     EngineUnavailable,
     Pace,
     Request,
-    UnknownVoice,
     Voice,
 )
 from engines.catalog import Installed, find_installed
@@ -105,7 +104,7 @@ class PiperEngine(Engine):
         return self._voices
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
-        voice = self._choose(request)
+        voice = self.choose(request)
         id, _, speaker = voice.id.partition("#")
         return self._loaded[id].speak(request, speaker, pace)
 
@@ -125,16 +124,6 @@ class PiperEngine(Engine):
             if id not in installed:
                 raise EngineUnavailable(f"Piper voice {id} is not installed", remedy=f"voicebooth models install {id}")
         return [installed[id] for id in self._settings.voices]
-
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        wanted = request.language.lower()
-        for match in (wanted, wanted.split("-")[0]):
-            for voice in self._voices:
-                if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
-                    return voice
-        raise UnknownVoice(f"engine piper has no voice for {request.language!r}")
 
 
 def _version(package: str) -> str:

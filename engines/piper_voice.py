@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Mark, Pace, Request, Samples, SynthesisFailed, Voice
-from engines.catalog import Installed, damaged
+from engines.catalog import Installed, damaged, known_voices
+from engines.tiers import tier_of
 from engines.vits import FRONT, PLAN, Plan, bind, expand, find_parts
 from engines.windows import Chain, Floats
 from engines.words import align, words
@@ -173,10 +174,12 @@ class LoadedVoice:
         language = config.get("language", {}).get("code") or self.id.split("-")[0]
         tag = language.replace("_", "-")
         name = config.get("dataset") or self.id
+        tier = tier_of(ENGINE, self.id.rpartition("-")[2])
+        known = known_voices().get(self.id)
         if not self._speakers:
-            yield Voice(self.id, ENGINE, tag, self._rate, name)
+            yield Voice(self.id, ENGINE, tag, self._rate, name, known.gender if known is not None else "", tier=tier)
         for speaker in sorted(self._speakers, key=lambda item: self._speakers[item]):
-            yield Voice(f"{self.id}#{speaker}", ENGINE, tag, self._rate, f"{name} {speaker}")
+            yield Voice(f"{self.id}#{speaker}", ENGINE, tag, self._rate, f"{name} {speaker}", tier=tier)
 
     def _load_sessions(self, runtime: Any, cache: Path) -> None:
         self._plan: Plan | None = None
@@ -211,14 +214,19 @@ class LoadedVoice:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def _measure_gain(self) -> float:
-        """Speaks once, which warms the sessions up as well."""
+        """Speaks once, which warms the sessions up as well. A graph that is no voice is found out here: it fails at each sentence."""
         pace = Pace(window=WARM_UP_WINDOW)
         request = Request(WARM_UP, options={"seed": 0.0})
         try:
-            loudest = max(int(np.abs(chunk.samples.astype(np.int32)).max(initial=0)) for chunk in self.speak(request, "", pace))
-        except SynthesisFailed as problem:
+            said = self._speak(WARM_UP, request, self._config.default_speaker_id, pace)
+            loudest = max(int(np.abs(chunk.samples.astype(np.int32)).max(initial=0)) for chunk in said)
+        except SynthesisFailed as problem:  # none of its phonemes is in these words
             log.warning("voice %s keeps its own loudness: %s", self.id, problem)
             return 1.0
+        except self._damage as problem:
+            raise damaged(self._path, f"cannot speak: {problem}") from problem
+        if not loudest:
+            raise damaged(self._path, "cannot speak: it gives no sound")
         return float(np.clip(PEAK * 32767 / max(loudest, 1), *GAINS))
 
 

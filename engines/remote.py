@@ -28,10 +28,10 @@ from engines.base import (
     Samples,
     ServiceFailed,
     SynthesisFailed,
-    UnknownVoice,
     Unreachable,
     Voice,
 )
+from engines.tiers import KEEPERS
 from engines.transfer import POLL, Silence, Transfer, retry_after, told
 from engines.words import words
 
@@ -125,7 +125,7 @@ class RemoteEngine(Engine):
 
         Raises :exc:`UnknownVoice`, :exc:`SynthesisFailed` and its kind :exc:`engines.base.ServiceFailed`.
         """
-        voice = self._choose(request)
+        voice = self.choose(request)
         if not words(request.text):
             raise SynthesisFailed(f"engine remote finds no word in {len(request.text)} characters")
         body = {
@@ -215,6 +215,7 @@ class RemoteEngine(Engine):
                     str(row.get("name") or ""),
                     str(row.get("gender") or ""),
                     str(row.get("description") or ""),
+                    _tier(row),
                 )
                 for row in rows
                 if not self._settings.engine or self._settings.engine in row.get("supported_engines", ())
@@ -224,15 +225,11 @@ class RemoteEngine(Engine):
                 f"{self._settings.url} answers with no list of voices: {problem!r}", remedy="set remote.url"
             ) from problem
 
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        wanted = request.language.lower()
-        for match in (wanted, wanted.split("-")[0]):
-            for voice in self._voices:
-                if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
-                    return voice
-        raise UnknownVoice(f"engine remote has no voice for {request.language!r}")
+
+def _tier(row: Mapping[str, Any]) -> str:
+    """Of a voice there; what promises nothing here is none."""
+    found = str(row.get("quality_tier"))
+    return found if found in KEEPERS else ""
 
 
 def _check(headers: Mapping[str, str]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
 
-from engines.base import Chunk, Engine, Mark, Pace, Request, Samples, SynthesisFailed, UnknownVoice, Voice
+from engines.base import Chunk, Engine, Mark, Pace, Request, Samples, SynthesisFailed, Voice
 
 SAMPLE_RATE = 24_000  # hertz: what most neural voices speak at, so the pipeline resamples as it will for them
 CHARACTER = 0.060  # seconds of tone for each character of a word: about as long as a voice takes
@@ -61,7 +61,7 @@ class ToneEngine(Engine):
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         """Raises :exc:`SynthesisFailed` when the text holds no letter and no digit."""
-        voice = self._choose(request)
+        voice = self.choose(request)
         words = [match for match in _WORD.finditer(request.text) if any(map(str.isalnum, match.group()))]
         if not words:
             raise SynthesisFailed(f"engine tone finds no word in {len(request.text)} characters")
@@ -79,18 +79,6 @@ class ToneEngine(Engine):
                 waiting, marks, held, position = [sound[step:]], [], held - step, position + step
         if held:
             yield Chunk(np.concatenate(waiting), tuple(marks))
-
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        for voice in self._speakers(request.language):
-            return voice
-        raise UnknownVoice(f"engine tone has no voice for {request.language!r}")
-
-    def _speakers(self, language: str) -> Iterator[Voice]:
-        yield from (voice for voice in self._voices if voice.language.lower() == language.lower())
-        primary = language.lower().split("-")[0]
-        yield from (voice for voice in self._voices if voice.language.lower().split("-")[0] == primary)
 
 
 def _voice(language: str, gender: str) -> Voice:

@@ -438,6 +438,12 @@ def find_voice(id: str, voices: Iterable[Voice]) -> Voice | None:
     return next((voice for voice in voices if id and voice.id == id), None)
 
 
+def equivalents(voice: Voice, offers: Mapping[str, Sequence[Voice]], order: Sequence[str]) -> list[Voice]:
+    """Who goes on for a voice whose engine cannot, the first choice first: of each other engine the nearest one."""
+    others = (_nearest(offers[name], voice, voice.id, voice.language) for name in order if name in offers and name != voice.engine)
+    return [other for other in others if other is not None]
+
+
 def _nearest(voices: Sequence[Voice], wished: Voice | None, id: str, language: str) -> Voice | None:
     """The voice asked for, else the same language, and of these the same region and gender; the engine's own order decides ties. A voice
     that was cloned speaks for nobody but who asks for it."""

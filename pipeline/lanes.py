@@ -69,6 +69,15 @@ class _Step:
     after: Callable[[], None] | None = None
     """Run on the loop once the step has left its lane."""
 
+    def __str__(self) -> str:
+        return f"a step of engine {self.owner}" if self.owner else "a step"
+
+    @property
+    def remedy(self) -> str:
+        """What mends that it does not end."""
+        ways = ("restart the node", f"leave {self.owner} out of selection.fallback_chain" if self.owner else "")
+        return "if it hangs for good: " + ", or ".join(filter(None, ways))
+
 
 class Lane(Protocol):
     """Runs one call at a time, elsewhere."""
@@ -199,7 +208,7 @@ class _Group:
             self._take_back(lane, step.owner)
             self._load.on_step(took=step.took, now=loop.time())
             if not step.future.done():
-                _settle(step.future, outcome)
+                _settle(step, outcome)
             if step.after is not None and not self._is_closed:
                 step.after()
             self._dispatch()
@@ -236,9 +245,9 @@ class _Group:
         else:
             self.count -= 1
         took = asyncio.get_running_loop().time() - (step.begun or 0.0)
-        log.error("a %s is left to a step that has run for %.1f s (%d such)", self._kind, took, self.hanging)
+        log.error("a %s is left to %s that has run for %.1f s (%d such)", self._kind, step, took, self.hanging)
         if not step.future.done():
-            step.future.set_exception(StepGivenUp(f"a step did not end within {took:.1f} s"))
+            step.future.set_exception(StepGivenUp(f"{step} did not end within {took:.1f} s", remedy=step.remedy))
         while not self.count and (waiting := self._next()) is not None:
             waiting.future.set_exception(self._no_lane())
         self._dispatch()
@@ -325,14 +334,15 @@ class Lanes:
         disk: bool = False,
         loads: bool = False,
         allowance: float | None = None,
+        owner: str = "",
     ) -> T:
         """One call on a lane; ``disk``: on the one where files are read and written; ``loads``: it takes seconds, and gets a lane in
-        which no step waits. Cancelling it forgets the call, or throws away what it gives.
+        which no step waits; ``owner``: the engine whose it is. Cancelling it forgets the call, or throws away what it gives.
 
         Raises what the call raises, :exc:`StepGivenUp` after ten allowances, :exc:`NoLane`.
         """
         group = self._disk if disk else self._network if network else self._loaders if loads else self._compute
-        step = group.submit(call, due=due, allowance=allowance or self._allowance)
+        step = group.submit(call, due=due, allowance=allowance or self._allowance, owner=owner)
         try:
             return cast(T, await step.future)
         except asyncio.CancelledError:
@@ -464,16 +474,16 @@ class Steps:
         step.future.add_done_callback(lambda closed: self._on_freed(self._owner))
 
 
-def _settle(future: asyncio.Future[Any], outcome: Future[Any]) -> None:
+def _settle(step: _Step, outcome: Future[Any]) -> None:
     error = outcome.exception()
     if error is None:
-        future.set_result(outcome.result())
+        step.future.set_result(outcome.result())
     elif isinstance(error, EngineError):
-        future.set_exception(error)
+        step.future.set_exception(error)
     else:
-        failure = SynthesisFailed(f"the engine raised {type(error).__name__}: {error}")
+        failure = SynthesisFailed(f"{step} raised {type(error).__name__}: {error}")
         failure.__cause__ = error
-        future.set_exception(failure)
+        step.future.set_exception(failure)
 
 
 def _log_failure(future: asyncio.Future[Any]) -> None:

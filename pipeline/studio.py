@@ -160,7 +160,7 @@ class Studio:
         mine = self._engine(engine)
         take = partial(mine.clone, recording, language=language)
         due = asyncio.get_running_loop().time()
-        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=LOADING)
+        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=LOADING, owner=engine)
         self._mix(voice.id, replace(voice, is_cloned=True))
         return voice
 
@@ -266,7 +266,7 @@ class Studio:
                 async with asyncio.timeout(UNLOADING):
                     while self.lanes.holds(name):  # noqa: ASYNC110 - rare, and a look costs nothing
                         await asyncio.sleep(LOOK)
-                await self.lanes.run(engine.unload, due=0.0, network=engine.network, loads=True, allowance=LOADING)
+                await self.lanes.run(engine.unload, due=0.0, network=engine.network, loads=True, allowance=LOADING, owner=name)
                 after = EngineStatus(name, "unloaded")
             except TimeoutError:
                 raise EngineUnavailable(f"engine {name} still speaks after {UNLOADING:.0f} s", remedy="unload it later") from None
@@ -319,10 +319,11 @@ class Studio:
     async def _load(self, engine: Engine, *, is_again: bool = False) -> EngineError | None:
         """What kept it from being ready. ``is_again``: no library is loaded in vain where it is known what is missing."""
         try:
-            if is_again and await self.lanes.run(lambda: bool(engine.missing()), due=0.0, network=engine.network, loads=True):
+            run = partial(self.lanes.run, due=0.0, network=engine.network, owner=engine.name)
+            if is_again and await run(lambda: bool(engine.missing()), loads=True):
                 return EngineUnavailable(self._status[engine.name].reason)
-            await self.lanes.run(engine.load, due=0.0, network=engine.network, loads=True, allowance=LOADING)
-            self._builds[engine.name] = await self.lanes.run(lambda: engine.build, due=0.0, network=engine.network)
+            await run(engine.load, loads=True, allowance=LOADING)
+            self._builds[engine.name] = await run(lambda: engine.build)
             voices = engine.voices()
             if not voices:
                 raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")

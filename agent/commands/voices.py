@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +16,9 @@ from agent.commands import options
 if TYPE_CHECKING:
     from agent.config import Settings
     from engines.base import Voice
+    from engines.catalog import Row
+
+SHORT = 13  # signs of a hash in the table, its colon included: who wants to compare it takes --json
 
 
 def voices(
@@ -40,13 +43,12 @@ def voices(
             rows = _aliases(here, language)
             columns: tuple[str, ...] = ("id", "name", "language", "gender", "tier", "voice", "engine")
         else:
-            spoken = [voice for voice in here if not language or options.speaks(voice.language, language)]
-            rows = _described(spoken, found)
-            columns = ("id", "language", "engine", "gender", "quality", "rating", "licence", "sample_rate")
+            rows = _described(here, language, found)
+            columns = ("id", "language", "engine", "gender", "tier", "quality", "rating", "licence", "MB", "hash")
         if as_json:
             typer.echo(json.dumps(rows, ensure_ascii=False, indent=2))
         else:
-            options.table(columns, ([row[column] for column in columns] for row in rows))
+            options.table(columns, ([_cell(row, column) for column in columns] for row in rows))
         if not rows:
             raise typer.Exit(options.CANNOT)
 
@@ -71,29 +73,45 @@ def _load(engine: str | None, settings: Settings) -> list[Voice]:
     return here
 
 
-def _described(voices: Sequence[Voice], settings: Settings) -> list[dict[str, Any]]:
-    """With what the catalog knows of each, or else of the model that speaks it."""
-    from engines.aliases import KEEPERS
+def _cell(row: Mapping[str, Any], column: str) -> object:
+    """For people, who read neither bytes nor all of a hash."""
+    if column == "MB":
+        return f"{row['size'] / 1e6:.1f}" if row["size"] else ""
+    return row["hash"][: row["hash"].find(":") + SHORT] if column == "hash" else row[column]
+
+
+def _described(voices: Sequence[Voice], language: str | None, settings: Settings) -> list[dict[str, Any]]:
+    """Those of this language, with what the catalog knows of each, or else of the model that speaks it."""
+    from agent.roster import entries
     from engines.catalog import known_models
+    from engines.tiers import kept_by
     from pipeline.chain import UNRATED
 
     listed = options.catalog(settings).list_voices()
     rows = {(row.engine, row.id): row for row in listed}
     models = {row.engine: row for row in reversed(listed) if row.id in known_models()}
     ratings = settings.chain.quality
-    described = []
+    offers: dict[str, list[Voice]] = {}
     for voice in voices:
+        offers.setdefault(voice.engine, []).append(voice)
+    described = []
+    for entry in entries(offers, settings.chain.order):
+        voice = entry.voice
+        if language and not options.speaks(voice.language, language):
+            continue
         row = rows.get((voice.engine, voice.id.partition("#")[0]))
         model = row or models.get(voice.engine)
-        facts = {
-            "quality": row.tier if row else "",
-            "rating": ratings.get(voice.engine, UNRATED),
-            "licence": model.licence if model else "",
-            "source": model.source if model else "",
-        }
-        tiers = [tier for tier, engines in KEEPERS.items() if voice.engine in engines]
-        described.append(dataclasses.asdict(voice) | facts | {"tiers": tiers})
+        facts = {"quality": row.tier if row else "", "rating": ratings.get(voice.engine, UNRATED), "tiers": kept_by(voice)}
+        others = {"aliases": entry.aliases, "engine_voices": entry.engine_voices, "equivalents": entry.equivalents}
+        described.append(dataclasses.asdict(voice) | facts | _files(model) | others)
     return described
+
+
+def _files(row: Row | None) -> dict[str, Any]:
+    """What is told of the files of a voice or model; a service has none."""
+    if row is None:
+        return {"licence": "", "source": "", "size": 0, "hash": ""}
+    return {"licence": row.licence, "source": row.source, "size": row.size, "hash": row.digest}
 
 
 def _aliases(here: Sequence[Voice], language: str | None) -> list[dict[str, Any]]:

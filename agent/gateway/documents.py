@@ -249,6 +249,9 @@ _VOICE = an_object(
     description="string",
     supported_engines=a_list("string"),
     quality_tier="string",
+    aliases=a_list("string"),
+    engine_voices={"type": "object", "additionalProperties": {"type": "string"}},
+    equivalents=a_list("string"),
     clone_capable="boolean",
     sample_rate="integer",
 )
@@ -260,7 +263,10 @@ _A_VOICE = {
     "gender": "male",
     "description": "",
     "supported_engines": ["piper"],
-    "quality_tier": "",
+    "quality_tier": "standard",
+    "aliases": ["en-us-male-standard", "v2/en_speaker_6"],
+    "engine_voices": {"piper": "en_US-joe-medium"},
+    "equivalents": ["am_adam"],
     "clone_capable": False,
     "sample_rate": 22_050,
 }

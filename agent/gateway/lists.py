@@ -15,8 +15,10 @@ from agent.gateway import documents
 from agent.gateway.errors import Refused
 from agent.gateway.fields import Tag, clip
 from agent.node import Node
+from agent.roster import Entry, Offers, entries
 from engines.base import Voice
 from engines.catalog import Catalog
+from engines.tiers import kept_by
 from pipeline.chain import primary
 from pipeline.studio import EngineStatus
 
@@ -54,7 +56,7 @@ NAMES = {
 
 
 def routes(node: Node) -> APIRouter:
-    router = APIRouter(tags=["lists"])
+    router, shown = APIRouter(tags=["lists"]), _Shown(node)
 
     @router.get("/voices", **documents.VOICES)
     async def voices(
@@ -63,15 +65,17 @@ def routes(node: Node) -> APIRouter:
         tier: Annotated[str | None, Query(max_length=16, description="`fast`, `standard` or `premium`.")] = None,
     ) -> dict[str, Any]:
         """The voices that can be heard now."""
-        found = [voice for voice in _voices(node) if (not engine or voice.engine == engine) and (not tier or voice.tier == tier)]
-        return {"voices": [_voice(node, voice) for voice in found if language is None or _speaks(voice, language)]}
+        found = [
+            one for one in await shown.entries() if (not engine or one.voice.engine == engine) and (not tier or tier in kept_by(one.voice))
+        ]
+        return {"voices": [_voice(node, one) for one in found if language is None or _speaks(one.voice, language)]}
 
     @router.get("/voices/{name}", **documents.VOICES_OF)
     async def voices_of(name: Annotated[str, InPath(description="A language tag.")]) -> dict[str, Any]:
         """Those that speak a language; none where nobody does."""
         if not TAG.fullmatch(name):
             raise Refused("bad_language", f"language: {clip(name)!r} is no language tag", 422, field="language")
-        return {"voices": [_voice(node, voice) for voice in _voices(node) if _speaks(voice, name)]}
+        return {"voices": [_voice(node, one) for one in await shown.entries() if _speaks(one.voice, name)]}
 
     @router.get("/languages", **documents.LANGUAGES)
     async def languages() -> dict[str, Any]:
@@ -100,6 +104,24 @@ def routes(node: Node) -> APIRouter:
     return router
 
 
+class _Shown:
+    """The entries of the voices that are on offer, made anew when others are."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._offers: Offers | None = None
+        self._entries: list[Entry] = []
+
+    async def entries(self) -> list[Entry]:
+        node, offers = self._node, self._node.studio.offers
+        if offers is self._offers:
+            return self._entries
+        make = partial(entries, offers, node.settings.chain.order)
+        found = await node.studio.lanes.run(make, due=node.loop.time() + PATIENCE, disk=True)
+        self._offers, self._entries = offers, found
+        return found
+
+
 def _voices(node: Node) -> list[Voice]:
     return [voice for offered in node.studio.offers.values() for voice in offered]
 
@@ -109,7 +131,8 @@ def _speaks(voice: Voice, language: str) -> bool:
     return spoken == wanted or spoken.startswith(wanted + "-")
 
 
-def _voice(node: Node, voice: Voice) -> dict[str, Any]:
+def _voice(node: Node, entry: Entry) -> dict[str, Any]:
+    voice = entry.voice
     return {
         "voice_id": voice.id,
         "id": voice.id,
@@ -117,8 +140,11 @@ def _voice(node: Node, voice: Voice) -> dict[str, Any]:
         "language": voice.language,
         "gender": voice.gender,
         "description": voice.description,
-        "supported_engines": [voice.engine],
+        "supported_engines": list(entry.engine_voices),
         "quality_tier": voice.tier,
+        "aliases": entry.aliases,
+        "engine_voices": entry.engine_voices,
+        "equivalents": entry.equivalents,
         "clone_capable": voice.engine in node.studio.cloning,
         "sample_rate": voice.sample_rate,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from engines.base import Chunk, Engine, Pace, Request, UnknownVoice, Voice
+from engines.base import Chunk, Engine, Pace, Request, Voice
 from engines.kokoro.files import cache_folder, missing
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class KokoroEngine(Engine):
         return super().voice(id)
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
-        voice, loaded = self._choose(request), self._loaded
+        voice, loaded = self.choose(request), self._loaded
         assert loaded is not None  # it has a voice
         return loaded.speak(request, voice, pace)
 
@@ -117,13 +117,3 @@ class KokoroEngine(Engine):
         chosen, loaded = self.voice(voice), self._loaded
         assert loaded is not None  # it has a voice
         return loaded.raw(text, chosen, way)
-
-    def _choose(self, request: Request) -> Voice:
-        if request.voice or not request.language:
-            return self.voice(request.voice)
-        wanted = request.language.lower()
-        for match in (wanted, wanted.split("-")[0]):
-            for voice in self.voices():
-                if match in (voice.language.lower(), voice.language.lower().split("-")[0]):
-                    return voice
-        raise UnknownVoice(f"engine kokoro has no voice for {request.language!r}")

@@ -33,8 +33,10 @@ MODEL_ID = "kokoro-v1.0-int8"  # in the catalog
 VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, Apache-2.0
 FETCH = f"voicebooth models install {KOKORO_VOICES}"
 FETCH_MODEL = f"voicebooth models install {MODEL_ID}"
+ANEW = f"remove it, then: {FETCH_MODEL}"
 SIZES = "sizes.json"  # beside the parts: how large each of them is
 ROOM = "0.4 GB for each kind of parts"
+MEMORY = "1.5 GB of memory"  # that cutting takes
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
 FETCHING = 600.0  # seconds for npm to bring 27 MB on a slow line
 PREPARED = (("float32", "frozen"), ("int8", "frozen"), ("float32", "measuring"), ("int8", "measuring"))
@@ -108,15 +110,17 @@ def digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
-        raise BadModel(f"{path} cannot be read: {problem}") from problem
+        raise BadModel(f"{path} cannot be read: {problem}", remedy=f"let it be read, or {ANEW}") from problem
 
 
 def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache: Path) -> Path:
-    """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or :exc:`BadModel`.
+    """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or, where another process keeps at it,
+    :exc:`engines.download.Busy`.
 
-    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
+    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name. Whole parts that have
+    the name are left alone, as somebody may be opening them.
     """
-    from engines.kokoro.cut import CORRUPT, FORMAT, FULL, PLAN
+    from engines.kokoro.cut import FORMAT, PLAN
 
     folder = cache / f"{made_of(model_digest)}-{precision}-{kind}-{FORMAT}"
     if (folder / PLAN).is_file():
@@ -129,28 +133,53 @@ def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache:
     except OSError as problem:
         raise _unkept("parts", cache, problem) from problem
     try:
-        # A process of its own: the memory that cutting takes, several times the model's, goes with it.
-        command = [sys.executable, "-m", "engines.kokoro.cut", str(model), str(made), precision, kind]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=CUTTING, check=False)
-        if result.returncode == CORRUPT:
-            raise BadModel(f"{model} {result.stderr.strip()}", remedy=f"remove it, then: {FETCH_MODEL}")
-        if result.returncode == FULL:
-            raise _unkept("parts", cache, result.stderr.strip())
-        if result.returncode:
-            raise EngineUnavailable(f"{model} cannot be cut: {result.stderr.strip()[-300:]}")
+        _cut(model, made, precision, kind)
         sizes = {path.name: size_of(path) for path in made.iterdir()}
         (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-        if (folder / PLAN).is_file() and not _is_whole(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # somebody else was first
-            made.rename(folder)
+        with locked(cache, folder.name):
+            if not ((folder / PLAN).is_file() and _is_whole(folder)):  # else somebody was first, and may be opening it
+                _replace(folder, made)
     except OSError as problem:
         raise _unkept("parts", cache, problem) from problem
-    except subprocess.TimeoutExpired as problem:
-        raise EngineUnavailable(f"{model} cannot be cut: {problem}") from problem
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return folder
+
+
+def _replace(folder: Path, made: Path) -> None:
+    """What was made gets the name, in one step; what had it before is damaged. Raises :exc:`OSError`."""
+    old = made.with_name(f"{made.name}-old")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(old)
+        made.rename(folder)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _cut(model: Path, made: Path, precision: str, kind: str) -> None:
+    """The parts into this folder. Raises :exc:`BadModel`, :exc:`EngineUnavailable`, and :exc:`OSError` of the disk."""
+    from engines.kokoro.cut import CORRUPT, FULL, UNEQUIPPED, UNSPLITTABLE
+
+    # A process of its own: the memory that cutting takes, several times the model's, goes with it.
+    command = [sys.executable, "-m", "engines.kokoro.cut", str(model), str(made), precision, kind]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=CUTTING, check=False)
+    except subprocess.TimeoutExpired as problem:
+        raise EngineUnavailable(f"{model} was not cut within {CUTTING:.0f} s", remedy="try again when less is going on here") from problem
+    status, told = result.returncode, result.stderr.strip()
+    if status == FULL:
+        raise OSError(told)
+    if status == CORRUPT:
+        raise BadModel(f"{model} {told}", remedy=ANEW)
+    if status == UNSPLITTABLE:
+        raise BadModel(f"{model} is not Kokoro's graph: {told}", remedy=ANEW)
+    if status == UNEQUIPPED:
+        raise EngineUnavailable(f"{model} cannot be cut: {told}", remedy=INSTALL)
+    if status < 0:
+        raise EngineUnavailable(f"{model} was not cut: signal {-status} has ended that", remedy=f"make {MEMORY} free, and try again")
+    if status:
+        raise BadModel(f"{model} cannot be cut: {told[-300:]}", remedy=ANEW)
 
 
 def _is_whole(folder: Path) -> bool:
@@ -280,7 +309,7 @@ def main(*arguments: str) -> int:
         key = digest(model)
         for precision, kind in PREPARED[: None if "--all" in arguments else 2]:
             find_parts(model, key, precision, kind, cache)
-    except EngineUnavailable as problem:
+    except EngineError as problem:
         sys.stderr.write(f"Kokoro is not ready: {problem}\n")
         return 1
     sys.stdout.write(f"Kokoro is ready: {model}, voices: {voices}\n")

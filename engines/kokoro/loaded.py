@@ -114,7 +114,7 @@ class Loaded:
     def _offered(self, wanted: Sequence[str]) -> Iterator[Voice]:
         readable = [id for id in self._styles.ids if can_read(id[0])]
         if not readable:
-            raise EngineUnavailable("none of Kokoro's voices here speaks a language that can be read")
+            raise EngineUnavailable("none of Kokoro's voices here speaks a language that can be read", remedy=asia.INSTALL)
         for id in wanted or readable:
             try:
                 yield self.mixture(id)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engines.base import BadModel, UnknownVoice, Voice
+from engines.catalog import KOKORO_VOICES, known_kokoro
 from engines.kokoro.harmonics import RATE
+from engines.tiers import tier_of
 from engines.windows import Floats
 
 ENGINE = "kokoro"
@@ -54,7 +57,7 @@ class Mixture:
                 raise UnknownVoice(f"{id!r} is no mixture of voices", remedy="write af_heart:0.6+af_bella:0.4")
             shares[name] = shares.get(name, 0.0) + share
         if len(shares) > MOST_MIXED:
-            raise UnknownVoice(f"{id[:40]!r} mixes {len(shares)} voices, at most {MOST_MIXED} can be mixed")
+            raise UnknownVoice(f"{id[:40]!r} mixes {len(shares)} voices, at most {MOST_MIXED} can be mixed", remedy="name fewer")
         total = sum(shares.values())
         return cls(tuple(sorted(((name, share / total) for name, share in shares.items()), key=lambda item: -item[1])))
 
@@ -73,7 +76,7 @@ def describe(id: str) -> Voice:
     """A voice or mixture; language and gender are those of its largest share."""
     leader = Mixture.parse(id).shares[0][0]
     name = leader.partition("_")[2].capitalize() if leader == id else id
-    return Voice(id, ENGINE, LANGUAGES[leader[0]], RATE, name, GENDERS.get(leader[1:2], ""))
+    return Voice(id, ENGINE, LANGUAGES[leader[0]], RATE, name, GENDERS.get(leader[1:2], ""), tier=tier_of(ENGINE))
 
 
 class Styles:
@@ -105,14 +108,17 @@ class Styles:
     def _table(self, name: str) -> Floats:
         path = self._places.get(name)
         if path is None:
-            raise UnknownVoice(f"engine kokoro has no voice {name!r}; it has: {', '.join(self.ids)}")
+            raise UnknownVoice(
+                f"engine kokoro has no voice {name!r}; it has: {', '.join(self.ids)}", remedy="voicebooth models list --engine kokoro"
+            )
         try:
-            values = np.load(path)[name] if zipfile.is_zipfile(path) else np.fromfile(path, dtype="<f4")
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
-            raise BadModel(f"{path} cannot be read: {problem}") from problem
+            found = np.load(path)[name] if zipfile.is_zipfile(path) else np.fromfile(path, dtype="<f4")
+            values = np.asarray(found, dtype=np.float32)
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
+            raise _damaged(path, f"cannot be read: {problem}") from problem
         if values.size < ROWS * WIDTH or values.size % WIDTH or not np.isfinite(values).all():
-            raise BadModel(f"{path} is not a table of {ROWS} styles for {name}")
-        table: Floats = values.astype(np.float32).reshape(-1, WIDTH)[:ROWS]
+            raise _damaged(path, f"is not a table of {ROWS} styles for {name}")
+        table: Floats = values.reshape(-1, WIDTH)[:ROWS]
         return table
 
 
@@ -121,4 +127,10 @@ def _names(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
     except (OSError, zipfile.BadZipFile) as problem:
-        raise BadModel(f"{path} cannot be read: {problem}") from problem
+        raise _damaged(path, f"cannot be read: {problem}") from problem
+
+
+def _damaged(path: Path, why: str) -> BadModel:
+    """A file with voices that cannot be used; one that the catalog does not know is somebody's own."""
+    id = path.stem if path.stem in known_kokoro() else KOKORO_VOICES
+    return BadModel(f"{path} {why}", remedy=f"remove it, then: voicebooth models install {id}")

@@ -31,6 +31,7 @@ from engines.base import (
     UnknownVoice,
     Voice,
 )
+from engines.tiers import tier_of
 from engines.windows import Floats
 from engines.xtts.files import RECORDINGS, cache_folder, check_licence, digest, find_model, recordings
 from engines.xtts.latents import Kept, Latents, key
@@ -41,6 +42,8 @@ from engines.xtts.reference import INSTALL, MOST_BYTES, hear
 log = logging.getLogger(__name__)
 
 ENGINE = "xtts"
+VERIFY = "voicebooth models verify xtts says whether it is whole"
+LISTED_BY = "voicebooth voices --engine xtts"
 LIBRARIES = ("torch", "TTS")  # without these nothing can be spoken
 FORMAT = 1  # of what this code makes of the same model
 CLONE = "clone-"  # before the key of a voice that was taken from a recording
@@ -137,7 +140,7 @@ class XttsEngine(Engine):
                     for _ in loaded.speak(Request(WARM_UP), loaded.voices[0], Pace()):
                         pass
                 except SynthesisFailed as problem:
-                    raise EngineUnavailable(f"the XTTS model cannot speak: {problem}") from problem
+                    raise EngineUnavailable(f"the XTTS model cannot speak: {problem}", remedy=VERIFY) from problem
                 self._loaded = loaded
 
     def unload(self) -> None:
@@ -156,13 +159,13 @@ class XttsEngine(Engine):
         any language. Blocks, for a step as long as a sentence's front."""
         loaded = self._loaded
         if loaded is None:
-            raise EngineUnavailable("engine xtts is not loaded")
+            raise _unloaded()
         return loaded.clone(recordings, loaded.spoken(language))
 
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         loaded = self._loaded
         if loaded is None:
-            raise EngineUnavailable("engine xtts is not loaded")
+            raise _unloaded()
         return loaded.speak(request, loaded.choose(request), pace)
 
 
@@ -192,7 +195,7 @@ class _Loaded:
         known = self._network.languages
         for wanted in self._settings.languages:
             if primary(wanted) not in known:
-                raise EngineUnavailable(f"XTTS cannot speak {wanted!r} here; it speaks: {', '.join(known)}")
+                raise EngineUnavailable(f"XTTS cannot speak {wanted!r} here; it speaks: {', '.join(known)}", remedy="set xtts.languages")
         return tuple(dict.fromkeys(map(primary, self._settings.languages))) or known
 
     def _recorded(self, place: Path) -> Iterator[tuple[str, _Speaker]]:
@@ -205,7 +208,7 @@ class _Loaded:
     def _offered(self, recorded: Mapping[str, _Speaker]) -> tuple[str, ...]:
         for name in self._settings.speakers:
             if _slug(name) not in self._speakers:
-                raise EngineUnavailable(f"XTTS has no speaker {name!r}; it has: {self._names()}")
+                raise EngineUnavailable(f"XTTS has no speaker {name!r}; it has: {self._names()}", remedy="set xtts.speakers")
         if self._settings.speakers:
             return tuple(dict.fromkeys(map(_slug, self._settings.speakers)))
         own = [slug for slug in self._speakers if slug not in recorded]
@@ -220,7 +223,7 @@ class _Loaded:
         speaker = self._speakers.get(slug)
         name, gender = (speaker.name, speaker.gender) if speaker is not None else (slug, "")
         tag, is_cloned = "zh-CN" if language == "zh" else language, slug.startswith(CLONE)
-        return Voice(f"{language}-{slug}", ENGINE, tag, RATE, name, gender, is_cloned=is_cloned)
+        return Voice(f"{language}-{slug}", ENGINE, tag, RATE, name, gender, tier=tier_of(ENGINE), is_cloned=is_cloned)
 
     def voice(self, id: str) -> Voice:
         """Raises :exc:`UnknownVoice`."""
@@ -242,7 +245,8 @@ class _Loaded:
             if found is not None and self._network.fits(found):
                 return found
             raise UnknownVoice(f"engine xtts does not remember the voice {slug[:60]!r}", remedy="send its reference again")
-        raise UnknownVoice(f"engine xtts has no voice {slug[:60]!r}; it has these, in {', '.join(self._languages)}: {self._names()}")
+        there = f"it has these, in {', '.join(self._languages)}: {self._names()}"
+        raise UnknownVoice(f"engine xtts has no voice {slug[:60]!r}; {there}", remedy=LISTED_BY)
 
     def choose(self, request: Request) -> Voice:
         """Raises :exc:`UnknownVoice`."""
@@ -254,7 +258,7 @@ class _Loaded:
         """As the model calls it, the default one for none. Raises :exc:`UnknownVoice`."""
         found = primary(language) if language else self._languages[0]
         if found not in self._languages:
-            raise UnknownVoice(f"engine xtts has no voice for {language!r}; it speaks: {', '.join(self._languages)}")
+            raise UnknownVoice(f"engine xtts has no voice for {language!r}; it speaks: {', '.join(self._languages)}", remedy=LISTED_BY)
         return found
 
     def clone(self, references: tuple[bytes, ...], language: str) -> Voice:
@@ -343,6 +347,10 @@ def _sound(sentence: Sentence, pace: Pace) -> Iterator[Floats]:
             yield nothing
 
 
+def _unloaded() -> EngineUnavailable:
+    return EngineUnavailable("engine xtts is not loaded", remedy="load it, and ask again")
+
+
 def _option(request: Request, name: str, usual: float) -> float:
     """What the request says, unless that is no number."""
     value = float(request.options.get(name, usual))
@@ -367,7 +375,7 @@ def _content(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MOST_BYTES + 1)
     except OSError as problem:
-        raise BadReference(f"{path} cannot be read: {problem}") from problem
+        raise BadReference(f"{path} cannot be read: {problem}", remedy="let it be read, or remove it") from problem
 
 
 def _version(package: str) -> str:

@@ -20,7 +20,8 @@ from agent.config import Settings, child_environment
 from agent.devserver import DevServer
 from agent.doctor import Finding
 from engines.base import Voice
-from engines.catalog import Catalog
+from engines.catalog import Catalog, known_kokoro
+from engines.kokoro.voices import describe
 from engines.tone import ToneEngine
 from tests.engines.edge_service import EdgeService
 
@@ -123,6 +124,24 @@ def test_voices_tell_the_licence_of_the_model_that_speaks_them(monkeypatch: pyte
     assert "non-commercial" in rows[2]["licence"] and not rows[3]["licence"]
     shown = voicebooth("voices", "--set", "selection.quality=kokoro=4.7").stdout.splitlines()
     assert {"A", "4.7", "Apache-2.0"} <= set(shown[1].split())
+
+
+def test_voices_tell_size_hash_tier_other_ids_and_who_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [
+        describe("af_heart"),
+        Voice("en_US-amy-low", "piper", "en-US", 16_000, gender="female", tier="fast"),
+        Voice("me", "mine", "fr", 1),
+    ]
+    monkeypatch.setattr("agent.commands.voices._load", lambda engine, settings: here)
+    heart, amy, mine = json.loads(voicebooth("voices", "--json", "--set", "selection.fallback_chain=kokoro,piper").stdout)
+    digest = known_kokoro()["af_heart"].files[0].digest
+    assert (heart["size"], heart["hash"], heart["tier"]) == (522_240, f"sha256:{digest}", "standard")
+    assert (amy["hash"][:4], amy["tiers"], mine["size"], mine["hash"]) == ("md5:", ["fast"], 0, "")
+    assert (heart["engine_voices"], heart["equivalents"]) == ({"kokoro": "af_heart"}, ["en_US-amy-low"])
+    assert "en-us-female-fast" in heart["aliases"]
+    rows = [line.split() for line in voicebooth("voices", "--language", "en").stdout.splitlines()]
+    assert [row[0] for row in rows] == ["id", "af_heart", "en_US-amy-low"] and {"tier", "MB", "hash"} <= set(rows[0])
+    assert {"standard", "0.5", f"sha256:{digest[:12]}"} <= set(rows[1])
 
 
 def test_voices_can_be_asked_for_by_other_ids() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engines.aliases import KEEPERS, Alias, aliases, find_alias, meaning, nearest
+from engines.aliases import Alias, aliases, find_alias, ids_of, meaning, nearest
 from engines.base import Voice
-from pipeline.chain import TIERS
+from engines.tiers import tier_of
 
 
 def voice(id: str, engine: str, language: str, gender: str) -> Voice:
-    return Voice(id, engine, language, 24_000, gender=gender)
+    return Voice(id, engine, language, 24_000, gender=gender, tier=tier_of(engine))
 
 
 HERE = (
@@ -33,7 +33,7 @@ def who(id: str, language: str = "") -> str | None:
 def test_every_alias_is_one_of_its_kind() -> None:
     known = aliases()
     assert len({alias.id for alias in known}) == len(known)
-    assert len(known) == 14 * 3 + 4 + 13
+    assert len(known) == 14 * 3 + 6 + 13
     assert all(alias.name for alias in known)
     sarah = find_alias("en-us-female-premium")
     assert sarah == Alias("en-us-female-premium", "Sarah", "en-US", "female", "premium", "General American")
@@ -54,6 +54,9 @@ def test_every_alias_is_one_of_its_kind() -> None:
         ("en_US-lessac-medium", "af_heart"),
         ("en_GB-alan-medium", "bm_george"),
         ("fr-CA-JeanNeural", "fr-CA-AntoineNeural"),
+        ("v2/en_speaker_6", "en_US-joe-medium"),
+        ("V2/EN_Speaker_6", "en_US-joe-medium"),
+        ("tts_models/en/vctk/vits", "bm_george"),
         ("default", "af_heart"),
         ("onyx", "bm_george"),
     ],
@@ -68,14 +71,11 @@ def test_a_name_without_a_language_speaks_that_of_the_text() -> None:
     assert who("default", "tlh") is None
 
 
-@pytest.mark.parametrize("id", ["anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"])
+@pytest.mark.parametrize(
+    "id", ["v2/en_speaker_", "tts_models/en/ljspeech", "anna", "en-us-female", "en-us-female-cheap", "", "en_US-nobody-low"]
+)
 def test_what_nobody_knows_means_nothing(id: str) -> None:
     assert find_alias(id) is None
-
-
-def test_tiers_promise_what_they_must() -> None:
-    assert {"fast": 0.150, "standard": 0.250, "premium": 0.400} == TIERS and set(KEEPERS) == set(TIERS)
-    assert not any("edge" in engines for engines in KEEPERS.values())
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,13 @@ def test_tiers_promise_what_they_must() -> None:
 )
 def test_what_an_id_means_for_a_text(id: str, language: str, meant: tuple[str, str] | None) -> None:
     assert meaning(id, HERE, language) == meant
+
+
+def test_ids_of_a_voice_are_those_that_mean_it() -> None:
+    found = ids_of(HERE)
+    for voice in HERE:
+        for alias in aliases():
+            is_it = meaning(alias.id, HERE, voice.language) == (voice.id, alias.tier)
+            is_its_language = alias.language[:2] in ("", voice.language[:2])
+            assert (alias.id in found.get(voice, ())) == (is_it and is_its_language), (voice.id, alias.id)
+    assert all(len(set(ids)) == len(ids) for ids in found.values())

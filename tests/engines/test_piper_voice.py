@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
+import engines.piper_voice as piper_voice
 import engines.vits as vits
 from engines.base import BadModel, EngineUnavailable, Pace, Request, SynthesisFailed, UnknownVoice
 from engines.piper import PiperEngine, PiperSettings
@@ -71,6 +73,22 @@ def test_speakers_are_voices_of_their_own(make):
         sound(engine, voice="tiny#s9")
 
 
+@pytest.mark.parametrize(
+    ("id", "speakers", "tier"), [("en_GB-tiny-low", 1, "fast"), ("en_GB-tiny-medium", 2, "standard"), ("own", 1, "standard")]
+)
+def test_a_voice_of_low_quality_is_for_who_is_in_a_hurry(make, id, speakers, tier):
+    engine = make(id, speakers=speakers)
+    engine.load()
+    assert {voice.tier for voice in engine.voices()} == {tier}
+
+
+def test_the_catalog_says_whether_it_is_a_man_or_a_woman(make):
+    for id, gender in (("en_US-joe-medium", "male"), ("own", "")):
+        engine = make(id)
+        engine.load()
+        assert engine.voices()[0].gender == gender
+
+
 def test_cut_once(make, cut_here, tmp_path):
     make().load()
     assert len(cut_here) == 1
@@ -108,6 +126,39 @@ def test_a_truncated_model_names_file_and_remedy(make, tmp_path, size):
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(BadModel, match=r"tiny\.onnx.*voicebooth models install tiny"):
         engine.load()
+
+
+def graph(inputs, node):
+    """A valid graph of one node, which speaks nothing."""
+    kinds = {"input": TensorProto.INT64, "input_lengths": TensorProto.INT64}
+    values = [helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), None) for name in inputs]
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(helper.make_graph([node], "g", values, [out]), opset_imports=[opset], ir_version=8)
+
+
+OTHERS = {
+    "another network": (graph(["x"], helper.make_node("Neg", ["x"], ["out"])), "Required inputs"),
+    "wrong shapes": (graph(["input", "input_lengths", "scales"], helper.make_node("Gather", ["scales", "input"], ["out"])), "indices"),
+    "silence": (graph(["input", "input_lengths", "scales"], helper.make_node("Sub", ["scales", "scales"], ["out"])), "gives no sound"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_a_graph_that_is_no_voice_names_file_and_remedy(make, tmp_path, kind):
+    engine = make()
+    model, why = OTHERS[kind]
+    onnx.save(model, tmp_path / "tiny.onnx")
+    with pytest.raises(BadModel, match=rf"tiny\.onnx cannot speak: .*{why}.*voicebooth models install tiny") as told:
+        engine.load()
+    assert told.value.remedy == "voicebooth models install tiny" and engine.voices() == ()
+
+
+def test_a_voice_that_cannot_say_the_warm_up_keeps_its_own_loudness(make, monkeypatch, caplog):
+    engine = make()
+    monkeypatch.setattr(piper_voice, "WARM_UP", " ")
+    engine.load()
+    assert "keeps its own loudness" in caplog.text and len(sound(engine, "ab ab"))
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"audio": {}}', "{", '{"num_symbols": 3}'])

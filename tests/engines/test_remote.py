@@ -34,8 +34,15 @@ from engines.tone import ToneEngine
 
 TEXT = "The session is open, and everybody may speak."
 VOICES = [
-    {"voice_id": "en-us-female-premium", "name": "Sarah", "language": "en-US", "gender": "female", "supported_engines": ["xtts", "kokoro"]},
-    {"id": "de_DE-thorsten-medium", "language": "de-DE", "supported_engines": ["piper"]},
+    {
+        "voice_id": "en-us-female-premium",
+        "name": "Sarah",
+        "language": "en-US",
+        "gender": "female",
+        "quality_tier": "premium",
+        "supported_engines": ["xtts", "kokoro"],
+    },
+    {"id": "de_DE-thorsten-medium", "language": "de-DE", "quality_tier": ["odd"], "supported_engines": ["piper"]},
 ]
 PATIENCE = 5.0  # seconds for what happens at once
 
@@ -148,6 +155,7 @@ def sound(chunks: list[Chunk]) -> Samples:
 
 def test_its_voices_are_those_of_the_other_node(node: OtherNode) -> None:
     made = engine(node, token="key")
+    assert [voice.tier for voice in made.voices()] == ["premium", ""]
     assert [(voice.id, voice.language, voice.gender, voice.name) for voice in made.voices()] == [
         ("en-us-female-premium", "en-US", "female", "Sarah"),
         ("de_DE-thorsten-medium", "de-DE", "", ""),

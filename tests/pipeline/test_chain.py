@@ -3,6 +3,8 @@ import random
 import pytest
 
 from engines.base import EngineUnavailable, RateLimited, Refused, SynthesisFailed, Unreachable, Voice
+from engines.kokoro.voices import describe
+from engines.tiers import tier_of
 from pipeline.breaker import BreakerSettings
 from pipeline.chain import TIERS, Ask, Chain, ChainSettings, Hedges, Track, primary
 
@@ -100,6 +102,14 @@ def test_the_tier_of_a_voice_is_its_budget(chain):
     offers = {"first": (voice("quick", "en", "first", tier="fast"), voice("plain", "en", "first"), voice("odd", "en", "first", tier="odd"))}
     assert chain.budget(offers, "quick") == TIERS["fast"] == 0.150
     assert chain.budget(offers, "plain") == chain.budget(offers, "odd") == chain.budget(offers, "") == chain.settings.budget
+
+
+def test_voices_of_real_engines_have_budgets_of_their_own():
+    chain = Chain(ChainSettings(budget=0.5))
+    low = Voice("en_US-lessac-low", "piper", "en-US", 16_000, tier=tier_of("piper", "low"))
+    offers = {"kokoro": (describe("af_heart"), describe("af_heart:0.6+af_bella:0.4")), "piper": (low,)}
+    wishes = ("af_heart", "af_heart:0.6+af_bella:0.4", "en_US-lessac-low", "")
+    assert [chain.budget(offers, id) for id in wishes] == [TIERS["standard"], TIERS["standard"], TIERS["fast"], 0.5]
 
 
 def test_a_voice_that_rests_is_left_out_while_others_speak(chain):

@@ -153,6 +153,26 @@ async def test_only_engine_errors_come_out(lanes):
         await lanes.steps(foreign(), Pace()).next(due=SOON, window=0)
 
 
+async def test_what_hangs_is_told_by_its_engine_and_with_what_mends_it(caplog):
+    lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=4))
+    gate = Gate()
+
+    def hang():
+        gate()
+        yield
+
+    with pytest.raises(StepGivenUp, match=r"a step of engine bad did not end within 0\.\d s .*leave bad out of selection") as told:
+        await lanes.steps(hang(), Pace(), owner="bad").next(due=SOON, window=0.0)
+    assert told.value.remedy and "step of engine bad that has run" in caplog.text
+    with pytest.raises(StepGivenUp, match="a step of engine worse did not end"):
+        await lanes.run(gate, due=SOON, owner="worse")
+    with pytest.raises(StepGivenUp, match="a step did not end") as told:
+        await lanes.run(gate, due=SOON)
+    assert told.value.remedy
+    gate.opened.set()
+    lanes.close()
+
+
 async def test_one_engine_that_hangs_does_not_take_the_lanes_of_the_others():
     lanes = Lanes(LaneSettings(count=1, allowance=0.001, given_up=4))
     gate = Gate()

@@ -345,7 +345,7 @@ def test_a_load_that_hangs_is_not_tried_again():
         engine = Shy("first", loading=1e6, work=work)
         made = studio(engine, ToneEngine(), lanes=virtual_lanes(work=work))
         await made.load()
-        assert made.status[0].state == "unavailable"
+        assert made.status[0].state == "unavailable" and "engine first did not end" in made.status[0].reason
         await asyncio.sleep(1000.0)
         assert len(engine.loads) == 1
         await made.aclose()
@@ -509,7 +509,7 @@ class Quiet(ToneEngine):
         for chunk in super().synthesize(dataclasses.replace(request, voice="tone-en"), pace):
             yield dataclasses.replace(chunk, samples=amplify(chunk.samples, 10 ** (level / 20)))
 
-    def _choose(self, request):
+    def choose(self, request):
         return Voice("tone-en", "tone", "en", 24_000, gender="female")
 
 

@@ -1,6 +1,9 @@
 from collections import Counter
 
 from agent.gateway import lists
+from engines.base import Voice
+from engines.kokoro.voices import describe
+from engines.tiers import tier_of
 from pipeline.studio import EngineStatus
 
 
@@ -22,6 +25,40 @@ async def test_voices_by_language_and_engine(client):
     assert status in (404, 422)
     status, body = await get(client, "/voices/12")
     assert (status, body["code"]) == (422, "bad_language")
+
+
+async def test_voices_by_tier(client, node, monkeypatch):
+    def of(engine, quality=""):
+        return Voice(f"{engine}{quality}", engine, "en-US", 24_000, tier=tier_of(engine, quality))
+
+    here = {
+        "kokoro": (describe("af_heart"),),
+        "piper": (of("piper", "low"), of("piper", "medium")),
+        "xtts": (of("xtts"),),
+        "edge": (of("edge"),),
+    }
+    monkeypatch.setattr(type(node.studio), "offers", property(lambda studio: here))
+    found = {tier: (await get(client, "/voices", tier=tier))[1]["voices"] for tier in ("fast", "standard", "premium", "odd")}
+    assert {tier: [voice["id"] for voice in voices] for tier, voices in found.items()} == {
+        "fast": ["af_heart", "piperlow", "pipermedium"],
+        "standard": ["af_heart", "pipermedium"],
+        "premium": ["xtts"],
+        "odd": [],
+    }
+    assert [voice["quality_tier"] for voice in found["fast"]] == ["standard", "fast", "standard"]
+
+
+async def test_a_voice_tells_its_other_ids_and_who_goes_on_for_it(client, node, monkeypatch):
+    joe = Voice("en_US-joe-medium", "piper", "en-US", 22_050, gender="male")
+    here = {"kokoro": (describe("am_adam"), describe("af_heart")), "piper": (joe,)}
+    monkeypatch.setattr(type(node.studio), "offers", property(lambda studio: here))
+    monkeypatch.setattr(type(node.settings.chain), "order", ("kokoro", "piper"), raising=False)
+    adam, heart, joe = (await get(client, "/voices"))[1]["voices"]
+    assert (adam["engine_voices"], adam["equivalents"]) == ({"kokoro": "am_adam"}, ["en_US-joe-medium"])
+    assert {"en-us-male-fast", "v2/en_speaker_6"} <= set(adam["aliases"]) and "alloy" in heart["aliases"] and not joe["aliases"]
+    here = {"kokoro": here["kokoro"]}
+    adam, heart = (await get(client, "/voices/en"))[1]["voices"]
+    assert adam["equivalents"] == [], "who goes on is asked anew when others are on offer"
 
 
 async def test_languages_are_those_that_somebody_speaks(client):

@@ -317,6 +317,12 @@ async def test_torch_s_routes_need_a_model_and_answer_json(client):
     assert (answer.status, body["voice_id"], body["format"]) == (200, "tone-en-low", "flac")
 
 
+@pytest.mark.parametrize(("id", "voice"), [("v2/en_speaker_6", "tone-en-low"), ("tts_models/en/vctk/vits", "tone-en")])
+async def test_voices_of_other_services_are_understood(client, id, voice):
+    answer, body = await ask(client, "/tts/synthesize", text="Hi.", model_name="default", voice=id)
+    assert (answer.status, body["voice_id"]) == (200, voice)
+
+
 async def test_a_reply_that_is_not_ready_in_time_is_504(client):
     answer, body = await ask(client, text="One two three. " * 300, timeout=0.01, response_format="wav", use_cache=False)
     assert (answer.status, body["code"]) == (504, "timeout")

@@ -5,6 +5,8 @@ import hashlib
 import http.server
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import threading
 from types import SimpleNamespace
@@ -271,6 +273,18 @@ def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_graph_that_is_another_model_is_told_with_what_brings_the_right_one(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in ("x", "y")]
+    body = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", values[:1], values[1:])
+    model = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), model)
+    with pytest.raises(BadModel, match=r"model\.onnx is not Kokoro's graph: expected one STFT") as told:
+        files.find_parts(model, "0" * 64, "int8", "frozen", tmp_path / "cache")
+    assert told.value.remedy == f"remove it, then: {files.FETCH_MODEL}"
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 @pytest.fixture
 def cutting(monkeypatch):
     """Cutting that writes two small parts; the statuses it ends with are the test's."""
@@ -306,7 +320,109 @@ def test_truncated_parts_are_noticed_and_made_again(tmp_path, cutting, caplog):
     assert (found() / "front.onnx").read_text() == whole
     (folder / files.SIZES).write_text("[")
     assert json.loads((found() / files.SIZES).read_text()).keys() == {"front.onnx", cut.PLAN}
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (cut.UNSPLITTABLE, f"remove it, then: {files.FETCH_MODEL}"),
+        (cut.UNEQUIPPED, files.INSTALL),
+        (1, f"remove it, then: {files.FETCH_MODEL}"),
+        (-9, "make 1.5 GB of memory free, and try again"),
+    ],
+)
+def test_a_model_that_cannot_be_cut_is_told_with_what_mends_it(tmp_path, cutting, status, remedy):
+    cutting.append(status)
+    with pytest.raises(EngineUnavailable, match=r"m\.onnx") as told:
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert told.value.remedy == remedy and list((tmp_path / "cache").iterdir()) == []
+
+
+def test_cutting_that_takes_too_long_is_told_with_what_mends_it(tmp_path, monkeypatch):
+    def run(command, timeout, **more):
+        raise files.subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(files.subprocess, "run", run)
+    with pytest.raises(EngineUnavailable, match=r"m\.onnx was not cut within 300 s .*try again") as told:
+        files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
+    assert told.value.remedy
+
+
+def test_what_keeps_the_command_from_preparing_is_told_in_a_line(monkeypatch, capsys):
+    def busy(target, **more):
+        raise download.Busy("another process has been installing it", remedy="wait for it")
+
+    monkeypatch.setattr(files, "fetch_voices", busy)
+    assert files.main() == 1
+    assert capsys.readouterr().err == "Kokoro is not ready: another process has been installing it (wait for it)\n"
+
+
+AT_ONCE = """
+import sys, time
+from pathlib import Path
+from types import SimpleNamespace
+
+from engines.kokoro import cut, files
+
+name, other, cache = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+is_whole = files._is_whole
+
+
+def wait(sign, limit):
+    until = time.monotonic() + limit
+    while not (cache.parent / sign).exists() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def run(command, **more):
+    for part in ("front.onnx", cut.PLAN):
+        Path(command[4], part).write_text(name * 1000)
+    (cache.parent / f"{name} has cut").touch()
+    wait(f"{other} has cut", 30)
+    if name == "quick":
+        wait("slow has looked", 1.0)
+    return SimpleNamespace(returncode=0, stderr="")
+
+
+def look(folder):
+    found = is_whole(folder)
+    if name == "slow" and (cache.parent / "slow has cut").exists():
+        (cache.parent / "slow has looked").touch()
+        wait("quick is done", 1.0)  # the worst moment: between looking at the folder and doing something about it
+    return found
+
+
+files.subprocess, files._is_whole = SimpleNamespace(run=run), look
+folder = files.find_parts(Path("m.onnx"), "0" * 64, "float32", "frozen", cache)
+(cache.parent / f"{name} is done").touch()
+opened = set()
+for _ in range(150):
+    opened.add((folder / cut.PLAN).read_text() + (folder / "front.onnx").read_text())
+    time.sleep(0.01)
+assert len(opened) == 1 and opened <= {who * 2000 for who in (name, other)}, opened
+"""
+
+
+@pytest.mark.shell
+@pytest.mark.parametrize("there", ["nothing", "damaged parts", "parts without a plan"])
+def test_two_processes_that_cut_at_once_find_whole_parts(tmp_path, there):
+    cache = tmp_path / "cache"
+    folder = cache / f"{catalog_module.made_of('0' * 64)}-float32-frozen-{cut.FORMAT}"
+    if there != "nothing":
+        folder.mkdir(parents=True)
+        (folder / "front.onnx").write_text("damaged")
+        (folder / files.SIZES).write_text('{"front.onnx": 10, "plan.json": 4}')
+    if there == "damaged parts":
+        (folder / cut.PLAN).write_text("plan")
+    names = ("slow", "quick")
+    running = [
+        subprocess.Popen([sys.executable, "-c", AT_ONCE, *order, str(cache)], stderr=subprocess.PIPE, text=True)
+        for order in (names, names[::-1])
+    ]
+    told = [process.communicate(timeout=60)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0], told
+    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == [folder.name]
 
 
 def test_a_full_disk_under_the_parts_is_told_with_what_mends_it(tmp_path, cutting, monkeypatch):

@@ -36,6 +36,7 @@ def test_language_and_gender_are_in_the_id():
     voice = describe("bm_george")
     assert (voice.language, voice.gender, voice.name, voice.sample_rate) == ("en-GB", "male", "George", 24_000)
     assert describe("ff_siwis:2+bm_george").language == "fr-FR"
+    assert voice.tier == describe("ff_siwis:2+bm_george").tier == "standard"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from agent.config import Settings
 from engines.base import EngineUnavailable, Pace, Request, UnknownVoice
 from engines.xtts import XttsEngine, XttsSettings
-from engines.xtts.engine import GENDERS, _slug
+from engines.xtts.engine import GENDERS, _Loaded, _slug, _Speaker
 from engines.xtts.files import CONFIG, INSTALL, MODEL, VOCABULARY
 from tests.engines.xtts.licence import accept_licence
 
@@ -96,6 +96,12 @@ def test_names_become_ids():
         "x",
     ]
     assert len({_slug(name) for name in GENDERS}) == len(GENDERS) == 57  # and one of whom nobody says
+
+
+def test_its_voices_are_for_who_has_time():
+    loaded = _Loaded.__new__(_Loaded)
+    loaded._speakers = {"claribel-dervla": _Speaker("Claribel Dervla", None, "female")}
+    assert [loaded._describe("en", slug).tier for slug in ("claribel-dervla", "clone-0123")] == ["premium"] * 2
 
 
 def test_the_extra_names_what_the_engine_imports():
