@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 from pathlib import Path
@@ -8,7 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results import BEGIN, END, Figure, Result, Table, commit, load, machine, main, quantile, report, rewrite, save, told, versions
+from bench.results import (
+    BEGIN,
+    END,
+    Figure,
+    Piece,
+    Result,
+    Said,
+    Table,
+    commit,
+    load,
+    machine,
+    main,
+    quantile,
+    report,
+    rewrite,
+    save,
+    told,
+    versions,
+)
 from tests.examples import examples
 
 
@@ -42,6 +61,11 @@ def test_a_figure_is_held_against_its_bounds(figure: Figure, met: bool, target: 
 def test_a_result_knows_what_it_missed_and_comes_back_from_its_file(tmp_path: Path) -> None:
     kept = result(MET, MISSED)
     assert kept.missed == (MISSED,)
+    assert load(save(kept, tmp_path)) == kept
+
+
+def test_what_pictures_are_drawn_of_is_kept_with_its_result(tmp_path: Path) -> None:
+    kept = dataclasses.replace(result(MET), trace=(Piece(0.5, 2.0, "piper", "late"),), said=(Said(1.0, 2.5, 0.12),))
     assert load(save(kept, tmp_path)) == kept
 
 
