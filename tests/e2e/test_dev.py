@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -20,6 +21,8 @@ import yaml
 
 from agent import devserver
 from agent.config import child_environment
+from bench.listener import Listener
+from bench.sender import Sender
 from tests.agent.test_commands import told
 from tests.e2e.conftest import ALONE
 
@@ -137,3 +140,23 @@ def test_sigterm_lets_what_is_spoken_be_heard_to_its_end(tmp_path: Path) -> None
             saying.kill()
         assert started.left() == []
         assert (told(started.log.read_text(), "sentences"), told(started.log.read_text(), "interrupted")) == (2, 0)
+
+
+async def test_ctrl_c_ends_it_in_order_and_at_once_with_people_in_a_room(tmp_path: Path) -> None:
+    with running(tmp_path) as started:
+        assert started.process.stdout
+        async with Listener(started.url, "lobby") as listener, Sender(started.url, "lobby") as sender:
+            await sender.ready()
+            ear = await listener.ear("booth-en")
+            sent = await sender.say("One two three four five six seven eight nine ten eleven twelve. Nobody hears this one.")
+            await ear.onset(after=sent.at)
+            begun = time.monotonic()
+            started.process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(started.process.wait, 10) == 0
+            assert time.monotonic() - begun < 2.0
+            assert started.left() == []
+            finished, dropped = await sender.log.wait("speech_finished"), await sender.log.wait("dropped")
+            assert finished.event["interrupted"] and dropped.event["why"] == "shutdown", "who sent it is told before the room is left"
+        assert started.process.stdout.read().split() == ["ended", "all", "rooms", "are", "left"]
+        assert told(started.log.read_text(), "interrupted") == 1
+        assert "Traceback" not in started.log.read_text()
