@@ -19,7 +19,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from livekit import rtc
 from livekit.rtc.participant import PublishDataError
@@ -34,6 +34,8 @@ SEND_WAIT = 5.0  # seconds for one packet to be on its way; the library answers 
 SEND_PAUSE = 0.2  # seconds before a packet that could not be sent is tried again
 RETRY_PAUSE = 1.0  # seconds before a text that the node could not take now is sent again
 EVENTS_KEPT = 10_000  # events that a slow reader may lag behind; beyond that the oldest are lost to it
+CHANGES: tuple[Literal["reconnecting", "reconnected", "disconnected"], ...] = ("reconnecting", "reconnected", "disconnected")
+"""Of a connection, after which nobody is known to take text until a node answers anew; what is said meanwhile is kept."""
 
 log = logging.getLogger(__name__)
 Event = dict[str, Any]
@@ -223,7 +225,8 @@ class Upstream:
         room.on("data_received", self._on_packet)
         room.on("participant_disconnected", self._on_left)
         room.on("participant_connected", self._on_joined)
-        room.on("reconnected", self._ask)
+        for change in CHANGES:
+            room.on(change, self._ask)
         with contextlib.suppress(ValueError):  # somebody reads them already
             room.register_text_stream_handler(EVENTS_TOPIC, self._on_stream)
         # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise. Where the
@@ -235,7 +238,8 @@ class Upstream:
         self._room.off("data_received", self._on_packet)
         self._room.off("participant_disconnected", self._on_left)
         self._room.off("participant_connected", self._on_joined)
-        self._room.off("reconnected", self._ask)
+        for change in CHANGES:
+            self._room.off(change, self._ask)
         self._room.unregister_text_stream_handler(EVENTS_TOPIC)
 
     @property
