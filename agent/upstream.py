@@ -49,6 +49,10 @@ class NoBooth(UpstreamError):
     """No node answered in the room in time."""
 
 
+class NotAllowed(UpstreamError):
+    """The room's token does not grant publishing data: the server would throw away what is sent, and tell nobody."""
+
+
 class TooFarBehind(UpstreamError):
     """More than ``keep`` texts wait to be spoken, and none was in time."""
 
@@ -259,7 +263,7 @@ class Upstream:
     ) -> str:
         """Say a text that is complete. Returns the utterance's id when it is numbered and kept; ``fields`` are those of ``text``.
 
-        Waits for space as long as ``timeout``, then raises :exc:`TooFarBehind`.
+        Waits for space as long as ``timeout``, then raises :exc:`TooFarBehind`. Raises :exc:`NotAllowed`.
         """
         id = str(fields.pop("utterance", None) or self._name())
         given = {"language": language, "speaker": speaker, "voice": voice, **fields}
@@ -312,7 +316,8 @@ class Upstream:
             await self._is_spoken.wait()
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
-        """Raises :exc:`NoBooth` when no node has answered by then."""
+        """Raises :exc:`NoBooth` when no node has answered by then, and :exc:`NotAllowed` at once."""
+        self._check_grant()
         try:
             async with asyncio.timeout(timeout):
                 await self.ready.wait()
@@ -331,6 +336,7 @@ class Upstream:
 
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
         """A ``text`` message: numbered, kept, and sent as soon as there is a node. Of an utterance that was cancelled: nothing."""
+        self._check_grant()
         try:
             async with asyncio.timeout(timeout):
                 while len(self._ledger) >= self._keep and message.get("utterance") not in self._deaf:
@@ -346,6 +352,12 @@ class Upstream:
         self._settle()
         if self.ready.is_set():
             await self._transmit([numbered])
+
+    def _check_grant(self) -> None:
+        """Looked at each time: the server's API can change what a participant may do."""
+        given = self._room.local_participant.permissions
+        if given.HasField("can_publish_data") and not given.can_publish_data:
+            raise NotAllowed(f"the token for room {self._room.name!r} does not grant publishing data (canPublishData)")
 
     def grows(self, utterance: str) -> None:
         """More of it may be written; :meth:`ends` follows."""

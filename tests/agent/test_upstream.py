@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from livekit.rtc._proto.participant_pb2 import ParticipantPermission
 from livekit.rtc.participant import PublishDataError
 
-from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, Upstream, _parts
+from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, NotAllowed, Upstream, _parts
 from tests.examples import examples
 
 
@@ -193,6 +194,7 @@ class FakeRoom:
     def __init__(self, **roles: str) -> None:
         self.remote_participants = {name: SimpleNamespace(attributes={"voicebooth.role": role}) for name, role in roles.items()}
         self.local_participant = self
+        self.permissions = ParticipantPermission()
         self.sent: list[dict[str, Any]] = []
         self.is_away = False
         self._handlers: list[tuple[str, Callable[[], None]]] = []
@@ -290,6 +292,20 @@ async def test_nobody_waits_for_a_connection_that_is_lost_and_what_was_said_is_s
         assert [message["text"] for message in await next_room.messages()] == ["One.", "Two."]
         room.emit(change)
         assert up.ready.is_set(), "the old connection is nobody's any more"
+
+
+async def test_who_may_not_publish_data_is_told_so_until_the_server_allows_it():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.permissions.can_publish_data = False
+        for asked in (up.say("One."), up.wait_ready(), up.flush()):
+            with pytest.raises(NotAllowed, match=r"room 'lobby'.*canPublishData"):
+                await asked
+        assert up.waiting == 0
+        room.permissions.can_publish_data = True
+        room.answer(up, "node", last={})
+        await up.say("Two.")
+        assert [(message["text"], message["seq"]) for message in await room.messages()] == [("Two.", 0)]
 
 
 async def test_what_is_cancelled_where_there_is_no_node_is_never_said():
