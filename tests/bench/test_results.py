@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from bench.results import (
     BEGIN,
     END,
+    FOLDER,
+    README,
     Figure,
     Piece,
     Result,
@@ -94,6 +97,15 @@ def test_the_readme_is_rewritten_between_its_markers_only(tmp_path: Path) -> Non
     assert "| delay, p95 | 12.3 ms | at most 15 ms | yes |" in once
     assert ASIDE.name not in once, "what has nothing to reach stands on the page beside the results"
     assert report([result(MET, ASIDE)], {}) in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "bench/results/README.md"])
+def test_the_pages_hold_what_was_measured_and_nobody_s_own_numbers(page: str, tmp_path: Path) -> None:
+    """Otherwise: `voicebooth bench report`."""
+    shutil.copytree(FOLDER, tmp_path / "bench" / "results")
+    shutil.copy(README, tmp_path / "README.md")
+    main(tmp_path / "bench" / "results", tmp_path / "README.md")
+    assert (tmp_path / page).read_text(encoding="utf-8") == (README.parent / page).read_text(encoding="utf-8")
 
 
 def test_a_text_without_markers_is_refused() -> None:
