@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +19,8 @@ from tests.e2e.test_reconnect import BACK, again, enter, enter_again, times, tol
 
 RATE = 48_000
 SETTLE = 0.3  # seconds: what was sent last is on its way to the listener, 60 ms behind
+FULL = 0.9  # of the node's lanes: above the part at which a worker refuses further rooms
+STATUS = 3.0  # seconds in which the library tells the server how full the worker is
 BEFORE = ("This is sentence alpha.", "This is sentence charlie.", "This is sentence delta.")
 MEANWHILE, AFTER = "Nobody could take this.", "Everybody hears the last one."
 
@@ -122,3 +127,30 @@ async def test_several_rooms_share_one_node(house: House, jobs: int):
         await asyncio.sleep(0.2)
         for n, listener in enumerate(listeners):
             assert [line.text for line in listener.lines] == [f"This is room {n}."]
+
+
+async def test_a_node_whose_lanes_are_taken_is_given_no_further_room_until_they_are_free(house: House):
+    lanes = house.node.studio.lanes
+
+    async def keep_busy() -> None:
+        while True:
+            await lanes.run(partial(time.sleep, 0.2), due=asyncio.get_running_loop().time() + 1.0)
+
+    async with working(house) as worker:
+        person = await house.person()
+        await person.meet()
+        taking = [asyncio.create_task(keep_busy()) for _ in range(2 * (os.cpu_count() or 1))]
+        await until(lambda: house.node.load() > FULL)
+        await asyncio.sleep(STATUS)
+        late = await house.person(room=f"{house.name}-late")
+        await person.send(text="This room goes on.", utterance="on")
+        await person.told("speech_finished", utterance="on")
+        await asyncio.sleep(1.0)
+        assert worker.rooms == (house.name,)
+        for task in taking:
+            task.cancel()
+        await until(lambda: house.node.load() < FULL / 2)
+        await asyncio.sleep(STATUS)
+        calm = await house.person(room=f"{house.name}-calm")
+        await calm.meet()
+        assert not late.events
