@@ -25,7 +25,7 @@ run: $(USE) $(if $(LIVEKIT_URL),,server) ## a LiveKit server and the node, ready
 demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage through a real room into demo.wav
 	@$(BIN)/voicebooth bench demo $(ARGS)
 
-test: $(WORK) $(TORCH) tools server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
+test: tools $(WORK) $(TORCH) server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
 
 check: $(WORK) ## the quick loop: lint, types, unit tests, side by side
@@ -52,7 +52,7 @@ format: $(WORK) ## put the code into its layout
 docs: $(WORK) ## write the table of settings in docs/operations.md anew
 	@$(BIN)/python docs/settings.py
 
-# Only root on Debian can be spared the question; anybody else is told. RUNLEVEL keeps a TURN server of the system's from being started.
+# Only root on Debian can be spared the question; anybody else is told, before anything is fetched. RUNLEVEL keeps a TURN server of the system's from being started.
 tools: ## programs that the tests drive: Chromium, a TURN server, npm
 	@have() { command -v "$$1" > /dev/null; }; wanted=; \
 	have chromium || have chromium-browser || have google-chrome || wanted="$$wanted chromium"; \
@@ -63,7 +63,7 @@ tools: ## programs that the tests drive: Chromium, a TURN server, npm
 		echo "installing$$wanted"; \
 		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$wanted > /dev/null; \
 	else \
-		echo "the tests need more of the system: apt-get install$$wanted"; \
+		echo "the tests need more of the system: apt-get install$$wanted, then again: make $(MAKECMDGOALS)"; exit 1; \
 	fi
 
 kokoro: $(WORK) ## bring the voices of Kokoro and prepare its model, for `test` and `bench`

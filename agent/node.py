@@ -204,7 +204,7 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.studio.load())
             for language in self.settings.node.languages:
-                tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, allowance=TEXT_RULES))
+                tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, loads=True, allowance=TEXT_RULES))
 
     async def _look(self) -> None:
         while True:

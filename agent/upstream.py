@@ -19,7 +19,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from livekit import rtc
 from livekit.rtc.participant import PublishDataError
@@ -34,6 +34,8 @@ SEND_WAIT = 5.0  # seconds for one packet to be on its way; the library answers 
 SEND_PAUSE = 0.2  # seconds before a packet that could not be sent is tried again
 RETRY_PAUSE = 1.0  # seconds before a text that the node could not take now is sent again
 EVENTS_KEPT = 10_000  # events that a slow reader may lag behind; beyond that the oldest are lost to it
+CHANGES: tuple[Literal["reconnecting", "reconnected", "disconnected"], ...] = ("reconnecting", "reconnected", "disconnected")
+"""Of a connection, after which nobody is known to take text until a node answers anew; what is said meanwhile is kept."""
 
 log = logging.getLogger(__name__)
 Event = dict[str, Any]
@@ -45,6 +47,10 @@ class UpstreamError(Exception):
 
 class NoBooth(UpstreamError):
     """No node answered in the room in time."""
+
+
+class NotAllowed(UpstreamError):
+    """The room's token does not grant publishing data: the server would throw away what is sent, and tell nobody."""
 
 
 class TooFarBehind(UpstreamError):
@@ -223,7 +229,8 @@ class Upstream:
         room.on("data_received", self._on_packet)
         room.on("participant_disconnected", self._on_left)
         room.on("participant_connected", self._on_joined)
-        room.on("reconnected", self._ask)
+        for change in CHANGES:
+            room.on(change, self._ask)
         with contextlib.suppress(ValueError):  # somebody reads them already
             room.register_text_stream_handler(EVENTS_TOPIC, self._on_stream)
         # Also has the server announce us at once: those who publish nothing are unknown to the node for up to 3 s otherwise. Where the
@@ -235,7 +242,8 @@ class Upstream:
         self._room.off("data_received", self._on_packet)
         self._room.off("participant_disconnected", self._on_left)
         self._room.off("participant_connected", self._on_joined)
-        self._room.off("reconnected", self._ask)
+        for change in CHANGES:
+            self._room.off(change, self._ask)
         self._room.unregister_text_stream_handler(EVENTS_TOPIC)
 
     @property
@@ -255,7 +263,7 @@ class Upstream:
     ) -> str:
         """Say a text that is complete. Returns the utterance's id when it is numbered and kept; ``fields`` are those of ``text``.
 
-        Waits for space as long as ``timeout``, then raises :exc:`TooFarBehind`.
+        Waits for space as long as ``timeout``, then raises :exc:`TooFarBehind`. Raises :exc:`NotAllowed`.
         """
         id = str(fields.pop("utterance", None) or self._name())
         given = {"language": language, "speaker": speaker, "voice": voice, **fields}
@@ -308,7 +316,8 @@ class Upstream:
             await self._is_spoken.wait()
 
     async def wait_ready(self, timeout: float = 30.0) -> None:
-        """Raises :exc:`NoBooth` when no node has answered by then."""
+        """Raises :exc:`NoBooth` when no node has answered by then, and :exc:`NotAllowed` at once."""
+        self._check_grant()
         try:
             async with asyncio.timeout(timeout):
                 await self.ready.wait()
@@ -327,6 +336,7 @@ class Upstream:
 
     async def send(self, message: Mapping[str, Any], *, timeout: float | None = 30.0) -> None:
         """A ``text`` message: numbered, kept, and sent as soon as there is a node. Of an utterance that was cancelled: nothing."""
+        self._check_grant()
         try:
             async with asyncio.timeout(timeout):
                 while len(self._ledger) >= self._keep and message.get("utterance") not in self._deaf:
@@ -342,6 +352,12 @@ class Upstream:
         self._settle()
         if self.ready.is_set():
             await self._transmit([numbered])
+
+    def _check_grant(self) -> None:
+        """Looked at each time: the server's API can change what a participant may do."""
+        given = self._room.local_participant.permissions
+        if given.HasField("can_publish_data") and not given.can_publish_data:
+            raise NotAllowed(f"the token for room {self._room.name!r} does not grant publishing data (canPublishData)")
 
     def grows(self, utterance: str) -> None:
         """More of it may be written; :meth:`ends` follows."""

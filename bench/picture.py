@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.results import Piece, Result, Table
+from bench.results import Piece, Result, Said, Table, quantile
 
-NAME, CHAIN = "latency.svg", "chain.svg"
+NAME, CHAIN, ROOMS = "latency.svg", "chain.svg", "rooms.svg"
 SHOWN = 45.0  # seconds of a trace: as many sentences as can be told apart
 COLOURS = ("#0b6e4f", "#b8b8b8", "#7d8597")  # the node, and its peers in the order of the table
 WORDS = {"late": "is late", "hang": "hangs", "die": "dies", "slow": "is slow", "silent": "goes silent"}
 ENGINES = ("#0b6e4f", "#e09f3e", "#7d8597")  # in the order of how much they say
 NARROW = 2.5  # seconds between two reasons at the least, to stand side by side
 FAULT = "#9b2226"
+CROWD = "#e5e5e5"
 BAR = 0.5  # of the distance between two rows
 WIDTH = 0.26  # of the distance between two lengths
 
 
 def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     """What can be drawn of these results."""
-    return [path for path in (_draw_latency(results, folder), _draw_chain(results, folder)) if path is not None]
+    drawn = (one(results, folder) for one in (_draw_latency, _draw_chain, _draw_rooms))
+    return [path for path in drawn if path is not None]
 
 
 def _draw_latency(results: Sequence[Result], folder: Path) -> Path | None:
@@ -79,6 +81,41 @@ def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return _saved(pyplot, figure, folder / CHAIN)
+
+
+def _draw_rooms(results: Sequence[Result], folder: Path) -> Path | None:
+    """A dot for each text, over the rooms that speak at that moment; None when no result says what was said when."""
+    said = next((result.said for result in results if result.said), ())
+    if not said:
+        return None
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(10, 3.6), layout="constrained")
+    behind, (moments, rooms) = axes.twinx(), _speaking(said)
+    behind.fill_between(moments, rooms, step="post", color=CROWD, linewidth=0)
+    behind.set_ylim(0, 2 * max(rooms))  # the lower half: the dots stand above it
+    behind.set_ylabel("rooms that speak at once (grey)", loc="bottom")
+    behind.yaxis.get_major_locator().set_params(integer=True)
+    axes.set_zorder(behind.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    axes.scatter([one.start for one in said], [one.ttft * 1000 for one in said], s=14, color=COLOURS[0], linewidth=0)
+    p95 = (quantile([one.ttft for one in said], 0.95) or 0.0) * 1000
+    axes.axhline(p95, color=FAULT, linewidth=0.8)
+    axes.text(1.0, p95, f"p95: {p95:.0f} ms", ha="right", va="bottom", fontsize=8, color=FAULT, transform=axes.get_yaxis_transform())
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, moments[-1])
+    axes.set_xlabel("seconds of the run")
+    axes.set_ylabel("milliseconds")
+    axes.set_title("Time to first audio at the node, a dot for each text, while other rooms speak", fontsize=11, loc="left")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+        behind.spines[side].set_visible(False)
+    return _saved(pyplot, figure, folder / ROOMS)
+
+
+def _speaking(said: Sequence[Said]) -> tuple[list[float], list[int]]:
+    """How many speak at once from which moment on."""
+    steps = sorted([(one.start, 1) for one in said] + [(one.end, -1) for one in said])
+    return [0.0, *(at for at, _ in steps)], list(accumulate((step for _, step in steps), initial=0))
 
 
 def _telling(trace: Sequence[Piece]) -> list[Piece]:

@@ -80,6 +80,18 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """One text of many."""
+
+    start: float
+    """Seconds from the beginning of the run to its first sound."""
+    end: float
+    """To its last one; the same as ``start`` when it was not told to have ended."""
+    ttft: float
+    """Seconds to the first sound of its first sentence, as the node told it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What one command of the bench found, and under what conditions."""
 
@@ -97,6 +109,8 @@ class Result:
     """Load average of the minute before it began: work that was not ours."""
     trace: tuple[Piece, ...] = ()
     """Which engine was heard when; for the picture."""
+    said: tuple[Said, ...] = ()
+    """What was said when, by all rooms together; for the picture."""
 
     @property
     def missed(self) -> tuple[Figure, ...]:
@@ -171,6 +185,7 @@ def load(path: Path) -> Result:
             "figures": tuple(Figure(**figure) for figure in found["figures"]),
             "tables": tuple(Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"]))) for t in found["tables"]),
             "trace": tuple(Piece(**piece) for piece in found.get("trace", ())),
+            "said": tuple(Said(**said) for said in found.get("said", ())),
         }
     )
 

@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +18,7 @@ from bench.listener import Ear, Listener, Note
 from bench.passages import LENGTHS, of_length
 from bench.pauses import gaps_before
 from bench.processes import Process, Usage, counted, node, running, server
-from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from bench.results import Figure, Result, Said, Table, machine, moment, quantile, ratio, versions
 from bench.scene import SETTLE, START, TRACK, milliseconds
 from bench.sender import Sender
 
@@ -82,6 +82,8 @@ class Busy:
     asked: int
     ttft: tuple[float, ...]
     """Seconds, of the first sentence of each text; so is ``lag``."""
+    said: tuple[Said, ...]
+    """In no order."""
     lag: tuple[float, ...]
     gaps: tuple[float, ...]
     """Seconds of silence between two sentences of one text, in the rooms with a listener."""
@@ -156,7 +158,7 @@ async def run(plan: Plan, url: str = "") -> Result:
         f"fixed schedule, server on the same cores, {len(ears)} listeners that decode, engine {plan.engine}"
     )
     figures = (*_idle_figures(idle), *_busy_figures(load, underruns, plan), *_room_figures(load, idle, plan))
-    return Result("rooms", plan.seed, said, figures, (_table(load),), machine(), versions(), when, busy)
+    return Result("rooms", plan.seed, said, figures, (_table(load),), machine(), versions(), when, busy, said=load.said)
 
 
 async def _enter(stack: AsyncExitStack, url: str, number: int, senders: list[Sender]) -> Sender:
@@ -218,6 +220,7 @@ async def _load(plan: Plan, process: Process, senders: Sequence[Sender], ears: S
     return Busy(
         asked=len(arrivals),
         ttft=tuple(event["ttft_ms"] / 1000 for event in started),
+        said=tuple(said for sender in senders for said in _said(sender.log.notes, start)),
         lag=tuple(event["lag_ms"] / 1000 for event in started),
         gaps=gaps,
         listener=tuple(heard),
@@ -257,6 +260,18 @@ def _firsts(begun: Iterable[Note]) -> list[Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for note in begun:
         found.setdefault(note.event["utterance"], note.event)
+    return list(found.values())
+
+
+def _said(notes: Iterable[Note], start: float) -> list[Said]:
+    """The texts of one room that began to be heard at ``start`` or after it, from all that its sender was told."""
+    found: dict[str, Said] = {}
+    for note in notes:
+        at, text = round(note.arrival - start, 3), note.event.get("utterance", "")
+        if at >= 0 and note.event["type"] == "speech_started":
+            found.setdefault(text, Said(at, at, note.event["ttft_ms"] / 1000))
+        elif text in found and note.event["type"] == "speech_finished":
+            found[text] = replace(found[text], end=at)
     return list(found.values())
 
 

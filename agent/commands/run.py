@@ -104,7 +104,7 @@ async def _serve(settings: Settings, server: DevServer | None, *, is_tried: bool
             node = await stack.enter_async_context(Node(settings))
             if settings.server.ports:
                 await _open_doors(node, stack)
-            # A second and a half of imports, in a lane of its own while the engines load in the others.
+            # A second and a half of imports, while engines load.
             rooms = settings.livekit.url
             importing = asyncio.create_task(_import("agent.worker", node)) if rooms else None
             if not await ending.unless_asked(node.ready()):
@@ -155,8 +155,8 @@ async def _open_doors(node: Node, stack: AsyncExitStack) -> None:
 
 
 async def _import(name: str, node: Node) -> None:
-    """In a lane: the node's loop goes on."""
-    await node.studio.lanes.run(partial(import_module, name), due=0.0, allowance=IMPORTING)
+    """In a lane for loads: the node's loop goes on, and the node does not count as full afterwards, when its first rooms are offered."""
+    await node.studio.lanes.run(partial(import_module, name), due=0.0, loads=True, allowance=IMPORTING)
 
 
 def _worker(settings: Settings, node: Node) -> Worker:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from agent.cli import app
 from agent.config import Settings, child_environment
 from agent.devserver import DevServer
 from agent.doctor import Finding
+from agent.node import Node
 from engines.base import Voice
 from engines.catalog import Catalog, known_kokoro
 from engines.kokoro.voices import describe
@@ -379,3 +382,20 @@ def test_who_names_a_server_is_told_what_to_try_and_no_token_of_it(capsys):
 
     _suggest(None)
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["try", "end"]
+
+
+async def test_what_is_imported_takes_no_lane_from_speech_or_the_node_would_count_as_full_when_it_is_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from agent.commands.run import _import
+
+    gate = threading.Event()
+    monkeypatch.setattr("agent.commands.run.import_module", lambda name: gate.wait(10))
+    async with Node(Settings.model_validate({"selection": {"fallback_chain": ["tone"]}, "lanes": {"count": 1}})) as node:
+        importing = asyncio.create_task(_import("agent.worker", node))
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0)
+            await node.studio.lanes.run(bool, due=0.0)
+            assert not importing.done()
+            gate.set()
+            await importing

@@ -4,14 +4,17 @@ import asyncio
 import itertools
 import json
 import random
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from livekit.rtc._proto.participant_pb2 import ParticipantPermission
+from livekit.rtc.participant import PublishDataError
 
-from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, Upstream, _parts
+from agent.upstream import EVENTS_TOPIC, TEXT_CHARACTERS, Ledger, NotAllowed, Upstream, _parts
 from tests.examples import examples
 
 
@@ -191,15 +194,31 @@ class FakeRoom:
     def __init__(self, **roles: str) -> None:
         self.remote_participants = {name: SimpleNamespace(attributes={"voicebooth.role": role}) for name, role in roles.items()}
         self.local_participant = self
+        self.permissions = ParticipantPermission()
         self.sent: list[dict[str, Any]] = []
+        self.is_away = False
+        self._handlers: list[tuple[str, Callable[[], None]]] = []
 
-    def on(self, *_: Any) -> None: ...
+    def on(self, event: str, handler: Callable[[], None]) -> None:
+        self._handlers.append((event, handler))
 
-    off = register_text_stream_handler = unregister_text_stream_handler = on
+    def off(self, event: str, handler: Callable[[], None]) -> None:
+        self._handlers = [known for known in self._handlers if known != (event, handler)]
+
+    def register_text_stream_handler(self, *_: Any) -> None: ...
+
+    unregister_text_stream_handler = register_text_stream_handler
+
+    def emit(self, event: str) -> None:
+        for name, handler in tuple(self._handlers):
+            if name == event:
+                handler()
 
     async def set_attributes(self, attributes: dict[str, str]) -> None: ...
 
     async def publish_data(self, payload: bytes, **_: Any) -> None:
+        if self.is_away:
+            raise PublishDataError("closed")
         self.sent.append(json.loads(payload))
 
     def answer(self, up: Upstream, sender: str, *, type: str = "ready", **event: Any) -> None:
@@ -251,6 +270,42 @@ async def test_what_follows_a_revision_belongs_to_it_and_an_end_is_said_once():
         async with up.utterance() as words:
             await words.revise("Four.", revision=1, final=True)
         assert [(message["text"], message["final"]) for message in await room.messages()] == [("Four.", True)]
+
+
+@pytest.mark.parametrize("change", ["reconnecting", "disconnected"])
+async def test_nobody_waits_for_a_connection_that_is_lost_and_what_was_said_is_sent_on_the_next_one(
+    change: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("agent.upstream.SEND_PAUSE", 0.0)
+    room, next_room = joined(node="booth"), joined(node="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        room.is_away = True
+        saying = asyncio.create_task(up.say("One."))
+        assert await room.messages() == [] and not saying.done()
+        room.emit(change)
+        async with asyncio.timeout(1):
+            await saying
+            await up.say("Two.")
+        await up.attach(next_room)
+        next_room.answer(up, "node", last={up._ledger.stream: {"held": -1, "spoken": -1}})
+        assert [message["text"] for message in await next_room.messages()] == ["One.", "Two."]
+        room.emit(change)
+        assert up.ready.is_set(), "the old connection is nobody's any more"
+
+
+async def test_who_may_not_publish_data_is_told_so_until_the_server_allows_it():
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.permissions.can_publish_data = False
+        for asked in (up.say("One."), up.wait_ready(), up.flush()):
+            with pytest.raises(NotAllowed, match=r"room 'lobby'.*canPublishData"):
+                await asked
+        assert up.waiting == 0
+        room.permissions.can_publish_data = True
+        room.answer(up, "node", last={})
+        await up.say("Two.")
+        assert [(message["text"], message["seq"]) for message in await room.messages()] == [("Two.", 0)]
 
 
 async def test_what_is_cancelled_where_there_is_no_node_is_never_said():

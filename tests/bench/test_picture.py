@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.picture import draw
-from bench.results import Piece, Result, Table
+from bench.picture import _speaking, draw
+from bench.results import Piece, Result, Said, Table
 
 pytest.importorskip("matplotlib")
 COLUMNS = ("characters", "system", "listener p50", "listener p95")
@@ -34,4 +34,26 @@ def test_a_trace_is_drawn_with_the_reasons_of_its_changes(tmp_path: Path) -> Non
     assert "dies" in drawn and "first engine" in drawn and "engine 3" not in drawn
     first = path.read_bytes()
     draw([Result("chain", 1, "", (), trace=trace)], tmp_path)
+    assert path.read_bytes() == first
+
+
+SAID = (Said(1.0, 4.0, 0.12), Said(2.0, 3.0, 0.31), Said(5.0, 5.0, 0.08))
+
+
+def test_rooms_that_speak_at_once_are_counted_from_sound_to_silence() -> None:
+    moments, rooms = _speaking(SAID[:2])
+    assert list(zip(moments, rooms, strict=True)) == [(0.0, 0), (1.0, 1), (2.0, 2), (3.0, 1), (4.0, 0)]
+
+
+def test_one_room_that_goes_on_with_its_next_text_is_one_room() -> None:
+    assert max(_speaking((Said(1.0, 2.0, 0.1), Said(2.0, 3.0, 0.1)))[1]) == 1
+
+
+def test_the_texts_of_many_rooms_are_drawn_over_the_time_of_the_run(tmp_path: Path) -> None:
+    (path,) = draw([Result("engine", 1, "", ()), Result("rooms", 1, "", (), said=SAID)], tmp_path)
+    assert path.name == "rooms.svg"
+    first = path.read_bytes()
+    assert first.count(b"<use ") > len(SAID), "a dot for each text, and the ticks"
+    assert b"291 ms" in first, "p95 of what is shown"
+    draw([Result("rooms", 1, "", (), said=SAID)], tmp_path)
     assert path.read_bytes() == first

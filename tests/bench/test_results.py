@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,7 +10,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.results import BEGIN, END, Figure, Result, Table, commit, load, machine, main, quantile, report, rewrite, save, told, versions
+from bench.results import (
+    BEGIN,
+    END,
+    FOLDER,
+    README,
+    Figure,
+    Piece,
+    Result,
+    Said,
+    Table,
+    commit,
+    load,
+    machine,
+    main,
+    quantile,
+    report,
+    rewrite,
+    save,
+    told,
+    versions,
+)
 from tests.examples import examples
 
 
@@ -45,6 +67,11 @@ def test_a_result_knows_what_it_missed_and_comes_back_from_its_file(tmp_path: Pa
     assert load(save(kept, tmp_path)) == kept
 
 
+def test_what_pictures_are_drawn_of_is_kept_with_its_result(tmp_path: Path) -> None:
+    kept = dataclasses.replace(result(MET), trace=(Piece(0.5, 2.0, "piper", "late"),), said=(Said(1.0, 2.5, 0.12),))
+    assert load(save(kept, tmp_path)) == kept
+
+
 def test_tables_hold_the_figures_their_targets_and_the_conditions() -> None:
     text = told(result(MET, MISSED))
     assert "| delay, p95 | 12.3 ms | at most 15 ms | yes |" in text
@@ -70,6 +97,15 @@ def test_the_readme_is_rewritten_between_its_markers_only(tmp_path: Path) -> Non
     assert "| delay, p95 | 12.3 ms | at most 15 ms | yes |" in once
     assert ASIDE.name not in once, "what has nothing to reach stands on the page beside the results"
     assert report([result(MET, ASIDE)], {}) in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", ["README.md", "bench/results/README.md"])
+def test_the_pages_hold_what_was_measured_and_nobody_s_own_numbers(page: str, tmp_path: Path) -> None:
+    """Otherwise: `voicebooth bench report`."""
+    shutil.copytree(FOLDER, tmp_path / "bench" / "results")
+    shutil.copy(README, tmp_path / "README.md")
+    main(tmp_path / "bench" / "results", tmp_path / "README.md")
+    assert (tmp_path / page).read_text(encoding="utf-8") == (README.parent / page).read_text(encoding="utf-8")
 
 
 def test_a_text_without_markers_is_refused() -> None:

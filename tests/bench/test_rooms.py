@@ -8,7 +8,8 @@ from bench.hearing import Span
 from bench.listener import Note
 from bench.pauses import TRANSPORT
 from bench.processes import Usage
-from bench.rooms import PARTS, Busy, Idle, Plan, _firsts, _gaps, _heard_until, _room_figures, _slope, schedule
+from bench.results import Said
+from bench.rooms import PARTS, Busy, Idle, Plan, _firsts, _gaps, _heard_until, _room_figures, _said, _slope, schedule
 from tests.examples import examples
 
 
@@ -55,6 +56,23 @@ def test_the_first_sentence_of_each_text_tells_its_ttfa() -> None:
     assert _firsts(notes)[0] is notes[0].event
 
 
+def told(type: str, at: float, utterance: str, ttft: float = 0.0) -> Note:
+    return Note(at, {"type": type, "utterance": utterance, "ttft_ms": ttft})
+
+
+def test_what_was_said_when_is_told_from_the_first_sound_of_a_text_to_its_last() -> None:
+    notes = [
+        told("speech_started", 99.0, "before the run"),
+        told("speech_finished", 100.5, "before the run"),
+        told("speech_started", 101.0, "a", 120.0),
+        told("speech_started", 102.5, "a", 15.0),
+        told("speech_finished", 104.0, "a"),
+        told("speech_started", 105.0, "cut", 80.0),
+        Note(106.0, {"type": "backlog", "seconds": 1.0}),
+    ]
+    assert _said(notes, 100.0) == [Said(1.0, 4.0, 0.12), Said(5.0, 5.0, 0.08)]
+
+
 def sound(start: float, end: float) -> Span:
     return Span(start, end, TRANSPORT + start, TRANSPORT + end)
 
@@ -68,7 +86,7 @@ def test_silence_is_counted_between_sentences_of_one_text_only() -> None:
 
 
 def load(speech: float) -> Busy:
-    return Busy(40, (0.1,), (0.1,), (0.3, 0.4), (), 0, 0, 0.0, (), 0.0, cores=1.5, memory=270.0, speech=speech, seconds=30.0)
+    return Busy(40, (0.1,), (), (0.1,), (0.3, 0.4), (), 0, 0, 0.0, (), 0.0, cores=1.5, memory=270.0, speech=speech, seconds=30.0)
 
 
 def test_a_speaking_room_costs_its_part_of_what_the_load_costs() -> None:

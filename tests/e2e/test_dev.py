@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -10,19 +11,23 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 import yaml
 
 from agent import devserver
 from agent.config import child_environment
+from bench.listener import Listener
+from bench.sender import Sender
 from tests.agent.test_commands import told
 from tests.e2e.conftest import ALONE
 
 STARTED = 60.0  # seconds after which a start that says nothing is given up
+SOON = 10.0  # seconds until it is ready, once everything is installed and built
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -41,6 +46,8 @@ class Started:
     url: str
     lines: tuple[str, ...]
     """What it has said until it was ready."""
+    took: float
+    """Seconds until it was."""
     work: float
     """Seconds of cores that this took: on a machine that has nothing else to do it takes no longer."""
     family: tuple[psutil.Process, ...]
@@ -57,7 +64,7 @@ class Started:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Started]:
+def running(folder: Path, chosen: Mapping[str, str] = ALONE) -> Iterator[Started]:
     port, tcp, udp = devserver.free_ports(3)
     assert devserver.CONFIG is not None
     page = yaml.safe_load(devserver.CONFIG.read_text())
@@ -65,7 +72,8 @@ def running(folder: Path) -> Iterator[Started]:
     config, log = folder / "livekit.yaml", folder / "log"
     config.write_text(yaml.safe_dump(page))
     command = [sys.executable, "-c", PROGRAM, str(port), str(config)]
-    environment = child_environment(**ALONE, VOICEBOOTH_SERVER__PORTS="0")
+    environment = child_environment(**chosen, VOICEBOOTH_SERVER__PORTS="0")
+    begun = time.monotonic()
     with log.open("w") as errors, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
         patience = threading.Timer(STARTED, process.kill)
         patience.start()
@@ -76,11 +84,12 @@ def running(folder: Path) -> Iterator[Started]:
                 lines.append(line.rstrip())
                 if line.startswith("end "):
                     break
+            took = time.monotonic() - begun
             assert process.poll() is None, log.read_text()
             node = psutil.Process(process.pid)
             family = tuple(node.children(recursive=True))
             work = sum(sum(one.cpu_times()[:2]) for one in (node, *family))
-            yield Started(process, f"ws://127.0.0.1:{port}", tuple(lines), work, family, log)
+            yield Started(process, f"ws://127.0.0.1:{port}", tuple(lines), took, work, family, log)
         finally:
             patience.cancel()
             process.kill()
@@ -107,9 +116,20 @@ def test_it_starts_both_answers_at_the_door_and_ends_both_at_once(tmp_path: Path
         assert started.left() == []
 
 
-def test_it_is_ready_soon_and_sigterm_lets_what_is_spoken_be_heard_to_its_end(tmp_path: Path) -> None:
+@pytest.mark.voice
+def test_it_is_ready_soon_with_the_voice_that_it_brings(tmp_path: Path) -> None:
+    """By the best of three starts: what else this machine has to do meanwhile is not what is asked."""
+    took: list[float] = []
+    while len(took) < 3 and min(took, default=SOON) >= SOON:
+        with running(tmp_path, {**ALONE, "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "piper"}) as started:
+            took.append(started.took)
+            assert any(line.startswith("engine piper") for line in started.told("ready"))
+            assert started.work < SOON
+    assert min(took) < SOON, took
+
+
+def test_sigterm_lets_what_is_spoken_be_heard_to_its_end(tmp_path: Path) -> None:
     with running(tmp_path) as started:
-        assert started.work < 10.0
         words = "One two three four five six seven eight. Nine ten eleven twelve."
         sender = [sys.executable, "-m", "agent.cli", "say", "--url", started.url, "--room", "lobby", words]
         with subprocess.Popen(sender, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as saying:
@@ -120,3 +140,23 @@ def test_it_is_ready_soon_and_sigterm_lets_what_is_spoken_be_heard_to_its_end(tm
             saying.kill()
         assert started.left() == []
         assert (told(started.log.read_text(), "sentences"), told(started.log.read_text(), "interrupted")) == (2, 0)
+
+
+async def test_ctrl_c_ends_it_in_order_and_at_once_with_people_in_a_room(tmp_path: Path) -> None:
+    with running(tmp_path) as started:
+        assert started.process.stdout
+        async with Listener(started.url, "lobby") as listener, Sender(started.url, "lobby") as sender:
+            await sender.ready()
+            ear = await listener.ear("booth-en")
+            sent = await sender.say("One two three four five six seven eight nine ten eleven twelve. Nobody hears this one.")
+            await ear.onset(after=sent.at)
+            begun = time.monotonic()
+            started.process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(started.process.wait, 10) == 0
+            assert time.monotonic() - begun < 2.0
+            assert started.left() == []
+            finished, dropped = await sender.log.wait("speech_finished"), await sender.log.wait("dropped")
+            assert finished.event["interrupted"] and dropped.event["why"] == "shutdown", "who sent it is told before the room is left"
+        assert started.process.stdout.read().split() == ["ended", "all", "rooms", "are", "left"]
+        assert told(started.log.read_text(), "interrupted") == 1
+        assert "Traceback" not in started.log.read_text()

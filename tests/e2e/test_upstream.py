@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.upstream import NoBooth, TooFarBehind, Upstream
+from agent.upstream import NoBooth, NotAllowed, TooFarBehind, Upstream
 from tests.e2e.conftest import House, judged_by_ear, pitches, sounds_like
 
 README = Path(__file__).parent.parent.parent / "README.md"
@@ -79,6 +79,29 @@ async def test_saying_waits_for_space_and_says_when_there_is_none(house: House):
         await house.booth()
         await waiting
         await up.drain(20)
+
+
+@judged_by_ear
+async def test_who_may_not_publish_data_is_told_so_and_nobody_else_is_disturbed(house: House):
+    await house.booth()
+    listener = await house.listener()
+    events: list[dict[str, Any]] = []
+    mute = await house.person("mute", is_met=False, data=False)
+    async with upstream(house, events) as up:
+        await up.say("One two three four five six.")
+        async with Upstream(mute.room) as refused:
+            with pytest.raises(NotAllowed):
+                await refused.say("Not for your ears.")
+            with pytest.raises(NotAllowed):
+                await refused.wait_ready()
+        await mute.send(text="Not for your ears.")  # by hand: the server throws it away
+        await up.say("Seven eight.")
+        await up.drain(20)
+    await asyncio.sleep(SETTLE)
+    spoken = pitches(listener.ears["booth-en"].recording().samples, RATE)
+    assert sounds_like(spoken, "One two three four five six.", "Seven eight.")
+    assert mute.events == []
+    assert not [event for event in events if event["type"] in ("error", "dropped")]
 
 
 async def test_a_text_that_is_too_long_for_a_packet_travels_as_a_stream(house: House):

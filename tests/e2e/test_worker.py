@@ -2,14 +2,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import time
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
 import pytest
-from livekit import api, rtc
+from livekit import api
 
 from agent.room import RoomSettings
+from agent.upstream import Upstream
 from agent.worker import Worker, WorkerSettings
 from tests.e2e.conftest import House, judged_by_ear, pitches, sounds_like
+from tests.e2e.test_reconnect import BACK, again, enter, enter_again, times, told, until
+
+RATE = 48_000
+SETTLE = 0.3  # seconds: what was sent last is on its way to the listener, 60 ms behind
+FULL = 0.9  # of the node's lanes: above the part at which a worker refuses further rooms
+STATUS = 3.0  # seconds in which the library tells the server how full the worker is
+BEFORE = ("This is sentence alpha.", "This is sentence charlie.", "This is sentence delta.")
+MEANWHILE, AFTER = "Nobody could take this.", "Everybody hears the last one."
 
 
 @pytest.fixture(autouse=True)
@@ -61,28 +74,43 @@ async def test_a_named_worker_comes_only_where_it_was_sent(house: House):
         await person.meet()
 
 
-async def test_after_a_server_restart_a_room_has_one_booth(own_house: House):
+@judged_by_ear
+async def test_after_a_server_restart_a_room_has_one_booth_that_says_once_what_was_not_spoken(own_house: House):
+    """Text comes before the restart, while nobody is there to take it, and after it."""
     house = own_house
+    events: list[dict[str, Any]] = []
     async with working(house) as worker:
-        person = await house.person()
-        await person.meet()
-        worker.registered.clear()
-        await house.server.restart()
-        async with asyncio.timeout(30):
+        early = await house.listener(identity="early")
+        async with Upstream(await enter(house, "upstream"), on_event=events.append) as up:
+            await up.wait_ready()
+            for text in BEFORE:
+                await up.say(text)
+            await until(lambda: told(events, "spoken"))
+            await asyncio.sleep(SETTLE)  # the second one has begun
+            before = pitches(early.ears["booth-en"].recording().samples, RATE)
+            worker.registered.clear()
+            await house.server.stop()
+            await up.say(MEANWHILE)
+            await house.server.start()
+            listener = await again(house)
+            room = await enter_again(house, "upstream")
+            await up.attach(room)
+            await up.say(AFTER)
+            await up.drain(BACK)
+            await asyncio.sleep(SETTLE)
+        async with asyncio.timeout(BACK):
             await worker.registered.wait()
-            while True:
-                try:
-                    person = await house.person("again")
-                    break
-                except rtc.ConnectError:
-                    await asyncio.sleep(0.2)
-        await person.meet(30)
-        await asyncio.sleep(1.0)
-        booths = [p for p in person.room.remote_participants.values() if p.attributes.get("voicebooth.role") == "booth"]
+        heard = pitches(listener.ears["booth-en"].recording().samples, RATE)
+        assert [times(before, BEFORE[0]), times(heard, BEFORE[0])] == [1, 0]
+        assert times(heard, BEFORE[1]) <= 1  # it was cut; this listener may have come after its new beginning
+        assert [times(heard, text) for text in (BEFORE[2], MEANWHILE, AFTER)] == [1, 1, 1]
+        finished = [event["utterance"] for event in told(events, "speech_finished") if not event["interrupted"]]
+        assert len(finished) == len(set(finished)) == len(BEFORE) + 2
+        booths = [p for p in room.remote_participants.values() if p.attributes.get("voicebooth.role") == "booth"]
         assert len(booths) == 1
         assert worker.rooms == (house.name,)
-        await person.send(text="We are back.", utterance="back")
-        await person.told("speech_finished", utterance="back")
+        await room.disconnect()
+        await listener.aclose()
 
 
 @pytest.mark.parametrize("jobs", [4])
@@ -99,3 +127,30 @@ async def test_several_rooms_share_one_node(house: House, jobs: int):
         await asyncio.sleep(0.2)
         for n, listener in enumerate(listeners):
             assert [line.text for line in listener.lines] == [f"This is room {n}."]
+
+
+async def test_a_node_whose_lanes_are_taken_is_given_no_further_room_until_they_are_free(house: House):
+    lanes = house.node.studio.lanes
+
+    async def keep_busy() -> None:
+        while True:
+            await lanes.run(partial(time.sleep, 0.2), due=asyncio.get_running_loop().time() + 1.0)
+
+    async with working(house) as worker:
+        person = await house.person()
+        await person.meet()
+        taking = [asyncio.create_task(keep_busy()) for _ in range(2 * (os.cpu_count() or 1))]
+        await until(lambda: house.node.load() > FULL)
+        await asyncio.sleep(STATUS)
+        late = await house.person(room=f"{house.name}-late")
+        await person.send(text="This room goes on.", utterance="on")
+        await person.told("speech_finished", utterance="on")
+        await asyncio.sleep(1.0)
+        assert worker.rooms == (house.name,)
+        for task in taking:
+            task.cancel()
+        await until(lambda: house.node.load() < FULL / 2)
+        await asyncio.sleep(STATUS)
+        calm = await house.person(room=f"{house.name}-calm")
+        await calm.meet()
+        assert not late.events

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,6 +42,22 @@ async def test_the_most_urgent_step_runs_next(lanes):
     await asyncio.gather(*waiting)
     assert order == [1.0, 2.0, 3.0]
     assert 0 < lanes.load() <= 1
+
+
+def test_load_is_the_part_of_the_computing_lanes_that_steps_have_taken_lately():
+    async def loads():
+        work = Work()
+        lanes = virtual_lanes(count=2, work=work, allowance=10.0)
+        found = [lanes.load()]
+        for steps, is_network in ((1, True), (1, False), (2, False), (2, False)):
+            waiting = [lanes.run(partial(work.spend, 2.5), due=SOON, network=is_network) for _ in range(steps)]
+            await asyncio.gather(*waiting)
+            found.append(lanes.load())
+        await asyncio.sleep(5.0)
+        return [*found, lanes.load()]
+
+    # Lanes have ten seconds in five; a step that ended five seconds ago is forgotten.
+    assert run(loads()) == pytest.approx([0.0, 0.0, 0.25, 0.75, 1.0, 0.0])
 
 
 async def test_network_steps_have_lanes_of_their_own(lanes):

@@ -18,7 +18,7 @@ from pipeline.events import (
     SpeechStarted,
     Spoken,
 )
-from pipeline.protocol import Cancel, Config, End, Hello, Ping, ProtocolError, Text, parse
+from pipeline.protocol import AudioFormat, Cancel, Config, End, Hello, Ping, ProtocolError, Text, parse
 from pipeline.stage import StageSettings, TrackKey
 from tests.virtual_time import Room, run
 
@@ -142,6 +142,19 @@ async def test_an_engine_must_be_known_and_one_that_alone_may_speak_must_be_here
     room.stage.on_message("up", Text(text="Nor is this."))
     await room.quiet()
     assert len(room.told(Failure)) == 3 and len(room.told(SpeechFinished)) == 2
+
+
+@in_room()
+async def test_a_form_of_the_sound_that_a_sender_asks_for_changes_nothing_on_a_track(room):
+    room.stage.on_message("up", Text(text="The same either way.", utterance="before"))
+    await room.quiet()
+    room.stage.on_message("up", Config(audio=AudioFormat(encoding="wax", sample_rate=8_000, delivery="base64")))
+    assert room.stage._senders["up"].config == Config()
+    room.stage.on_message("up", Text(text="The same either way.", utterance="after"))
+    await room.quiet()
+    assert not room.told(Failure)
+    before, after = (end - start for start, end in room.heard())
+    assert before == pytest.approx(after, abs=0.01)
 
 
 @in_room()
