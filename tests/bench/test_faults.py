@@ -128,12 +128,17 @@ def test_the_way_back_belongs_to_the_change_that_it_undoes() -> None:
     assert rested.changes() == (2, 0)
 
 
+HANGING = {
+    faults.NODE: [faults.Rescued(0.5, True, 0.29), faults.Rescued(0.34, True, 0.28), faults.Rescued(0.36, True, 0.30)],
+    faults.FALLBACK: [faults.Rescued(34.0, True), faults.Rescued(0.2, True), faults.Rescued(0.4, True)],
+}
+
+
 def figures() -> dict[str, Figure]:
     work = faults.Work(sentences=100, hedged=8, worked=50.0, decided=0.01, ttft=(0.1, 0.2), lost=0)
-    hanging = {faults.NODE: [(0.2, True)] * 3, faults.FALLBACK: [(34.0, True), (0.2, True)]}
     found = [
         *faults._fault_figures(FOUND),
-        *faults._hanging_figures(hanging),
+        *faults._hanging_figures(HANGING),
         *faults._work_figures(work, work),
         *faults._forecast_figures({1: [True] * 95 + [False] * 5, 8: [True] * 80 + [False] * 20}),
     ]
@@ -149,7 +154,23 @@ def test_figures_are_held_against_what_must_be_reached() -> None:
         "holds, of 100 sentences after the first 50",
     ], "no sentence of 158 characters was said, 3 of 5, and 80 %"
     assert found["decisions of the chain, a sentence"].value == pytest.approx(100.0)
-    assert next(figure.value for name, figure in found.items() if "FallbackAdapter: first" in name) == 34_000.0
+
+
+def test_a_node_whose_engine_hangs_is_judged_by_what_it_tells_and_shown_beside_its_peer() -> None:
+    found = {figure.name.removeprefix("a first engine that hangs for ever, "): figure for figure in faults._hanging_figures(HANGING)}
+    assert {name: figure.target for name, figure in found.items() if figure.target} == {
+        "node: TTFA at the node, p95": "at most 300 ms",
+        "node: sentences heard completely and once, of 3": "at least 3",
+    }
+    assert found["node: TTFA at the node, p95"].value == pytest.approx(299.0)
+    for system, first, later in (("node", 500.0, 350.0), ("livekit-agents' FallbackAdapter", 34_000.0, 300.0)):
+        assert found[f"{system}: first sentence, text to sound at the listener"].value == pytest.approx(first)
+        assert found[f"{system}: later sentences, text to sound at the listener, p50"].value == pytest.approx(later)
+    for ttft in (0.31, None):
+        spoilt = {**HANGING, faults.NODE: [*HANGING[faults.NODE][1:2] * 40, faults.Rescued(0.2, True, ttft)]}
+        assert next(faults._hanging_figures(spoilt)).is_met == (ttft is not None), "one in forty is late: that is no p95"
+    slow = {**HANGING, faults.NODE: [faults.Rescued(0.2, True, 0.31)]}
+    assert not next(faults._hanging_figures(slow)).is_met
 
 
 def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
@@ -157,7 +178,7 @@ def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
     assert [row[0] for row in table.rows] == ["none", "late", "hang", "die", "slow", "silent"]
     assert [row[1] for row in table.rows] == [5.0, 0.0, 1.0, 1.0, 0.0, 0.0]
     assert all(len(row) == len(table.columns) for row in table.rows)
-    hanging = faults._hanging_table({faults.NODE: [(0.2, True)], faults.FALLBACK: [(34.0, True), (0.2, True), (0.4, True)]})
+    hanging = faults._hanging_table(HANGING)
     assert hanging.rows[1][1:] == (34_000.0, pytest.approx(300.0), 400.0) and len(hanging.rows[0]) == len(hanging.columns)
 
 
