@@ -33,6 +33,7 @@ from pipeline.protocol import Cancel, Text
 FALLBACK = "fallback"
 SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
 PASSAGE = (41, 54, 81)  # characters of the sentences of a passage without pauses
+NO_END = ("may",)  # no last words: with a full stop a recogniser of sentences may take them for abbreviations
 MOST_WORDS = 9  # letters of a made-up sentence's words
 COMMA = 6  # words between two commas of a long one: as people write, and where a sentence may be cut
 BUDGET = 250.0  # milliseconds: the node's own
@@ -205,7 +206,7 @@ def made_up(chosen: random.Random, characters: int) -> str:
     while left:
         comma = "," if words and len(words) % COMMA == 0 and left > 2 * MOST_WORDS else ""
         room = left - len(words and " ") - len(comma)
-        fits = [word for word in known if len(word) == room or room - len(word) >= 4]
+        fits = [word for word in known if (len(word) == room and word not in NO_END) or room - len(word) >= 4]
         if comma:
             words[-1] += comma
         words.append(chosen.choice(fits))
@@ -386,7 +387,7 @@ def _fault_figures(found: Faulty) -> Iterator[Figure]:
     yield Figure(f"{name}: sentences heard completely and once, of {count:.0f}", float(whole), "", least=count)
     for length, over in OVER.items():
         mine = [said for said in found.alone if (len(said.text) == LONG) == (length == "158")]
-        told = milliseconds(quantile([said.ttft for said in mine if said.ttft is not None], 0.95))
+        told = milliseconds(_p95([said.ttft for said in mine]))
         yield Figure(f"{name}: TTFA at the node, {length} characters, p95", told, "ms", most=BUDGET + over)
         heard = milliseconds(quantile([said.heard for said in mine if said.heard is not None], 0.95))
         yield Figure(f"{name}: the same at the listener", heard, "ms")
@@ -397,6 +398,12 @@ def _fault_figures(found: Faulty) -> Iterator[Figure]:
     minutes = found.seconds / 60
     yield Figure(f"{name}: changes of voice beyond those that a fault forced", others / minutes, "a minute", most=2.0)
     yield Figure(f"{name}: changes of voice that a fault forced, the ways back included", forced / minutes, "a minute")
+
+
+def _p95(told: Sequence[float | None]) -> float | None:
+    """None when it is not known of all of them: what was not told may have been the worst."""
+    known = [ttft for ttft in told if ttft is not None]
+    return quantile(known, 0.95) if len(known) == len(told) else None
 
 
 def _hanging_figures(found: Mapping[str, Sequence[Rescued]]) -> Iterator[Figure]:
@@ -411,12 +418,6 @@ def _hanging_figures(found: Mapping[str, Sequence[Rescued]]) -> Iterator[Figure]
         least = count if system == NODE else None
         whole = float(sum(one.is_whole for one in found[system]))
         yield Figure(f"{name}, {title}: sentences heard completely and once, of {count:.0f}", whole, "", least=least)
-
-
-def _p95(told: Sequence[float | None]) -> float | None:
-    """None when it is not known of all of them: what was not told may have been the worst."""
-    known = [ttft for ttft in told if ttft is not None]
-    return quantile(known, 0.95) if len(known) == len(told) else None
 
 
 def _first_and_later(found: Sequence[Rescued]) -> tuple[float | None, list[float]]:

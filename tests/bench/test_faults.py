@@ -16,6 +16,7 @@ from bench.hearing import Tone
 from bench.listener import Note
 from bench.results import Figure
 from engines.tone import GAP, pitch_of
+from pipeline.segmenter import Segmenter
 from tests.examples import examples
 
 ONE, TWO = "One after the other.", "Nothing else was said."
@@ -47,6 +48,16 @@ def test_a_made_up_sentence_has_its_length_and_reads_as_it_is_written(seed: int,
     assert len(text) == length and text[0].isupper() and text[1:].islower() and text.endswith(".")
     assert all(word.strip(",.").isalpha() for word in text.split())
     assert (", " in text) == (length >= 81) or length in (41, 54)
+
+
+@given(st.integers(0, 1000))
+@examples(30)
+def test_made_up_sentences_are_taken_for_sentences(seed: int) -> None:
+    chosen = random.Random(seed)
+    texts = [made_up(chosen, chosen.choice(faults.PASSAGE)) for _ in range(20)]
+    segmenter = Segmenter("en")
+    assert [piece.text for piece in segmenter.feed(" ".join(texts), 0) + segmenter.flush(0)] == texts
+    assert not any(text.endswith(" may.") for text in texts), "whoever else takes sentences apart may take it for a month"
 
 
 def test_what_was_heard_whole_is_told_with_its_gap() -> None:
@@ -154,6 +165,10 @@ def test_figures_are_held_against_what_must_be_reached() -> None:
         "holds, of 100 sentences after the first 50",
     ], "no sentence of 158 characters was said, 3 of 5, and 80 %"
     assert found["decisions of the chain, a sentence"].value == pytest.approx(100.0)
+
+    untold = dataclasses.replace(FOUND, alone=(*FOUND.alone, dataclasses.replace(FOUND.alone[0], ttft=None)))
+    ttft = next(figure for figure in faults._fault_figures(untold) if "up to 81" in figure.name)
+    assert ttft.value is None and not ttft.is_met, "a sentence whose time is not known is no quick one"
 
 
 def test_a_node_whose_engine_hangs_is_judged_by_what_it_tells_and_shown_beside_its_peer() -> None:
