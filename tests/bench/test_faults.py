@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_made_up_sentences_are_taken_for_sentences(seed: int) -> None:
     segmenter = Segmenter("en")
     assert [piece.text for piece in segmenter.feed(" ".join(texts), 0) + segmenter.flush(0)] == texts
     assert not any(text.endswith(" may.") for text in texts), "whoever else takes sentences apart may take it for a month"
+
+
+def test_thirty_of_a_hundred_sentences_go_wrong_six_in_each_way() -> None:
+    asked = faults.programme(faults.Plan(), random.Random(1))
+    assert asked == faults.programme(faults.Plan(), random.Random(1)) != faults.programme(faults.Plan(), random.Random(2))
+    assert len({*asked.alone, *asked.passage}) == 100
+    assert Counter(map(len, asked.alone)) == {13: 20, 81: 20, 158: 20}
+    assert Counter(map(type, asked.faults.values())) == dict.fromkeys(scripts.KINDS, 6)
+    assert Counter(len(text) for text in asked.alone if text in asked.faults) == {13: 6, 81: 6, 158: 6}
+    inside = {text: fault for text, fault in asked.faults.items() if fault.at}
+    assert Counter(map(type, inside.values())) == dict.fromkeys(scripts.KINDS, 3)
+    assert all(fault.at < len(text.split()) for text, fault in inside.items()), "after its last word nothing goes wrong"
+    order = [text in asked.faults for text in asked.passage]
+    assert order != sorted(order) != order[::-1]
 
 
 def test_what_was_heard_whole_is_told_with_its_gap() -> None:
@@ -164,6 +179,8 @@ def test_figures_are_held_against_what_must_be_reached() -> None:
         "healthy sentences by the preferred engine",
         "holds, of 100 sentences after the first 50",
     ], "no sentence of 158 characters was said, 3 of 5, and 80 %"
+    assert next(iter(found)).startswith("the first engine goes wrong in 2 of 7 sentences: ")
+    assert any("silence at 1 hand-overs" in name for name in found)
     assert found["decisions of the chain, a sentence"].value == pytest.approx(100.0)
 
     untold = dataclasses.replace(FOUND, alone=(*FOUND.alone, dataclasses.replace(FOUND.alone[0], ttft=None)))
