@@ -42,6 +42,8 @@ OVER = {"up to 81": 50.0, "158": 150.0}  # milliseconds that may come on top of 
 GAP_MOST = 150.0  # milliseconds of silence at a hand-over
 SAME = 0.02  # relative difference of two pitches that are one
 DRAIN = 0.4  # seconds after the node's last event until its last sound is in the listener's hands
+HEAVY = ("kokoro",)  # engines that cannot say eight sentences at once to their ends: these are cut as soon as they are heard
+AT_ONCE = (1, 8)  # sessions in which forecasts are judged
 BEFORE = 50  # sentences that a forecast may learn from before it is held against what comes
 
 
@@ -61,7 +63,7 @@ class Plan:
     """By each of them."""
     forecast: int = 120
     """Sentences by which forecasts are judged, alone and in eight sessions together; the first fifty only teach."""
-    engine: str = "piper"
+    engines: tuple[str, ...] = ("kokoro", "piper")
     """Whose forecasts are judged."""
     seed: int = 1
 
@@ -199,11 +201,11 @@ async def run(plan: Plan, url: str = "") -> Result:
             async with both as stage:
                 hanging = await _hanging(stage, plan, chosen)
     with_hedges, without = [await _work(plan, hedges) for hedges in (None, 0.0)]
-    held = {sessions: await _forecasts(plan, sessions) for sessions in (1, 8)}
+    held = {(engine, sessions): await _forecasts(plan, engine, sessions) for engine in plan.engines for sessions in AT_ONCE}
     load = (
         f"Scripted engines in a real room: {3 * plan.alone} sentences after a silence and {plan.passage} without pauses, the first engine "
         f"stalling, hanging, dying, slow or silent in {len(asked.faults)} of them; {plan.hanging} sentences while it hangs for ever; "
-        f"hedges in {plan.sessions} sessions; forecasts of {plan.engine} over {plan.forecast} sentences"
+        f"hedges in {plan.sessions} sessions; forecasts of {' and '.join(plan.engines)} over {plan.forecast} sentences each"
     )
     figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
     tables = (_fault_table(faulty), _hanging_table(hanging))
@@ -394,15 +396,15 @@ class _Stopwatch:
         return timed
 
 
-async def _forecasts(plan: Plan, sessions: int) -> list[bool]:
+async def _forecasts(plan: Plan, engine: str, sessions: int) -> list[bool]:
     """Whether the forecast of the first sound held, sentence by sentence, once the voice was known."""
-    async with _node(selection={"fallback_chain": [plan.engine]}) as node:
-        each = -(-plan.forecast // sessions)
+    async with _node(selection={"fallback_chain": [engine]}) as node:
+        each, is_cut = -(-plan.forecast // sessions), sessions == 1 or engine in HEAVY
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             for number in range(sessions):
                 chosen = random.Random(plan.seed + number)
-                group.create_task(_talk(node, f"s{number}", chosen, each, (*SHORT, 54, LONG), is_cut=sessions == 1))
+                group.create_task(_talk(node, f"s{number}", chosen, each, (*SHORT, 54, LONG), is_cut=is_cut))
         return [held for outcomes in node.studio.chain.outcomes().values() for held in outcomes[BEFORE:]]
 
 
@@ -467,9 +469,10 @@ def _work_figures(hedged: Work, without: Work) -> Iterator[Figure]:
     yield Figure("decisions of the chain, a sentence", decided, "us", most=200.0)
 
 
-def _forecast_figures(held: Mapping[int, Sequence[bool]]) -> Iterator[Figure]:
-    for sessions, outcomes in held.items():
-        name = "alone" if sessions == 1 else f"{sessions} sessions at once"
+def _forecast_figures(held: Mapping[tuple[str, int], Sequence[bool]]) -> Iterator[Figure]:
+    for (engine, sessions), outcomes in held.items():
+        at_once = f"{sessions} sessions at once" + ", cut once heard" * (engine in HEAVY)
+        name = f"{engine} alone" if sessions == 1 else f"{engine}, {at_once}"
         share = ratio(100.0 * sum(outcomes), float(len(outcomes)))
         title = f"forecast of the first sound (p95), {name}: holds, of {len(outcomes)} sentences after the first {BEFORE}"
         yield Figure(title, share, "%", most=99.0, least=90.0)

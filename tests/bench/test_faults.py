@@ -166,7 +166,7 @@ def figures() -> dict[str, Figure]:
         *faults._fault_figures(FOUND),
         *faults._hanging_figures(HANGING),
         *faults._work_figures(work, work),
-        *faults._forecast_figures({1: [True] * 95 + [False] * 5, 8: [True] * 80 + [False] * 20}),
+        *faults._forecast_figures({("piper", 1): [True] * 95 + [False] * 5, ("kokoro", 8): [True] * 80 + [False] * 20}),
     ]
     return {figure.name: figure for figure in found}
 
@@ -180,6 +180,8 @@ def test_figures_are_held_against_what_must_be_reached() -> None:
         "holds, of 100 sentences after the first 50",
     ], "no sentence of 158 characters was said, 3 of 5, and 80 %"
     assert next(iter(found)).startswith("the first engine goes wrong in 2 of 7 sentences: ")
+    assert "forecast of the first sound (p95), piper alone: holds, of 100 sentences after the first 50" in found
+    assert any("kokoro, 8 sessions at once, cut once heard: holds" in name for name in found)
     assert any("silence at 1 hand-overs" in name for name in found)
     assert found["decisions of the chain, a sentence"].value == pytest.approx(100.0)
 
@@ -218,6 +220,6 @@ def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
 @pytest.mark.flaky(reruns=2)
 async def test_forecasts_and_work_are_those_of_a_node() -> None:
     """The tone engine is the quickest there is: hardly any sentences are needed to see that it runs."""
-    plan = faults.Plan(engine="tone", forecast=2)
+    plan = faults.Plan(forecast=2)
     async with asyncio.timeout(60):
-        assert await faults._forecasts(plan, 2) == [], "too few to be judged"
+        assert await faults._forecasts(plan, "tone", 2) == [], "too few to be judged"
