@@ -15,8 +15,7 @@ from typing import Any
 from agent import heap
 from agent.config import Settings
 from agent.node import Node
-from bench.faults import made_up
-from bench.passages import LENGTHS
+from bench.passages import LENGTHS, made_up
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import milliseconds
 from bench.sessions import Door

@@ -17,12 +17,12 @@ import numpy as np
 
 from agent.config import Settings
 from agent.node import Node
-from bench import scripts
+from bench import scripts, trace
 from bench.hearing import Tone, tones
 from bench.listener import Note
-from bench.passages import passage
+from bench.passages import made_up
 from bench.processes import server
-from bench.results import Figure, Piece, Result, Table, machine, moment, quantile, ratio, versions
+from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, Scene, milliseconds, rest, scene
 from bench.sender import Sent
 from bench.sessions import GIVEN_UP, Door
@@ -34,9 +34,6 @@ from pipeline.protocol import Cancel, Text
 FALLBACK = "fallback"
 SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
 PASSAGE = (41, 54, 81)  # characters of the sentences of a passage without pauses
-NO_END = ("may",)  # no last words: with a full stop a recogniser of sentences may take them for abbreviations
-MOST_WORDS = 9  # letters of a made-up sentence's words
-COMMA = 6  # words between two commas of a long one: as people write, and where a sentence may be cut
 BUDGET = 250.0  # milliseconds: the node's own
 OVER = {"up to 81": 50.0, "158": 150.0}  # milliseconds that may come on top of it while the first engine goes wrong
 GAP_MOST = 150.0  # milliseconds of silence at a hand-over
@@ -55,6 +52,8 @@ class Plan:
     """Sentences of each length that are said after a silence."""
     passage: int = 40
     """Sentences of a passage without pauses."""
+    trace: int = 6
+    """Paragraphs of four sentences by real engines, of which a picture is drawn."""
     hanging: int = 6
     """Sentences by each system while its first engine hangs for ever."""
     sessions: int = 6
@@ -68,7 +67,7 @@ class Plan:
     seed: int = 1
 
 
-QUICK = Plan(alone=4, passage=18, hanging=4, sentences=8, forecast=70)
+QUICK = Plan(alone=4, passage=18, trace=3, hanging=4, sentences=8, forecast=70)
 """For a first look; its p95 is the slowest of a handful."""
 
 
@@ -100,8 +99,6 @@ class Said:
     """Every word was heard once, in order."""
     gap: float
     """Seconds of silence between two of its words, at the most, beyond what is always between them."""
-    words: tuple[tuple[float, float], ...] = ()
-    """From when to when each of its words was heard, in seconds from the text; of a sentence that was heard whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,24 +134,6 @@ class Faulty:
                     was_forced = self.fault(said) is not None or "rests" in change["why"]
                 forced, others = forced + was_forced, others + (not was_forced)
         return forced, others
-
-    def trace(self) -> tuple[Piece, ...]:
-        """Which engine was heard when in the passage, and why there was a change."""
-        pieces: list[Piece] = []
-        for said in self.passage:
-            if not said.words:
-                continue
-            start, end = said.words[0][0], said.words[-1][1]
-            fault = self.fault(said)
-            last = said.switched[-1]["to"] if said.switched else said.engine
-            why = (fault.kind.lower() if fault is not None else said.switched[-1]["why"]) if said.switched else ""
-            if last == said.engine or fault is None:
-                pieces.append(Piece(start, end, last, why))
-                continue
-            before = len(said.text[: said.text.index(fault.text)].split())  # the fault may have come in the rest of a sentence
-            cut = said.words[min(before + fault.at, len(said.words) - 1)][0]
-            pieces += [Piece(start, cut, said.engine), Piece(cut, end, last, why)]
-        return tuple(pieces)
 
     def gaps(self) -> list[float]:
         """Seconds of silence at hand-overs inside a sentence."""
@@ -197,6 +176,7 @@ async def run(plan: Plan, url: str = "") -> Result:
             room = f"bench-{os.getpid()}"
             async with scene(address, f"{room}-faulty", engine="faulty,sound", environment=environment) as stage:
                 faulty = await _under_faults(stage, asked, chosen)
+            told = await trace.run(plan.trace, address, f"{room}-trace", chosen)
             both = scene(address, f"{room}-hanging", engine="hanging,sound", systems=(FALLBACK,), environment=environment, is_cold=True)
             async with both as stage:
                 hanging = await _hanging(stage, plan, chosen)
@@ -204,12 +184,13 @@ async def run(plan: Plan, url: str = "") -> Result:
     held = {(engine, sessions): await _forecasts(plan, engine, sessions) for engine in plan.engines for sessions in AT_ONCE}
     load = (
         f"Scripted engines in a real room: {3 * plan.alone} sentences after a silence and {plan.passage} without pauses, the first engine "
-        f"stalling, hanging, dying, slow or silent in {len(asked.faults)} of them; {plan.hanging} sentences while it hangs for ever; "
-        f"hedges in {plan.sessions} sessions; forecasts of {' and '.join(plan.engines)} over {plan.forecast} sentences each"
+        f"stalling, hanging, dying, slow or silent in {len(asked.faults)} of them; {plan.trace} paragraphs by real engines; "
+        f"{plan.hanging} sentences while the first engine hangs for ever; hedges in {plan.sessions} sessions; forecasts of "
+        f"{' and '.join(plan.engines)} over {plan.forecast} sentences each"
     )
     figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
     tables = (_fault_table(faulty), _hanging_table(hanging))
-    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, faulty.trace())
+    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, told, trace.ORDER, BUDGET)
 
 
 def programme(plan: Plan, chosen: random.Random) -> Programme:
@@ -226,23 +207,6 @@ def programme(plan: Plan, chosen: random.Random) -> Programme:
     passage = tuple(fresh(chosen.choice(PASSAGE)) for _ in range(plan.passage))
     turns = [chosen.sample(texts, len(texts)) for texts in zip(*alone, strict=True)]
     return Programme(tuple(text for turn in turns for text in turn), passage, scripts.deal([*alone, passage], chosen))
-
-
-def made_up(chosen: random.Random, characters: int) -> str:
-    """A sentence of exactly so many characters that nobody has said before, of words that are read as they are written."""
-    known = sorted({word for text in passage("passage.en").sentences for word in text.split() if word.isalpha() and word.islower()})
-    known = [word for word in known if 3 <= len(word) <= MOST_WORDS]
-    words: list[str] = []
-    left = characters - 1  # for the full stop
-    while left:
-        comma = "," if words and len(words) % COMMA == 0 and left > 2 * MOST_WORDS else ""
-        room = left - len(words and " ") - len(comma)
-        fits = [word for word in known if (len(word) == room and word not in NO_END) or room - len(word) >= 4]
-        if comma:
-            words[-1] += comma
-        words.append(chosen.choice(fits))
-        left = room - len(words[-1])
-    return " ".join(words).capitalize() + "."
 
 
 # In a room, while the first engine goes wrong
@@ -288,8 +252,7 @@ def judge(texts: Sequence[str], notes: Sequence[Note], found: Sequence[Tone], *,
         begun = started.get(id, {})
         switched = tuple(note.event for note in notes if note.event["type"] == "switched" and note.event["id"] == id)
         ttft = begun["ttft_ms"] / 1000 if begun else None
-        heard_words = tuple((tone.start, tone.end) for tone in mine)
-        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps]), heard_words))
+        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps])))
     if said and at < len(found):
         said[-1] = dataclasses.replace(said[-1], is_whole=False)  # more was heard than was to be said
     return said

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.engine import Made, measure, windows
-from bench.faults import made_up
-from bench.passages import of_length
+from bench.passages import made_up, of_length
 from bench.processes import server
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, milliseconds, rest, scene

@@ -97,6 +97,10 @@ class Result:
     """Load average of the minute before it began: work that was not ours."""
     trace: tuple[Piece, ...] = ()
     """Which engine was heard when; for the picture."""
+    order: tuple[str, ...] = ()
+    """The engines of the trace, as the chain asks them."""
+    budget: float = 0.0
+    """Milliseconds to the first sound that the chain had in the trace."""
 
     @property
     def missed(self) -> tuple[Figure, ...]:
@@ -171,6 +175,7 @@ def load(path: Path) -> Result:
             "figures": tuple(Figure(**figure) for figure in found["figures"]),
             "tables": tuple(Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"]))) for t in found["tables"]),
             "trace": tuple(Piece(**piece) for piece in found.get("trace", ())),
+            "order": tuple(found.get("order", ())),
         }
     )
 

@@ -150,6 +150,9 @@ def _noted(engine: Scripted) -> Scripted:
 
 ENGINES = {"faulty": faulty, "dicing": dicing, "hanging": hanging, "sound": sound}
 
+REAL = {"faulty-kokoro": "bench.spoilt:kokoro"}
+"""Those that are real: who looks for the others need not have them."""
+
 
 @contextlib.contextmanager
 def package(faults: Mapping[str, Fault] | None = None) -> Iterator[Path]:
@@ -158,7 +161,8 @@ def package(faults: Mapping[str, Fault] | None = None) -> Iterator[Path]:
         about = Path(folder) / "bench_engines-1.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 1\n")
-        points = "\n".join(f"{name} = {__name__}:{make.__name__}" for name, make in ENGINES.items())
+        made_here = {name: f"{__name__}:{make.__name__}" for name, make in ENGINES.items()}
+        points = "\n".join(f"{name} = {where}" for name, where in {**made_here, **REAL}.items())
         (about / "entry_points.txt").write_text(f"[{GROUP}]\n{points}\n")
         (about / DEALT).write_text(json.dumps({text: (type(fault).__name__, fault.at) for text, fault in (faults or {}).items()}))
         yield Path(folder)
