@@ -47,6 +47,16 @@ class Plan:
 QUICK = Plan(repeats=2, heard=8)
 
 
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a loaded engine adds to a process."""
+
+    runtime: str
+    """What its model runs on."""
+    memory: float
+    """MB."""
+
+
 def run(plan: Plan, url: str = "") -> Result:
     """Blocks, eight minutes and more: the peer makes each sentence as a whole. ``url``: a server for the room; empty starts one."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
@@ -97,18 +107,25 @@ def _peer() -> Any:
         return Kokoro(str(find_model(None, cache_folder())), str(archive))
 
 
-def _memory(precision: str) -> float:
-    """MB that the loaded engine adds to a process, by the library that is lightest in memory."""
+def _memory(precision: str) -> Footprint:
+    """What the engine takes that is loaded with this precision, and else as it would be by itself."""
     program = (
         "import gc, psutil, numpy\n"
         "from engines.kokoro import KokoroEngine, KokoroSettings\n"
         "before = psutil.Process().memory_info().rss\n"
-        f"engine = KokoroEngine(KokoroSettings(precision={precision!r}, runtime='onnxruntime'))\n"
+        f"engine = KokoroEngine(KokoroSettings(precision={precision!r}))\n"
         "engine.load()\ngc.collect()\n"
-        "print((psutil.Process().memory_info().rss - before) / 1e6)\n"
+        "print((psutil.Process().memory_info().rss - before) / 1e6, engine.build, sep='\\n')\n"
     )
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=MEASURING, check=True)
-    return float(told.stdout)
+    for _ in range(2):  # the first one may have to try which runtime is the fastest, and has loaded them all then
+        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=MEASURING, check=True)
+    memory, build = told.stdout.splitlines()
+    return Footprint(runtime_of(build), float(memory))
+
+
+def runtime_of(build: str) -> str:
+    """The third word of what an engine says of itself."""
+    return build.split()[2]
 
 
 def room_figures(heard: Sequence[tuple[float, float | None]]) -> tuple[Figure, ...]:
@@ -121,7 +138,7 @@ def room_figures(heard: Sequence[tuple[float, float | None]]) -> tuple[Figure, .
     )
 
 
-def figures(made: Sequence[Made], memory: dict[str, float], *, fast: bool) -> tuple[Figure, ...]:
+def figures(made: Sequence[Made], memory: dict[str, Footprint], *, fast: bool) -> tuple[Figure, ...]:
     found = [
         Figure(
             f"Kokoro alone, {length} characters, time to first audio against kokoro-onnx, p50",
@@ -134,7 +151,9 @@ def figures(made: Sequence[Made], memory: dict[str, float], *, fast: bool) -> tu
     for name, cost, most in (("seconds", "whole", WORK[fast]), ("core-seconds", "cpu", None)):
         costs = [_cost(made, system, cost) for system in ("engine", "kokoro-onnx")]
         found.append(Figure(f"Kokoro alone, whole work in {name} per second of audio, against kokoro-onnx", ratio(*costs), "", most=most))
-    return (*found, *(Figure(f"Kokoro in memory, {precision}", value, "MB", most=MEMORY[precision]) for precision, value in memory.items()))
+    for precision, taken in memory.items():
+        found.append(Figure(f"Kokoro in memory, {precision} on {taken.runtime}", taken.memory, "MB", most=MEMORY[precision]))
+    return tuple(found)
 
 
 def _cost(made: Sequence[Made], system: str, cost: str) -> float:
