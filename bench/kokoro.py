@@ -25,8 +25,8 @@ from engines.kokoro import KokoroEngine
 from engines.kokoro.files import cache_folder, find_model, find_voices
 from engines.kokoro.voices import Mixture, Styles
 
-LENGTHS = (13, 54, 158)  # characters
-MOST = {13: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
+LENGTHS = (12, 54, 158)  # characters
+MOST = {12: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
 WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio; with and without fast bfloat16
 MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
 VOICE = "af_heart"

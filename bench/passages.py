@@ -46,7 +46,7 @@ def passage(name: str) -> Passage:
 
 
 def of_length(characters: int) -> tuple[str, ...]:
-    """English sentences of exactly that many characters; see ``LENGTHS``."""
+    """English sentences of exactly that many characters: those of ``LENGTHS``, and 12."""
     found: list[str] = json.loads((TEXTS / "lengths.json").read_text(encoding="utf-8"))[str(characters)]
     return tuple(found)
 

@@ -34,6 +34,11 @@ def test_a_late_first_sound_a_processor_with_bfloat16_and_too_much_memory_are_se
     assert missed(figures(made(0.4, 2.5), heavy, fast=False)) == ["Kokoro in memory, int8 on onnxruntime"]
 
 
+def test_the_lengths_are_those_that_have_something_to_reach():
+    names = [figure.name for figure in figures(made(0.4, 2.5), GOOD, fast=False) if "characters" in figure.name and figure.target]
+    assert [name.split(", ")[1] for name in names] == ["12 characters", "54 characters", "158 characters"]
+
+
 def test_a_build_tells_its_runtime():
     assert runtime_of("kokoro-1.3 float32 openvino-bf16 6e742170d309016e onnxruntime-1.31.1 onnxruntime-gpu-none") == "openvino-bf16"
     assert any(figure.name == "Kokoro in memory, float32 on openvino-bf16" for figure in figures(made(0.4, 2.5), GOOD, fast=False))

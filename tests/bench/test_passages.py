@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import kokoro
 from bench.passages import LENGTHS, made_up, of_length, passage
 from pipeline.protocol import TEXT_CHARACTERS
 from pipeline.segmenter import Segmenter
 from tests.examples import examples
 
 
-@pytest.mark.parametrize("characters", LENGTHS)
+@pytest.mark.parametrize("characters", (*LENGTHS, *kokoro.LENGTHS))
 def test_sentences_are_exactly_as_long_as_they_say(characters: int) -> None:
     sentences = of_length(characters)
     assert len(set(sentences)) >= 3
