@@ -7,7 +7,9 @@ import pytest
 from bench import crowd
 from bench.crowd import Crowded, Loaded, Plan, at_a_time, schedule
 from bench.passages import LENGTHS
-from pipeline.events import SpeechStarted
+from bench.sessions import Door
+from pipeline.events import SpeechFinished, SpeechStarted
+from pipeline.protocol import Config, Message, Text
 
 
 def test_a_schedule_asks_for_its_duty_and_says_nothing_twice() -> None:
@@ -25,6 +27,36 @@ def test_a_schedule_asks_for_its_duty_and_says_nothing_twice() -> None:
     assert set(lengths) == set(LENGTHS) and max(lengths.values()) - min(lengths.values()) <= 1
     spells = [(arrival.at, arrival.at + character * len(arrival.text)) for arrival in arrivals]
     assert at_a_time(spells, period, plan.seconds) == pytest.approx(plan.duty * plan.sessions, rel=1 - crowd.HELD)
+
+
+class Reader:
+    """A node, or a stage of it, that says a character in 50 ms, and pauses for no time."""
+
+    def __init__(self) -> None:
+        self.asked: list[Message] = []
+        self.closed: list[str] = []
+        self.doors: list[Door] = []
+
+    def stage(self, name: str, door: Door) -> Reader:
+        stage = Reader()
+        stage.asked, stage.doors = self.asked, [door]
+        return stage
+
+    async def close_stage(self, name: str) -> None:
+        self.closed.append(name)
+
+    def on_message(self, sender: str, message: Message) -> None:
+        self.asked.append(message)
+        if isinstance(message, Text):
+            self.doors[0].send(sender, SpeechFinished(message.utterance or "", 0.05 * len(message.text), len(message.text), False))
+
+
+async def test_the_time_that_a_text_takes_is_the_mean_over_all_lengths() -> None:
+    node = Reader()
+    assert await crowd._text_seconds(node, Plan()) == pytest.approx(0.05 * sum(LENGTHS) / len(LENGTHS))
+    texts = [message.text for message in node.asked if isinstance(message, Text)]
+    assert Counter(map(len, texts)) == dict.fromkeys(LENGTHS, crowd.PROBES) and len(set(texts)) == len(texts)
+    assert all(message.engine == "piper" for message in node.asked if isinstance(message, Config)) and len(node.closed) == len(LENGTHS)
 
 
 def test_what_is_spoken_at_a_time_is_counted_where_it_is_looked_for() -> None:

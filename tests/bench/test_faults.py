@@ -5,6 +5,7 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bench.faults import Faulty, Said, judge
 from bench.hearing import Tone
 from bench.listener import Note
 from bench.results import Figure
+from bench.sender import Sent
 from engines.tone import GAP, pitch_of
 
 ONE, TWO = "One after the other.", "Nothing else was said."
@@ -154,6 +156,15 @@ def test_a_node_whose_engine_hangs_is_judged_by_what_it_tells_and_shown_beside_i
         assert next(faults._hanging_figures(spoilt)).is_met == (ttft is not None), "one in forty is late: that is no p95"
     slow = {**HANGING, faults.NODE: [faults.Rescued(0.2, True, 0.31)]}
     assert not next(faults._hanging_figures(slow)).is_met
+
+
+def test_what_a_node_told_of_a_sentence_is_found_by_its_utterance() -> None:
+    log = SimpleNamespace(
+        notes=[Note(0.0, {"type": "speech_started", "utterance": name, "ttft_ms": ms}) for name, ms in (("a", 90), ("b", 120))]
+    )
+    stage = SimpleNamespace(sender=SimpleNamespace(log=log))
+    assert faults._told(stage, Sent("b", 0.0)) == pytest.approx(0.12)
+    assert faults._told(stage, Sent("c", 0.0)) is None
 
 
 def test_tables_have_a_row_for_each_fault_and_each_system() -> None:
