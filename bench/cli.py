@@ -16,7 +16,7 @@ from bench import results
 
 app = typer.Typer(
     name="voicebooth bench",
-    help="Measure latency and capacity at a listener, in real rooms. Without a command: everything, an hour and a half.",
+    help="Measure latency and capacity at a listener, in real rooms. Without a command: all but `quality --voices`, an hour and a half.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -157,7 +157,7 @@ def browser(quick: Quick = False, check: Check = False, keep: Keep = None, seed:
 
 @app.command("all")
 def everything(quick: Quick = False, check: Check = False, keep: Keep = None, seed: Seed = 1, url: Url = "") -> None:
-    """All of them, one after the other, then `report` when they are kept."""
+    """All of them but `quality --voices`, one after the other, then `report` when they are kept."""
     benches = _whole(quick, seed, url).values()
     _measure(tuple(benches), keep=_kept(keep, quick), check=check, publish=_kept(keep, quick))
 

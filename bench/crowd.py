@@ -15,17 +15,17 @@ from typing import Any
 from agent import heap
 from agent.config import Settings
 from agent.node import Node
-from bench.faults import made_up
-from bench.passages import LENGTHS
+from bench.passages import LENGTHS, made_up
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import milliseconds
 from bench.sessions import Door
-from pipeline.events import Dropped, Failure, SpeechFinished, SpeechStarted, Switched
+from pipeline.events import Dropped, Event, Failure, SpeechFinished, SpeechStarted, Switched
 from pipeline.protocol import Config, Text
 
 BETTER, QUICK_ENGINE = "kokoro", "piper"
 TTFA = 300.0  # milliseconds
-CHARACTER = 0.065  # seconds of speech a character takes with Kokoro's first voice; what was reached is measured
+PROBES = 2  # texts of each length that are said before the crowd comes, to know how long they take
+HELD = 0.95  # of the sessions that are to speak at a time: with fewer it was not this crowd that was measured
 SPREAD = 0.25  # of the time between two texts of a session: how far each may lie from its place
 SHORT, MIDDLE = 13, 81  # characters of a sentence while it is calm; and while engines are loaded
 CALM = 90.0  # seconds for which the way back is waited for: a track that has just been there may stay away for 60
@@ -74,7 +74,7 @@ class Crowded:
     """Dropped texts, errors, and texts that were not said to their end."""
     underruns: int
     speaking: float
-    """Sessions that spoke at a time, on average."""
+    """Sessions that spoke at a time, on average, from when all had begun until the last text."""
     switches: Counter[str]
     """By their reason."""
     late: float
@@ -97,31 +97,45 @@ class Loaded:
     started: tuple[SpeechStarted, ...]
 
 
-def schedule(plan: Plan) -> tuple[Arrival, ...]:
-    """In order of time; the same for the same seed. No text twice, lengths mixed evenly, sessions out of step."""
+def schedule(plan: Plan, period: float) -> tuple[Arrival, ...]:
+    """In order of time; the same for the same seed. No text twice, each length as often as any other, sessions out of step.
+
+    ``period``: seconds between two texts of a session.
+    """
     chosen = random.Random(plan.seed)
-    period = CHARACTER * sum(LENGTHS) / len(LENGTHS) / plan.duty
+    lengths = _shuffled(chosen)
     arrivals = []
     for session in range(plan.sessions):
         offset = chosen.uniform(0.0, period)
-        for number in range(int(plan.seconds / period) + 1):
+        for number in range(-1, int(plan.seconds / period) + 2):  # those before the first and after the last may lie within, too
             at = offset + (number + chosen.uniform(-SPREAD, SPREAD)) * period
             if 0.0 <= at < plan.seconds:
-                arrivals.append(Arrival(at, session, made_up(chosen, chosen.choice(LENGTHS))))
+                arrivals.append(Arrival(at, session, made_up(chosen, next(lengths))))
     return tuple(sorted(arrivals, key=lambda arrival: arrival.at))
+
+
+def _shuffled(chosen: random.Random) -> Iterator[int]:
+    while True:
+        yield from chosen.sample(LENGTHS, len(LENGTHS))
+
+
+def at_a_time(spells: Sequence[tuple[float, float]], start: float, end: float) -> float:
+    """How many of these, each from when to when, there were at a time, on average, between ``start`` and ``end``."""
+    return sum(max(0.0, min(until, end) - max(since, start)) for since, until in spells) / (end - start)
 
 
 async def run(plan: Plan) -> Result:
     """Both parts, one after the other, each in a node of its own."""
     busy, when = os.getloadavg()[0], moment()
     async with _node() as node:
-        crowded = await _crowd(node, plan)
+        crowded = await _crowd(node, plan, await _text_seconds(node, plan) / plan.duty)
     async with _node() as node:
         loaded = await _loading(node, plan)
     load = (
         f"One node in the bench's process with {BETTER} and {QUICK_ENGINE}, tracks read at the pace of the clock; {plan.sessions} sessions "
-        f"at {plan.duty:.0%} duty for {plan.seconds:.0f} s, {len(crowded.started)} sentences of 13 to 158 characters by a fixed schedule, "
-        f"none twice; {plan.speakers} sessions that speak without a pause while {BETTER} is loaded {plan.loads} times"
+        f"at {plan.duty:.0%} duty ({crowded.speaking / plan.sessions:.1%} measured) for {plan.seconds:.0f} s, {len(crowded.started)} "
+        f"sentences of 13 to 158 characters by a fixed schedule, none twice; {plan.speakers} sessions that speak without a pause while "
+        f"{BETTER} is loaded {plan.loads} times"
     )
     figures = (*_crowd_figures(crowded, plan), *_load_figures(loaded, plan))
     return Result("crowd", plan.seed, load, figures, (_table(crowded),), machine(), versions(), when, busy)
@@ -140,12 +154,37 @@ async def _node() -> AsyncIterator[Node]:
 # A crowd
 
 
-async def _crowd(node: Node, plan: Plan) -> Crowded:
-    doors = [Door() for _ in range(plan.sessions)]
+async def _text_seconds(node: Node, plan: Plan) -> float:
+    """For how long a text of the schedule is heard, on average, from the engine that says nearly all of them."""
+    chosen = random.Random(f"{plan.seed}-seconds")
+
+    async def heard(length: int) -> float:
+        door = Door()
+        stage = node.stage(f"m{length}", door)
+        stage.on_message("bench", Config(engine=QUICK_ENGINE, strict_engine=True))
+        for number in range(PROBES):
+            stage.on_message("bench", Text(text=made_up(chosen, length), utterance=f"u{number}"))
+            await door.wait(SpeechFinished, f"u{number}")
+        await node.close_stage(f"m{length}")
+        await door.close()
+        return sum(event.position for event in door.of(SpeechFinished)) / PROBES
+
+    return sum(await asyncio.gather(*map(heard, LENGTHS))) / len(LENGTHS)
+
+
+async def _crowd(node: Node, plan: Plan, period: float) -> Crowded:
+    spells: list[tuple[float, float]] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, SpeechFinished):
+            now = time.monotonic() - start
+            spells.append((now - event.position, now))
+
+    doors = [Door(on_event) for _ in range(plan.sessions)]
     stages = [node.stage(f"s{number}", door) for number, door in enumerate(doors)]
-    start = time.monotonic()
-    asked: list[tuple[Door, str]] = []
-    for number, arrival in enumerate(schedule(plan)):
+    arrivals, asked = schedule(plan, period), list[tuple[Door, str]]()
+    dry, start = node.report.counts["underruns"], time.monotonic()
+    for number, arrival in enumerate(arrivals):
         await asyncio.sleep(max(0.0, start + arrival.at - time.monotonic()))
         stages[arrival.session].on_message("bench", Text(text=arrival.text, utterance=f"u{number}"))
         asked.append((doors[arrival.session], f"u{number}"))
@@ -157,14 +196,14 @@ async def _crowd(node: Node, plan: Plan) -> Crowded:
             lost += 1
     seconds = time.monotonic() - start
     started = [event for door in doors for event in door.of(SpeechStarted)]
-    spoken = sum(event.position for door in doors for event in door.of(SpeechFinished))
+    speaking = at_a_time(spells, period, plan.seconds)
     switches = Counter(event.why for door in doors for event in door.of(Switched))
-    underruns, late = node.report.counts["underruns"], max(door.late for door in doors)
+    underruns, late = node.report.counts["underruns"] - dry, max(door.late for door in doors)
     back = await _way_back(stages, doors, plan)
     problems = lost + sum(len(door.of(Dropped)) + len(door.of(Failure)) for door in doors)
     for door in doors:
         await door.close()
-    return Crowded(tuple(started), problems, underruns, spoken / seconds, switches, late, back, seconds)
+    return Crowded(tuple(started), problems, underruns, speaking, switches, late, back, seconds)
 
 
 async def _way_back(stages: Sequence[Any], doors: Sequence[Door], plan: Plan) -> tuple[float | None, ...]:
@@ -241,7 +280,8 @@ def _crowd_figures(found: Crowded, plan: Plan) -> Iterator[Figure]:
     yield Figure(f"{name}: dropped texts, errors, and texts not said to their end", float(found.problems), "", most=0.0)
     moved = sum(event.engine == QUICK_ENGINE for event in found.started)
     yield Figure(f"{name}: sentences by {QUICK_ENGINE}", ratio(100.0 * moved, float(len(found.started))), "%")
-    yield Figure(f"{name}: sessions that spoke at a time, on average", found.speaking, "")
+    asked = plan.duty * plan.sessions
+    yield Figure(f"{name}: sessions that spoke at a time, on average, of {asked:.3g}", found.speaking, "", least=HELD * asked)
     changes = sum(found.switches.values())
     yield Figure(f"{name}: changes of voice, a session and minute", changes * 60 / found.seconds / plan.sessions, "")
     back = [at for at in found.back if at is not None]

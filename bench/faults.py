@@ -17,14 +17,16 @@ import numpy as np
 
 from agent.config import Settings
 from agent.node import Node
-from bench import scripts
+from bench import scripts, trace
 from bench.hearing import Tone, tones
 from bench.listener import Note
-from bench.passages import passage
+from bench.passages import made_up
 from bench.processes import server
-from bench.results import Figure, Piece, Result, Table, machine, moment, quantile, ratio, versions
+from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, Scene, milliseconds, rest, scene
+from bench.sender import Sent
 from bench.sessions import GIVEN_UP, Door
+from engines.scripted import Fault
 from engines.tone import GAP, pitch_of
 from pipeline.events import Dropped, SpeechFinished, SpeechStarted
 from pipeline.protocol import Cancel, Text
@@ -32,13 +34,13 @@ from pipeline.protocol import Cancel, Text
 FALLBACK = "fallback"
 SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
 PASSAGE = (41, 54, 81)  # characters of the sentences of a passage without pauses
-MOST_WORDS = 9  # letters of a made-up sentence's words
-COMMA = 6  # words between two commas of a long one: as people write, and where a sentence may be cut
 BUDGET = 250.0  # milliseconds: the node's own
 OVER = {"up to 81": 50.0, "158": 150.0}  # milliseconds that may come on top of it while the first engine goes wrong
 GAP_MOST = 150.0  # milliseconds of silence at a hand-over
 SAME = 0.02  # relative difference of two pitches that are one
 DRAIN = 0.4  # seconds after the node's last event until its last sound is in the listener's hands
+HEAVY = ("kokoro",)  # engines that cannot say eight sentences at once to their ends: these are cut as soon as they are heard
+AT_ONCE = (1, 8)  # sessions in which forecasts are judged
 BEFORE = 50  # sentences that a forecast may learn from before it is held against what comes
 
 
@@ -46,10 +48,12 @@ BEFORE = 50  # sentences that a forecast may learn from before it is held agains
 class Plan:
     """How much is measured."""
 
-    alone: int = 12
+    alone: int = 20
     """Sentences of each length that are said after a silence."""
-    passage: int = 45
+    passage: int = 40
     """Sentences of a passage without pauses."""
+    trace: int = 6
+    """Paragraphs of four sentences by real engines, of which a picture is drawn."""
     hanging: int = 6
     """Sentences by each system while its first engine hangs for ever."""
     sessions: int = 6
@@ -58,13 +62,24 @@ class Plan:
     """By each of them."""
     forecast: int = 120
     """Sentences by which forecasts are judged, alone and in eight sessions together; the first fifty only teach."""
-    engine: str = "piper"
+    engines: tuple[str, ...] = ("kokoro", "piper")
     """Whose forecasts are judged."""
     seed: int = 1
 
 
-QUICK = Plan(alone=4, passage=15, hanging=4, sentences=8, forecast=70)
+QUICK = Plan(alone=4, passage=18, trace=3, hanging=4, sentences=8, forecast=70)
 """For a first look; its p95 is the slowest of a handful."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """What is said while the first engine goes wrong, made up beforehand: it goes wrong in sentences that are named."""
+
+    alone: tuple[str, ...]
+    """In the order in which they are said, each after a silence."""
+    passage: tuple[str, ...]
+    faults: Mapping[str, Fault]
+    """By sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +99,6 @@ class Said:
     """Every word was heard once, in order."""
     gap: float
     """Seconds of silence between two of its words, at the most, beyond what is always between them."""
-    words: tuple[tuple[float, float], ...] = ()
-    """From when to when each of its words was heard, in seconds from the text; of a sentence that was heard whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,27 +135,21 @@ class Faulty:
                 forced, others = forced + was_forced, others + (not was_forced)
         return forced, others
 
-    def trace(self) -> tuple[Piece, ...]:
-        """Which engine was heard when in the passage, and why there was a change."""
-        pieces: list[Piece] = []
-        for said in self.passage:
-            if not said.words:
-                continue
-            start, end = said.words[0][0], said.words[-1][1]
-            fault = self.fault(said)
-            last = said.switched[-1]["to"] if said.switched else said.engine
-            why = (fault.kind.lower() if fault is not None else said.switched[-1]["why"]) if said.switched else ""
-            if last == said.engine or fault is None:
-                pieces.append(Piece(start, end, last, why))
-                continue
-            before = len(said.text[: said.text.index(fault.text)].split())  # the fault may have come in the rest of a sentence
-            cut = said.words[min(before + fault.at, len(said.words) - 1)][0]
-            pieces += [Piece(start, cut, said.engine), Piece(cut, end, last, why)]
-        return tuple(pieces)
-
     def gaps(self) -> list[float]:
         """Seconds of silence at hand-overs inside a sentence."""
         return [said.gap for said in self.all if said.switched and (fault := self.fault(said)) is not None and fault.at]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """One sentence whose first engine hangs."""
+
+    heard: float
+    """Seconds from the text to its sound at the listener."""
+    is_whole: bool
+    """Every word was heard once, in order."""
+    ttft: float | None = None
+    """Seconds, as the node told it; None for a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,54 +169,55 @@ class Work:
 async def run(plan: Plan, url: str = "") -> Result:
     """All of it, one part after the other. ``url`` names a server with the development keys; empty starts one."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
-    with scripts.package() as folder:
+    asked = programme(plan, chosen)
+    with scripts.package(asked.faults) as folder:
         environment = scripts.environment(folder)
         async with server(url) as address:
             room = f"bench-{os.getpid()}"
             async with scene(address, f"{room}-faulty", engine="faulty,sound", environment=environment) as stage:
-                faulty = await _under_faults(stage, plan, chosen)
+                faulty = await _under_faults(stage, asked, chosen)
+            told = await trace.run(plan.trace, address, f"{room}-trace", chosen)
             both = scene(address, f"{room}-hanging", engine="hanging,sound", systems=(FALLBACK,), environment=environment, is_cold=True)
             async with both as stage:
                 hanging = await _hanging(stage, plan, chosen)
     with_hedges, without = [await _work(plan, hedges) for hedges in (None, 0.0)]
-    held = {sessions: await _forecasts(plan, sessions) for sessions in (1, 8)}
+    held = {(engine, sessions): await _forecasts(plan, engine, sessions) for engine in plan.engines for sessions in AT_ONCE}
     load = (
         f"Scripted engines in a real room: {3 * plan.alone} sentences after a silence and {plan.passage} without pauses, the first engine "
-        f"stalling, hanging, dying, slow or silent in {scripts.SHARE:.0%} of its own; {plan.hanging} sentences while it hangs for ever; "
-        f"hedges in {plan.sessions} sessions; forecasts of {plan.engine} over {plan.forecast} sentences"
+        f"stalling, hanging, dying, slow or silent in {len(asked.faults)} of them; {plan.trace} paragraphs by real engines; "
+        f"{plan.hanging} sentences while the first engine hangs for ever; hedges in {plan.sessions} sessions; forecasts of "
+        f"{' and '.join(plan.engines)} over {plan.forecast} sentences each"
     )
     figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
     tables = (_fault_table(faulty), _hanging_table(hanging))
-    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, faulty.trace())
+    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, told, trace.ORDER, BUDGET)
 
 
-def made_up(chosen: random.Random, characters: int) -> str:
-    """A sentence of exactly so many characters that nobody has said before, of words that are read as they are written."""
-    known = sorted({word for text in passage("passage.en").sentences for word in text.split() if word.isalpha() and word.islower()})
-    known = [word for word in known if 3 <= len(word) <= MOST_WORDS]
-    words: list[str] = []
-    left = characters - 1  # for the full stop
-    while left:
-        comma = "," if words and len(words) % COMMA == 0 and left > 2 * MOST_WORDS else ""
-        room = left - len(words and " ") - len(comma)
-        fits = [word for word in known if len(word) == room or room - len(word) >= 4]
-        if comma:
-            words[-1] += comma
-        words.append(chosen.choice(fits))
-        left = room - len(words[-1])
-    return " ".join(words).capitalize() + "."
+def programme(plan: Plan, chosen: random.Random) -> Programme:
+    """No sentence twice; at each length and in the passage the same part of them goes wrong."""
+    known: set[str] = set()
+
+    def fresh(length: int) -> str:
+        while (text := made_up(chosen, length)) in known:
+            pass
+        known.add(text)
+        return text
+
+    alone = [[fresh(length) for _ in range(plan.alone)] for length in (*SHORT, LONG)]
+    passage = tuple(fresh(chosen.choice(PASSAGE)) for _ in range(plan.passage))
+    turns = [chosen.sample(texts, len(texts)) for texts in zip(*alone, strict=True)]
+    return Programme(tuple(text for turn in turns for text in turn), passage, scripts.deal([*alone, passage], chosen))
 
 
 # In a room, while the first engine goes wrong
 
 
-async def _under_faults(stage: Scene, plan: Plan, chosen: random.Random) -> Faulty:
+async def _under_faults(stage: Scene, asked: Programme, chosen: random.Random) -> Faulty:
     start, alone = time.monotonic(), []
-    for _ in range(plan.alone):
-        for length in chosen.sample((*SHORT, LONG), 3):
-            alone += await _say(stage, made_up(chosen, length))
-            await rest(chosen, 0.3, 0.8)
-    said = await _say(stage, *(made_up(chosen, chosen.choice(PASSAGE)) for _ in range(plan.passage)))
+    for text in asked.alone:
+        alone += await _say(stage, text)
+        await rest(chosen, 0.3, 0.8)
+    said = await _say(stage, *asked.passage)
     seconds = time.monotonic() - start
     return Faulty(tuple(alone), tuple(said), tuple(scripts.told(stage.processes[NODE].output())), seconds)
 
@@ -244,8 +252,7 @@ def judge(texts: Sequence[str], notes: Sequence[Note], found: Sequence[Tone], *,
         begun = started.get(id, {})
         switched = tuple(note.event for note in notes if note.event["type"] == "switched" and note.event["id"] == id)
         ttft = begun["ttft_ms"] / 1000 if begun else None
-        heard_words = tuple((tone.start, tone.end) for tone in mine)
-        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps]), heard_words))
+        said.append(Said(text, ttft, heard, begun.get("engine", ""), switched, is_whole, max([0.0, *gaps])))
     if said and at < len(found):
         said[-1] = dataclasses.replace(said[-1], is_whole=False)  # more was heard than was to be said
     return said
@@ -266,9 +273,9 @@ def _resume(found: Sequence[Tone], at: int, texts: Sequence[str], text: str) -> 
 # While it hangs for ever, beside livekit-agents
 
 
-async def _hanging(stage: Scene, plan: Plan, chosen: random.Random) -> dict[str, list[tuple[float, bool]]]:
-    """By system: seconds to the first sound at the listener, and whether every word was heard once."""
-    found: dict[str, list[tuple[float, bool]]] = {NODE: [], FALLBACK: []}
+async def _hanging(stage: Scene, plan: Plan, chosen: random.Random) -> dict[str, list[Rescued]]:
+    """By system, in the order in which they were said."""
+    found: dict[str, list[Rescued]] = {NODE: [], FALLBACK: []}
     for _ in range(plan.hanging):
         text = made_up(chosen, 54)
         for system in found:
@@ -278,9 +285,16 @@ async def _hanging(stage: Scene, plan: Plan, chosen: random.Random) -> dict[str,
             ended = await ear.silence(after=began, hold=1.5, timeout=GIVEN_UP)
             heard = [tone.pitch for tone in tones(ear.recording(after=sent.at).between(sent.at, ended + DRAIN).samples, 48_000)]
             words = [pitch_of(word) for word in text.split()]
-            found[system].append((began - sent.at, len(heard) == len(words) and np.allclose(heard, words, rtol=SAME)))
+            is_whole = len(heard) == len(words) and np.allclose(heard, words, rtol=SAME)
+            found[system].append(Rescued(began - sent.at, is_whole, _told(stage, sent) if system == NODE else None))
             await rest(chosen)
     return found
+
+
+def _told(stage: Scene, sent: Sent) -> float | None:
+    """Seconds from a text that has been heard to its first sound, as the node told it."""
+    notes = (note.event for note in stage.sender.log.notes if note.event["type"] == "speech_started")
+    return next((event["ttft_ms"] / 1000 for event in notes if event["utterance"] == sent.utterance), None)
 
 
 # In one process, at the pace of listeners
@@ -314,7 +328,7 @@ async def _work(plan: Plan, hedges: float | None) -> Work:
     """The same sentences and faults with hedges and without."""
     chain = {} if hedges is None else {"hedges": hedges}
     with scripts.within() as engines:
-        async with _node(selection={"fallback_chain": ["faulty", "sound"]}, chain=chain) as node:
+        async with _node(selection={"fallback_chain": ["dicing", "sound"]}, chain=chain) as node:
             watch = _Stopwatch(node.studio.chain, ("candidates", "choose", "on_chosen"))
             doors = await asyncio.gather(
                 *(_talk(node, f"s{n}", random.Random(plan.seed + n), plan.sentences, (*SHORT, LONG)) for n in range(plan.sessions))
@@ -345,15 +359,15 @@ class _Stopwatch:
         return timed
 
 
-async def _forecasts(plan: Plan, sessions: int) -> list[bool]:
+async def _forecasts(plan: Plan, engine: str, sessions: int) -> list[bool]:
     """Whether the forecast of the first sound held, sentence by sentence, once the voice was known."""
-    async with _node(selection={"fallback_chain": [plan.engine]}) as node:
-        each = -(-plan.forecast // sessions)
+    async with _node(selection={"fallback_chain": [engine]}) as node:
+        each, is_cut = -(-plan.forecast // sessions), sessions == 1 or engine in HEAVY
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(asyncio.TaskGroup())
             for number in range(sessions):
                 chosen = random.Random(plan.seed + number)
-                group.create_task(_talk(node, f"s{number}", chosen, each, (*SHORT, 54, LONG), is_cut=sessions == 1))
+                group.create_task(_talk(node, f"s{number}", chosen, each, (*SHORT, 54, LONG), is_cut=is_cut))
         return [held for outcomes in node.studio.chain.outcomes().values() for held in outcomes[BEFORE:]]
 
 
@@ -361,16 +375,18 @@ async def _forecasts(plan: Plan, sessions: int) -> list[bool]:
 
 
 def _fault_figures(found: Faulty) -> Iterator[Figure]:
-    name = "faults in 30 % of the first engine's sentences"
     whole, count = sum(said.is_whole for said in found.all), float(len(found.all))
-    yield Figure(f"{name}: sentences heard completely and once, of {count:.0f}", float(whole), "", least=count)
+    name = f"the first engine goes wrong in {sum(found.fault(said) is not None for said in found.all)} of {count:.0f} sentences"
+    yield Figure(f"{name}: sentences heard completely and once", float(whole), "", least=count)
     for length, over in OVER.items():
         mine = [said for said in found.alone if (len(said.text) == LONG) == (length == "158")]
-        told = milliseconds(quantile([said.ttft for said in mine if said.ttft is not None], 0.95))
+        told = milliseconds(_p95([said.ttft for said in mine]))
         yield Figure(f"{name}: TTFA at the node, {length} characters, p95", told, "ms", most=BUDGET + over)
         heard = milliseconds(quantile([said.heard for said in mine if said.heard is not None], 0.95))
         yield Figure(f"{name}: the same at the listener", heard, "ms")
-    yield Figure(f"{name}: silence at a hand-over inside a sentence, p95", milliseconds(quantile(found.gaps(), 0.95)), "ms", most=GAP_MOST)
+    gaps = found.gaps()
+    title = f"{name}: silence at {len(gaps)} hand-overs inside a sentence, p95"
+    yield Figure(title, milliseconds(quantile(gaps, 0.95)), "ms", most=GAP_MOST)
     part = found.preferred()
     yield Figure(f"{name}: healthy sentences by the preferred engine", None if part is None else 100 * part, "%", least=80.0)
     forced, others = found.changes()
@@ -379,17 +395,30 @@ def _fault_figures(found: Faulty) -> Iterator[Figure]:
     yield Figure(f"{name}: changes of voice that a fault forced, the ways back included", forced / minutes, "a minute")
 
 
-def _hanging_figures(found: Mapping[str, Sequence[tuple[float, bool]]]) -> Iterator[Figure]:
+def _p95(told: Sequence[float | None]) -> float | None:
+    """None when it is not known of all of them: what was not told may have been the worst."""
+    known = [ttft for ttft in told if ttft is not None]
+    return quantile(known, 0.95) if len(known) == len(told) else None
+
+
+def _hanging_figures(found: Mapping[str, Sequence[Rescued]]) -> Iterator[Figure]:
     name = "a first engine that hangs for ever"
-    for system, title, most in ((NODE, "node", BUDGET + OVER["up to 81"] + 90.0), (FALLBACK, "livekit-agents' FallbackAdapter", None)):
-        first = milliseconds(found[system][0][0]) if found[system] else None
-        yield Figure(f"{name}, {title}: first sentence, text to sound at the listener", first, "ms", most=most)
-        p95 = milliseconds(quantile([seconds for seconds, _ in found[system]], 0.95))
-        yield Figure(f"{name}, {title}: all of them, p95", p95, "ms", most=most)
+    told = milliseconds(_p95([one.ttft for one in found[NODE]]))
+    yield Figure(f"{name}, node: TTFA at the node, p95", told, "ms", most=BUDGET + OVER["up to 81"])
+    for system, title in ((NODE, "node"), (FALLBACK, "livekit-agents' FallbackAdapter")):
+        first, later = _first_and_later(found[system])
+        yield Figure(f"{name}, {title}: first sentence, text to sound at the listener", milliseconds(first), "ms")
+        yield Figure(f"{name}, {title}: later sentences, text to sound at the listener, p50", milliseconds(quantile(later, 0.5)), "ms")
         count = float(len(found[system]))
         least = count if system == NODE else None
-        whole = float(sum(is_whole for _, is_whole in found[system]))
+        whole = float(sum(one.is_whole for one in found[system]))
         yield Figure(f"{name}, {title}: sentences heard completely and once, of {count:.0f}", whole, "", least=least)
+
+
+def _first_and_later(found: Sequence[Rescued]) -> tuple[float | None, list[float]]:
+    """Seconds from the text to its sound at the listener."""
+    heard = [one.heard for one in found]
+    return (heard[0] if heard else None), heard[1:]
 
 
 def _work_figures(hedged: Work, without: Work) -> Iterator[Figure]:
@@ -403,9 +432,10 @@ def _work_figures(hedged: Work, without: Work) -> Iterator[Figure]:
     yield Figure("decisions of the chain, a sentence", decided, "us", most=200.0)
 
 
-def _forecast_figures(held: Mapping[int, Sequence[bool]]) -> Iterator[Figure]:
-    for sessions, outcomes in held.items():
-        name = "alone" if sessions == 1 else f"{sessions} sessions at once"
+def _forecast_figures(held: Mapping[tuple[str, int], Sequence[bool]]) -> Iterator[Figure]:
+    for (engine, sessions), outcomes in held.items():
+        at_once = f"{sessions} sessions at once" + ", cut once heard" * (engine in HEAVY)
+        name = f"{engine} alone" if sessions == 1 else f"{engine}, {at_once}"
         share = ratio(100.0 * sum(outcomes), float(len(outcomes)))
         title = f"forecast of the first sound (p95), {name}: holds, of {len(outcomes)} sentences after the first {BEFORE}"
         yield Figure(title, share, "%", most=99.0, least=90.0)
@@ -432,13 +462,11 @@ def _fault_table(found: Faulty) -> Table:
     return Table("By what went wrong with the first engine; milliseconds", columns, tuple(rows))
 
 
-def _hanging_table(found: Mapping[str, Sequence[tuple[float, bool]]]) -> Table:
+def _hanging_table(found: Mapping[str, Sequence[Rescued]]) -> Table:
     rows = []
     for system, title in ((NODE, "node"), (FALLBACK, "livekit-agents FallbackAdapter")):
-        seconds = [one for one, _ in found[system]]
-        rows.append(
-            (title, *(milliseconds(one) for one in (seconds[0] if seconds else None, *(quantile(seconds[1:], q) for q in (0.5, 1.0)))))
-        )
+        first, later = _first_and_later(found[system])
+        rows.append((title, *(milliseconds(one) for one in (first, quantile(later, 0.5), quantile(later, 1.0)))))
     title = (
         "Milliseconds from text to sound at the listener while the first engine hangs for ever; the peer's time-out is 10 s, twice retried"
     )

@@ -47,6 +47,8 @@ class Line:
     arrival: float
     text: str
     attributes: Mapping[str, str]
+    parts: tuple[tuple[float, str], ...] = ()
+    """What it came in, and when: words come as they begin to sound."""
 
 
 def token(
@@ -278,10 +280,11 @@ class Listener:
 
     async def _read(self, reader: rtc.TextStreamReader) -> None:
         try:
-            text = await reader.read_all()
+            parts = [(time.monotonic(), part) async for part in reader]
         except StreamError:
             return  # cut off with the connection: not a complete caption
-        self.lines.append(Line(time.monotonic(), text, dict(reader.info.attributes or {})))
+        text = "".join(part for _, part in parts)
+        self.lines.append(Line(time.monotonic(), text, dict(reader.info.attributes or {}), tuple(parts)))
 
     def _start(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

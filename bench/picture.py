@@ -13,7 +13,7 @@ NAME, CHAIN, ROOMS = "latency.svg", "chain.svg", "rooms.svg"
 SHOWN = 45.0  # seconds of a trace: as many sentences as can be told apart
 COLOURS = ("#0b6e4f", "#b8b8b8", "#7d8597")  # the node, and its peers in the order of the table
 WORDS = {"late": "is late", "hang": "hangs", "die": "dies", "slow": "is slow", "silent": "goes silent"}
-ENGINES = ("#0b6e4f", "#e09f3e", "#7d8597")  # in the order of how much they say
+ENGINES = ("#0b6e4f", "#e09f3e", "#7d8597")  # in their order
 NARROW = 2.5  # seconds between two reasons at the least, to stand side by side
 FAULT = "#9b2226"
 CROWD = "#e5e5e5"
@@ -51,13 +51,12 @@ def _draw_latency(results: Sequence[Result], folder: Path) -> Path | None:
 
 def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
     """Which engine was heard when, and what went wrong with the first one; None when there is no trace."""
-    trace = next((result.trace for result in results if result.trace), ())
-    if not trace:
+    result = next((result for result in results if result.trace), None)
+    if result is None:
         return None
-    pieces = _telling(trace)
+    pieces = _telling(result.trace)
     pyplot = _pyplot()
-    engines = list(dict.fromkeys(piece.engine for piece in pieces))
-    engines.sort(key=lambda engine: -sum(piece.end - piece.start for piece in pieces if piece.engine == engine))
+    engines = sorted({piece.engine for piece in pieces}, key=(*result.order, *(piece.engine for piece in pieces)).index)
     figure, axes = pyplot.subplots(figsize=(10, 2.8), layout="constrained")
     began, before, told, step = pieces[0].start, None, -NARROW, 0
     for piece in pieces:
@@ -72,11 +71,11 @@ def _draw_chain(results: Sequence[Result], folder: Path) -> Path | None:
             ends = sorted((row, -engines.index(before.engine)))
             axes.plot([start, start], [ends[0] + BAR / 2, ends[1] - BAR / 2], color="#444444", linewidth=0.8)
         before = piece
-    axes.set_yticks([-row for row in range(len(engines))], [_place(row) for row in range(len(engines))])
+    axes.set_yticks([-row for row in range(len(engines))], engines)
     axes.set_ylim(-len(engines) + 0.6, 0.7)
     axes.set_xlim(-0.3, pieces[-1].end - began + 0.3)
     axes.set_xlabel("seconds of what the listener heard")
-    axes.set_title("A passage while the first engine goes wrong: who says which sentence, and why it changes", fontsize=11, loc="left")
+    axes.set_title(_told(result), fontsize=11, loc="left")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -131,8 +130,10 @@ def _reason(before: Piece, piece: Piece, engines: Sequence[str]) -> str:
     return WORDS.get(piece.why) or (piece.why if before.engine == engines[0] else "")
 
 
-def _place(row: int) -> str:
-    return ("first engine", "next engine")[row] if row < 2 else f"engine {row + 1}"
+def _told(result: Result) -> str:
+    title = "A passage while the first engine goes wrong: who says which sentence, and why it changes"
+    order = f"\nOrder: {', then '.join(result.order)}; budget {result.budget:.0f} ms"
+    return title + order * bool(result.order)
 
 
 def _pyplot() -> Any:

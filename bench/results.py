@@ -111,6 +111,10 @@ class Result:
     """Which engine was heard when; for the picture."""
     said: tuple[Said, ...] = ()
     """What was said when, by all rooms together; for the picture."""
+    order: tuple[str, ...] = ()
+    """The engines of the trace, as the chain asks them."""
+    budget: float = 0.0
+    """Milliseconds to the first sound that the chain had in the trace."""
 
     @property
     def missed(self) -> tuple[Figure, ...]:
@@ -186,6 +190,7 @@ def load(path: Path) -> Result:
             "tables": tuple(Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"]))) for t in found["tables"]),
             "trace": tuple(Piece(**piece) for piece in found.get("trace", ())),
             "said": tuple(Said(**said) for said in found.get("said", ())),
+            "order": tuple(found.get("order", ())),
         }
     )
 

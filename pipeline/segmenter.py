@@ -38,6 +38,8 @@ _LIST_MARK = re.compile(r"\W*(?:\d{1,3}|[^\W\d_]|[ivxIVX]{1,4})$")
 _LIST_ITEM = re.compile(r"[^\W_]{1,3}[.)]$")
 _UNSURE_WORD = re.compile(r"(?:\d|(?:^|[\s.(\[\"'“«])[^\W\d_])$")
 """Before a full stop: a number (an ordinal?) or an initial. The whole next word tells."""
+_WHOLE_WORD = {"en": re.compile(r"(?:^|[\s(\[\"'“«])(?:[Mm]ay|me|no|ill|ok|miss|fed|ore|ark|con)$")}
+"""Before a full stop: words of which the library thinks that they are cut off (Maine, number, illustrated) however they are written."""
 _OPEN_NUMBER = re.compile(r"(?<![\d.,])\d{1,3}$")
 _LAST_WORD = re.compile(r"[^\W_](?=[\W_]*$)")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -202,7 +204,8 @@ class Segmenter:
             quoted = closing and closing.group()
             return 0 if quoted and view[following] == "と" else after + len(quoted or "")
         unsure = mark == "." and _UNSURE_WORD.search(view[: event.start()])
-        if unsure or not self._ends(view[: following + 1], after, following):
+        whole = mark == "." and view[following].isupper() and self._is_whole_word(view[: event.start()])
+        if not whole and (unsure or not self._ends(view[: following + 1], after, following)):
             end = _word_end(view, following, final=final)
             if end is None:
                 return None
@@ -237,6 +240,11 @@ class Segmenter:
                 return position <= following
         return False
 
+    def _is_whole_word(self, head: str) -> bool:
+        """Does this text end with a word that only looks like an abbreviation?"""
+        known = _WHOLE_WORD.get(self._language)
+        return known is not None and known.search(head) is not None
+
     def _is_complete(self) -> bool:
         """Does the pending text end like a sentence?"""
         word = _LAST_WORD.search(self._text, max(0, len(self._text) - LAST_MARKS - 1))
@@ -249,7 +257,7 @@ class Segmenter:
         if _UNSURE_WORD.search(head) and (not head[-1].isdigit() or _OPEN_NUMBER.search(head)):
             return False
         text = self._text.rstrip()
-        return self._ends(text + " Xq", event.end(), len(text) + 1)
+        return self._is_whole_word(head) or self._ends(text + " Xq", event.end(), len(text) + 1)
 
 
 def _word_end(view: str, start: int, *, final: bool) -> int | None:

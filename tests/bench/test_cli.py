@@ -47,6 +47,14 @@ def test_a_first_look_takes_no_results_place_unless_it_should(monkeypatch: pytes
     assert saved == [MISSED] * kept
 
 
+def test_the_readme_names_what_is_not_measured_anew_with_everything() -> None:
+    """Of the results that are kept."""
+    apart = {path.stem for path in results.FOLDER.glob("*.json")} - set(cli._whole(False, 1, ""))
+    readme = " ".join(results.README.read_text(encoding="utf-8").split())
+    assert apart <= {"voices"}
+    assert "measures them anew, but for `voices`, which is `voicebooth bench quality --voices all`" in readme
+
+
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What happened, in order, when the benches do nothing and each misses a figure."""

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bench.engine import Made
-from bench.kokoro import LENGTHS, figures, room_figures
+from bench.kokoro import LENGTHS, Footprint, figures, room_figures, runtime_of
 
-GOOD = {"float32": 700.0, "int8": 300.0}
+GOOD = {"float32": Footprint("openvino-bf16", 700.0), "int8": Footprint("onnxruntime", 300.0)}
 
 
 def made(first, whole):
@@ -30,7 +30,18 @@ def test_ratios_are_to_the_peer():
 def test_a_late_first_sound_a_processor_with_bfloat16_and_too_much_memory_are_seen():
     assert [name.split(", ")[1] for name in missed(figures(made(0.6, 2.5), GOOD, fast=False))] == ["158 characters"]
     assert any("whole work" in name for name in missed(figures(made(0.4, 4.0), GOOD, fast=True)))
-    assert any("int8" in name for name in missed(figures(made(0.4, 2.5), GOOD | {"int8": 500.0}, fast=False)))
+    heavy = GOOD | {"int8": Footprint("onnxruntime", 500.0)}
+    assert missed(figures(made(0.4, 2.5), heavy, fast=False)) == ["Kokoro in memory, int8 on onnxruntime"]
+
+
+def test_the_lengths_are_those_that_have_something_to_reach():
+    names = [figure.name for figure in figures(made(0.4, 2.5), GOOD, fast=False) if "characters" in figure.name and figure.target]
+    assert [name.split(", ")[1] for name in names] == ["12 characters", "54 characters", "158 characters"]
+
+
+def test_a_build_tells_its_runtime():
+    assert runtime_of("kokoro-1.3 float32 openvino-bf16 6e742170d309016e onnxruntime-1.31.1 onnxruntime-gpu-none") == "openvino-bf16"
+    assert any(figure.name == "Kokoro in memory, float32 on openvino-bf16" for figure in figures(made(0.4, 2.5), GOOD, fast=False))
 
 
 def test_in_a_room_the_sound_is_due_at_the_listener():

@@ -27,13 +27,15 @@ def test_without_latencies_there_is_no_picture(tmp_path: Path) -> None:
 
 
 def test_a_trace_is_drawn_with_the_reasons_of_its_changes(tmp_path: Path) -> None:
-    trace = (Piece(0.5, 2.0, "faulty"), Piece(2.0, 3.0, "sound", "die"), Piece(3.3, 5.0, "faulty", "back"), Piece(60.0, 61.0, "late-comer"))
-    (path,) = draw([Result("chain", 1, "", (), trace=trace)], tmp_path)
+    trace = (Piece(0.5, 2.0, "kokoro"), Piece(2.0, 3.0, "piper", "die"), Piece(3.3, 5.0, "kokoro", "back"), Piece(60.0, 61.0, "late-comer"))
+    result = Result("chain", 1, "", (), trace=trace, order=("kokoro", "piper"), budget=250.0)
+    (path,) = draw([result], tmp_path)
     assert path.name == "chain.svg"
     drawn = path.read_text(encoding="utf-8")
-    assert "dies" in drawn and "first engine" in drawn and "engine 3" not in drawn
+    assert all(word in drawn for word in ("dies", "kokoro", "piper", "Order: kokoro, then piper; budget 250 ms"))
+    assert "late-comer" not in drawn
     first = path.read_bytes()
-    draw([Result("chain", 1, "", (), trace=trace)], tmp_path)
+    draw([result], tmp_path)
     assert path.read_bytes() == first
 
 
@@ -57,3 +59,10 @@ def test_the_texts_of_many_rooms_are_drawn_over_the_time_of_the_run(tmp_path: Pa
     assert b"291 ms" in first, "p95 of what is shown"
     draw([Result("rooms", 1, "", (), said=SAID)], tmp_path)
     assert path.read_bytes() == first
+
+
+def test_the_engine_that_is_asked_first_stands_on_top_though_it_says_less(tmp_path: Path) -> None:
+    trace = (Piece(0.0, 5.0, "piper", "would be late"), Piece(5.0, 6.0, "kokoro"), Piece(6.0, 9.0, "piper", "hang"))
+    (path,) = draw([Result("chain", 1, "", (), trace=trace, order=("kokoro", "piper"))], tmp_path)
+    drawn = path.read_text(encoding="utf-8")
+    assert drawn.index("<!-- kokoro -->") < drawn.index("<!-- piper -->") and "hangs" in drawn

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -9,9 +11,9 @@ import pytest
 from agent.config import Settings
 from agent.node import find_engine
 from bench import scripts
-from engines.base import Pace, Request
+from engines.base import Pace, Request, SynthesisFailed
 from engines.guard import Guarded
-from engines.scripted import Hang, Scripted
+from engines.scripted import Die, Hang, Late, Scripted
 from engines.tone import pitch_of
 
 
@@ -32,23 +34,38 @@ def test_the_environment_of_another_process_names_the_folder() -> None:
     assert not Path(folder).exists()
 
 
+def said(engine: Scripted, *texts: str) -> None:
+    engine._work = lambda seconds: None
+    for text in texts:
+        with contextlib.suppress(SynthesisFailed):  # some of them die
+            list(engine.synthesize(Request(text), Pace()))
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[scripts.Told]:
+    lines = [json.dumps({"logger": record.name, "message": record.getMessage()}) for record in caplog.records]
+    return scripts.told("\n".join(["no JSON", "[1]", '{"message": 5}', *lines]))
+
+
 def test_what_goes_wrong_is_told_and_can_be_read(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    engine = scripts.faulty()
-    engine._work = lambda seconds: None
-    asked = [f'Sentence "{number}" is here.' for number in range(40)]
-    for text in asked:
-        chunks = engine.synthesize(Request(text), Pace())
-        engine.gate.set()
-        try:
-            list(chunks)
-        except Exception:  # noqa: BLE001 - some of them die
-            continue
-    lines = [json.dumps({"logger": record.name, "message": record.getMessage()}) for record in caplog.records]
-    told = scripts.told("\n".join(["no JSON", "[1]", '{"message": 5}', *lines]))
+    engine = scripts.dicing()
+    said(engine, *(f'Sentence "{number}" is here.' for number in range(40)))
     faults = [(text, fault) for text, fault in engine.asked if fault is not None]
-    assert [(one.text, one.kind, one.at) for one in told] == [(text, type(fault).__name__, fault.at) for text, fault in faults]
-    assert 5 < len(told) < 20
+    assert [(one.text, one.kind, one.at) for one in told(caplog)] == [(text, type(fault).__name__, fault.at) for text, fault in faults]
+    assert 5 < len(faults) < 20
+
+
+def test_what_is_dealt_out_strikes_in_its_sentence_once_though_it_is_asked_for_in_parts(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    whole, long = "All of it.", "This one is long, and it is asked for in parts."
+    with scripts.within():
+        assert scripts.dealt().strike(whole) is None
+    with scripts.package({whole: Die(at=1), long: Late(at=5), "Never asked.": Hang()}) as folder:
+        sys.path.insert(0, str(folder))
+        engine = scripts.faulty()
+        sys.path.remove(str(folder))
+    said(engine, "One more.", whole, whole, long[:17], long[18:], long)
+    assert told(caplog) == [scripts.Told("Die", 1, whole), scripts.Told("Late", 1, "and it is asked for in parts.")]
 
 
 def test_the_one_that_hangs_does_so_once_it_is_warm() -> None:

@@ -46,6 +46,23 @@ def test_sentences_of_a_language(language: str, marked: str) -> None:
     assert sentences(joint.join(parts), language) == parts
 
 
+@pytest.mark.parametrize(
+    "marked",
+    [
+        "Come, if you may.|Ships are waiting.|It was in May.|Peter came.|The may.|May nobody see it.",
+        "Peter is ill.|Mary told me.|Parliament said no.|Ships wait.|That is ok.|“Tell me.”|Peter left.|(Ask me.)|Peter went.",
+        "He lives at no. 5 in Bangor, Me. Peter knows it.|On May. 5 it ends.|Give it to me. please do.|See Sec. Peter.",
+    ],
+)
+def test_a_word_that_only_looks_like_an_abbreviation_ends_a_sentence_before_a_capital(marked: str) -> None:
+    parts = marked.split("|")
+    assert sentences(" ".join(parts)) == parts
+
+
+def test_in_other_languages_it_may_be_one() -> None:
+    assert sentences("Il capitolo no. Uno è lungo.", "it") == ["Il capitolo no. Uno è lungo."]
+
+
 def test_pieces_cover_the_text_and_tell_paragraphs() -> None:
     text = "  One. Two.\n\n# Three\nFour.\n\n"
     found = pieces(text)
@@ -89,6 +106,8 @@ def test_a_doubtful_stop_waits_for_the_whole_next_word() -> None:
         ("Great! 🎉", True),
         ("これは本です。", True),
         ("यह है।", True),
+        ("Come, if you may.", True),
+        ("Tell me.", True),
         ("Hello there", False),
         ("I met Dr.", False),
         ("It costs 3.", False),
