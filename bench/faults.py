@@ -190,7 +190,9 @@ async def run(plan: Plan, url: str = "") -> Result:
     )
     figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
     tables = (_fault_table(faulty), _hanging_table(hanging))
-    return Result("chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, told, trace.ORDER, BUDGET)
+    return Result(
+        "chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, trace=told, order=trace.ORDER, budget=BUDGET
+    )
 
 
 def programme(plan: Plan, chosen: random.Random) -> Programme:
