@@ -37,7 +37,9 @@ from tests.examples import examples
 def result(*figures: Figure, bench: str = "latency") -> Result:
     table = Table("By length", ("system", "13", "158"), (("node", 0.0421, None), ("whole", 140.0, 506.4)))
     trace = (Piece(0.5, 2.0, "kokoro", "back"),)
-    return Result(bench, 7, "one room", figures, (table,), machine(), versions(), "2030-01-01T00:00:00+00:00", 0.25, trace, ("kokoro",))
+    return Result(
+        bench, 7, "one room", figures, (table,), machine(), versions(), "2030-01-01T00:00:00+00:00", 0.25, trace, order=("kokoro",)
+    )
 
 
 MET = Figure("delay, p95", 12.34, "ms", most=15.0)
