@@ -609,6 +609,7 @@ class Script:
         if due is not None and due <= now:
             outcomes += self._take(utterance, utterance.segmenter.on_timer(now), now)
         if self._patience(utterance) <= now:
+            outcomes.append(Tell(utterance.sender, _unfinished(utterance.name, now - utterance.fed_at)))
             outcomes += self._close(utterance, now, is_final=False)
         self._watch(utterance)
         return outcomes
@@ -633,6 +634,11 @@ def _refuse_markup(sender: str, text: Text) -> list[Outcome]:
     if text.stream is not None and text.seq is not None:
         outcomes.append(Done(sender, text.stream, text.seq))
     return outcomes
+
+
+def _unfinished(name: str, quiet: float) -> Failure:
+    words = f"utterance: {name!r} never ended and is closed, {quiet:.0f} s after its last text; what comes later begins a new one"
+    return Failure("not_finished", words)
 
 
 def _dropped(utterance: Utterance, text: str, why: DropReason) -> Outcome:

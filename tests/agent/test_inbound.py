@@ -229,6 +229,7 @@ def test_whatever_is_wrong_is_answered_and_the_next_text_is_heard():
                 {"text": "Hello.", "stream": "s", "seq": 10**30},
                 {"text": "Hello.", "stream": "s", "seq": -1},
                 {"text": "Hello.", "stream": "s"},
+                {"text": "a" * 1_000_000},
             ]
             for fields in wrong:
                 desk.packet("eve", type="text", **fields)
@@ -261,4 +262,5 @@ def test_whatever_is_wrong_is_answered_and_the_next_text_is_heard():
         ("bad_field", None),
         ("bad_field", None),
     ]
-    assert {("bad_text", 0), ("unknown_voice", None), ("seq_too_far", 2**52)} <= set(answers[10:])
+    assert answers[10] == ("too_large", None)
+    assert {("bad_text", 0), ("unknown_voice", None), ("seq_too_far", 2**52)} <= set(answers[11:])

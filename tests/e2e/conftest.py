@@ -54,6 +54,10 @@ def score(text: str, language: str = "en") -> list[float]:
     return pitches(np.concatenate([chunk.samples for chunk in chunks]), 24_000)
 
 
+def encrypted(key: bytes) -> rtc.E2EEOptions:
+    return rtc.E2EEOptions(key_provider_options=rtc.KeyProviderOptions(shared_key=key))
+
+
 def sounds_like(heard: list[float], *texts: str) -> bool:
     """Whether exactly these words were heard, in this order."""
     expected = [pitch for text in texts for pitch in score(text)]

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from livekit import api
+from livekit import api, rtc
 
 from agent.room import RoomSettings
 from agent.upstream import Upstream
 from agent.worker import Worker, WorkerSettings
-from tests.e2e.conftest import House, judged_by_ear, pitches, sounds_like
+from tests.e2e.conftest import House, encrypted, judged_by_ear, pitches, sounds_like
 from tests.e2e.test_reconnect import BACK, again, enter, enter_again, times, told, until
 
 RATE = 48_000
@@ -33,10 +33,10 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def working(house: House, *, agent_name: str = "") -> AsyncIterator[Worker]:
+async def working(house: House, *, agent_name: str = "", rooms: RoomSettings | None = None) -> AsyncIterator[Worker]:
     server = house.server
     settings = WorkerSettings(server.url, server.api_key, server.api_secret, agent_name=agent_name)
-    worker = Worker(house.node, settings, house.node.settings.node.languages, RoomSettings())
+    worker = Worker(house.node, settings, house.node.settings.node.languages, rooms or RoomSettings())
     running = asyncio.create_task(worker.run())
     try:
         async with asyncio.timeout(10):
@@ -59,6 +59,18 @@ async def test_a_room_is_served_as_soon_as_somebody_is_in_it(house: House):
         await asyncio.sleep(0.2)
         assert sounds_like(pitches(ear.recording().samples, 48_000), "Bonjour à tous.")
         assert worker.rooms == (house.name,)
+
+
+@judged_by_ear
+async def test_a_room_that_is_encrypted_end_to_end_is_served_too(house: House):
+    async with working(house, rooms=RoomSettings(encryption_key="between us")):
+        listener = await house.listener(encryption=encrypted(b"between us"))
+        person = await house.person(options=rtc.RoomOptions(auto_subscribe=False, encryption=encrypted(b"between us")))
+        ear = await listener.ear("booth-en")
+        await person.send(text="Nobody else hears this.")
+        await person.told("speech_finished")
+        await asyncio.sleep(SETTLE)
+        assert sounds_like(pitches(ear.recording().samples, RATE), "Nobody else hears this.")
 
 
 async def test_a_named_worker_comes_only_where_it_was_sent(house: House):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.events import Dropped, DropReason, SpeechFinished
+from pipeline.events import Dropped, DropReason, Failure, SpeechFinished
 from pipeline.protocol import Text
 from pipeline.script import Done, Outcome, Retract, Script, ScriptLimits, Sentence, Tell, Wish
 from tests.examples import examples
@@ -453,6 +453,11 @@ def test_clear() -> None:
     assert script.is_idle
 
 
+def unfinished(name: str, quiet: int) -> Tell:
+    words = f"utterance: {name!r} never ended and is closed, {quiet} s after its last text; what comes later begins a new one"
+    return Tell("a", Failure("not_finished", words))
+
+
 def test_one_that_never_ends_is_closed_when_others_wait() -> None:
     script = Script(ScriptLimits(quiet=10.0, alone=60.0))
     say(script, "One. Thr", utterance="u", final=False, now=0.0)
@@ -460,7 +465,7 @@ def test_one_that_never_ends_is_closed_when_others_wait() -> None:
     assert script.on_timer(10.0) == [] and script.next(10.0) is None
     say(script, "Other.", sender="b", now=20.0)
     assert script.timer() == 10.0
-    assert script.on_timer(20.0) == []
+    assert script.on_timer(20.0) == [unfinished("u", 20)]
     assert texts(hand_out(script)) == ["Thr", "Other."]
     assert say(script, "ee. Four", utterance="u", final=False, now=21.0) == []
     finish(script, sentence)
@@ -473,17 +478,19 @@ def test_one_that_never_ends_is_closed_after_a_longer_time_alone() -> None:
     say(script, "One. Tw", utterance="u", final=False, now=0.0)
     assert texts(hand_out(script)) == ["One."]
     assert script.on_timer(59.0) == [] and script.next(59.0) is None
-    assert script.on_timer(60.0) == []
+    assert script.on_timer(60.0) == [unfinished("u", 60)]
     assert texts(hand_out(script)) == ["Tw"]
 
 
 def test_one_that_grows_for_ever_does_not_starve_the_others() -> None:
     script = Script(ScriptLimits(longest=30.0))
     say(script, "Other.", sender="b", priority=9)
+    told = []
     for second in range(31):
         say(script, "word ", utterance="u", final=False, now=float(second))
-        script.on_timer(float(second))
+        told += script.on_timer(float(second))
     assert texts(hand_out(script))[-1] == "Other."
+    assert told == [unfinished("u", 0)]
 
 
 def test_a_final_one_may_grow_in_a_revision() -> None:
