@@ -19,6 +19,7 @@ NODE = "http://127.0.0.1:8003"  # where `voicebooth run` listens
 SAMPLE_RATE = 24_000  # hertz
 TEXT_CHARACTERS = 5_000  # of one message
 BLANK = b"\0\0" * (SAMPLE_RATE // 100)  # livekit-agents takes an utterance without any sound for a failure; "..." is none
+PAUSED = "not_finished"  # a model paused for longer than the node waits: what it says next is heard as an utterance of its own
 REFUSED = {"forbidden": 403, "unknown_language": 422, "unknown_voice": 422, "unknown_engine": 422, "too_many_tracks": 422}
 CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r\x85"}  # what no node says
 
@@ -237,7 +238,7 @@ class SynthesizeStream(tts.SynthesizeStream):
                         emitter.push_timed_transcript(word)
                 case "dropped" if message.get("why") != "nothing_to_say":
                     lost = f"not said ({message.get('why')}): {message.get('text')}"
-                case "error":
+                case "error" if message.get("code") != PAUSED:
                     raise _api_error(message)
                 case "spoken" if message.get("stream") == utterance and message.get("seq") == self._last:
                     break

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -167,6 +168,22 @@ async def test_text_that_cannot_be_heard_is_no_failure(speech):
     for text in ("...", "\N{WAVING HAND SIGN}", "A\x00 word."):
         assert await say(speech, text)
     assert await say(speech) == []
+
+
+async def test_a_model_that_pauses_for_longer_than_the_node_waits_is_heard_to_its_end(settings, session):
+    """The node closes what it was sent, tells so, and says the rest as an utterance of its own."""
+    impatient = settings.model_copy(update={"script": replace(settings.script, quiet=0.3, alone=0.3)})
+    async with Node(impatient) as node, Doors(make_app(node), settings.server, settings.ws) as doors:
+        await node.ready()
+        speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session)
+        async with asyncio.timeout(10), speech.stream(conn_options=ONCE) as stream:
+            stream.push_text("Good morning. ")
+            await asyncio.sleep(1.5)
+            stream.push_text("It is nine.")
+            stream.end_input()
+            frames = [event.frame async for event in stream]
+        await speech.aclose()
+    assert hears(frames, "Good morning.", "It is nine.")
 
 
 async def test_what_the_node_refuses_is_an_error_that_says_whether_to_try_again(doors, session):
