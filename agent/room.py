@@ -50,6 +50,7 @@ EVENT_TRIES, EVENT_PAUSE = 3, 0.2  # seconds between them: a connection that goe
 CONNECT_WAIT = 20.0  # seconds: the library itself tries for about 15
 LAST_WORDS = 0.4  # seconds for events that wait when the link is told to leave, and for the last packets of sound; Ctrl-C promises 2
 LAST_LOOK = 0.02  # seconds between two looks whether they have gone out, and after them
+FAREWELL = 2.0  # seconds in which a server that ends sends everybody away, us perhaps last
 LEAVE_WAIT = 1.0  # seconds for a goodbye: Ctrl-C promises an end within 2
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two tries to come back, doubled each time, half of it by chance
 
@@ -155,6 +156,7 @@ class RoomLink:
         self._is_telling = False
         self._room: rtc.Room | None = None
         self._had_audience = False
+        self._left_at = -FAREWELL  # when somebody who may have heard us went
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving = asyncio.Event()
 
@@ -231,6 +233,7 @@ class RoomLink:
                 over.set_result(reason)
 
         room.on("disconnected", on_disconnected)
+        room.on("participant_disconnected", self._on_left)
         room.on("reconnecting", self._on_reconnecting)
         room.on("local_track_subscribed", self._on_track_subscribed)
         room.on("local_track_republished", self._on_track_republished)
@@ -254,7 +257,7 @@ class RoomLink:
         finally:
             self.joined.clear()
             self._post(LinkLost(), urgent=True)
-            self._had_audience = _is_attended(room)
+            self._had_audience = _is_attended(room) or self._loop.time() - self._left_at < FAREWELL
             self._room = None
             await self._part(room, inbound)
 
@@ -375,6 +378,10 @@ class RoomLink:
             if track.publication is publication:
                 track.on_republished()
 
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        if _may_listen(participant):
+            self._left_at = self._loop.time()
+
     def _has_audience(self) -> bool:
         """Whether somebody may come to hear a new track: after a lost connection, whoever was there before is waited for."""
         return self._had_audience or (self._room is not None and _is_attended(self._room))
@@ -428,8 +435,9 @@ class RoomLink:
 
 
 def _is_attended(room: rtc.Room) -> bool:
-    """Whether there is somebody who may want to hear: neither an agent nor a node that sends text."""
-    return any(
-        participant.kind != rtc.ParticipantKind.PARTICIPANT_KIND_AGENT and participant.attributes.get(ROLE) != UPSTREAM
-        for participant in room.remote_participants.values()
-    )
+    return any(map(_may_listen, room.remote_participants.values()))
+
+
+def _may_listen(participant: rtc.RemoteParticipant) -> bool:
+    """Whether it is somebody who may want to hear: neither an agent nor a node that sends text."""
+    return participant.kind != rtc.ParticipantKind.PARTICIPANT_KIND_AGENT and participant.attributes.get(ROLE) != UPSTREAM

@@ -79,6 +79,34 @@ async def test_after_a_server_restart_what_was_not_spoken_is_spoken_once(own_hou
         await listener.aclose()
 
 
+@judged_by_ear
+async def test_whoever_was_sent_away_just_before_the_server_ended_is_waited_for(own_house: House):
+    """A server that ends sends everybody away, one after the other: the node may be the last."""
+    house = own_house
+    link = await house.booth()
+    listener = Listener(house.server.url, house.name)
+    await listener.__aenter__()
+    first = await enter(house, "upstream")
+    async with Upstream(first) as up:
+        await up.wait_ready()
+        await listener.room.local_participant.set_attributes({"about": "test"})  # else the server announces it up to 3 s later
+        await asyncio.sleep(0.2)
+        await listener.aclose()
+        await house.server.restart()
+        await until(lambda: not link.joined.is_set())
+        room = await enter_again(house, "upstream")
+        await up.attach(room)
+        await up.say("This is sentence alpha.", language="en")
+        await up.wait_ready()
+        await asyncio.sleep(1.0)
+        listener = await again(house)
+        await up.drain(BACK)
+        await asyncio.sleep(0.3)
+        assert times(pitches(listener.ears["booth-en"].recording().samples, 48_000), "This is sentence alpha.") == 1
+        await room.disconnect()
+        await listener.aclose()
+
+
 async def again(house: House) -> Listener:
     async with asyncio.timeout(BACK):
         while True:
