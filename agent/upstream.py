@@ -30,6 +30,7 @@ VERSION = 1
 PACKET_BYTES = 12 * 1024  # a reliable packet holds 15 KiB, headers and encryption included
 TEXT_CHARACTERS = 5_000  # the most that one message may hold
 HELLO_EVERY = 0.5  # seconds between two questions whether there is a node
+QUIET = 5.0  # seconds without a word of the node, while it has text of ours: as much as one sentence, and it is asked how far it has come
 SEND_WAIT = 5.0  # seconds for one packet to be on its way; the library answers within milliseconds, or not at all
 SEND_PAUSE = 0.2  # seconds before a packet that could not be sent is tried again
 RETRY_PAUSE = 1.0  # seconds before a text that the node could not take now is sent again
@@ -204,6 +205,7 @@ class Upstream:
         self._outgoing = asyncio.Lock()
         self._numbers = 0
         self._asking = asyncio.Event()
+        self._told_at = 0.0  # when the node last told us something
         self._tasks: set[asyncio.Task[None]] = set()
         self._readers: set[asyncio.Queue[Event]] = set()
 
@@ -390,6 +392,7 @@ class Upstream:
             return
         if not isinstance(event, dict) or (self.booth and sender != self.booth) or not self._may_be_booth(sender):
             return
+        self._told_at = asyncio.get_running_loop().time()
         if event.get("type") == "ready":
             self._on_ready(event, sender)
         elif sender == self.booth:
@@ -458,10 +461,15 @@ class Upstream:
         self._asking.set()
 
     async def _hello(self) -> None:
+        """Packets are sent once by what carries them: the last of a stream, or news of it, may be lost, and nothing after it tells."""
+        loop = asyncio.get_running_loop()
         while True:
-            await self._asking.wait()
-            await self._publish({"type": "hello", "protocol": VERSION}, to=[])
-            await asyncio.sleep(HELLO_EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET):
+                    await self._asking.wait()
+            if self._asking.is_set() or (self.waiting and loop.time() - self._told_at >= QUIET):
+                await self._publish({"type": "hello", "protocol": VERSION}, to=[])
+                await asyncio.sleep(HELLO_EVERY)
 
     async def _transmit(self, messages: list[Any], *, pause: float = 0.0) -> None:
         """In the order of the calls; until each is on its way, or a new ``ready`` decides what to send."""

@@ -417,6 +417,27 @@ async def test_whoever_lost_events_asks_what_was_spoken():
         assert up.waiting == 0
 
 
+async def test_a_node_that_has_gone_silent_over_a_text_is_asked_and_sent_what_it_never_got(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("agent.upstream.QUIET", 0.01)
+    monkeypatch.setattr("agent.upstream.HELLO_EVERY", 0.01)
+    room = joined(node="booth")
+    async with Upstream(room) as up:
+        room.answer(up, "node", last={})
+        await asyncio.sleep(0.05)
+        room.sent.clear()
+        await asyncio.sleep(0.05)
+        assert room.sent == [], "nothing is waiting"
+        await up.say("One.")
+        await room.messages()
+        while not room.sent:  # noqa: ASYNC110 - a test may look
+            await asyncio.sleep(0.005)
+        assert {message["type"] for message in room.sent} == {"hello"}
+        room.answer(up, "node", last={up._ledger.stream: {"held": -1, "spoken": -1}})
+        assert [(message["text"], message["seq"]) for message in await room.messages()] == [("One.", 0)]
+        room.answer(up, "node", type="spoken", stream=up._ledger.stream, seq=0)
+        await up.drain(1.0)
+
+
 async def test_whoever_is_named_or_not_yet_announced_is_believed():
     for room, up in ((room, Upstream(room, booth=booth)) for room, booth in ((joined(guest=""), "guest"), (joined(), ""))):
         async with up:
