@@ -26,6 +26,7 @@ def test_without_latencies_there_is_no_picture(tmp_path: Path) -> None:
     assert draw([Result("engine", 1, "", ())], tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_trace_is_drawn_with_the_reasons_of_its_changes(tmp_path: Path) -> None:
     trace = (Piece(0.5, 2.0, "kokoro"), Piece(2.0, 3.0, "piper", "die"), Piece(3.3, 5.0, "kokoro", "back"), Piece(60.0, 61.0, "late-comer"))
     result = Result("chain", 1, "", (), trace=trace, order=("kokoro", "piper"), budget=250.0)
@@ -51,6 +52,7 @@ def test_one_room_that_goes_on_with_its_next_text_is_one_room() -> None:
     assert max(_speaking((Said(1.0, 2.0, 0.1), Said(2.0, 3.0, 0.1)))[1]) == 1
 
 
+@pytest.mark.long
 def test_the_texts_of_many_rooms_are_drawn_over_the_time_of_the_run(tmp_path: Path) -> None:
     (path,) = draw([Result("engine", 1, "", ()), Result("rooms", 1, "", (), said=SAID)], tmp_path)
     assert path.name == "rooms.svg"

@@ -432,6 +432,7 @@ def test_whoever_follows_is_not_held_up_by_a_listener_who_is_in_no_hurry():
     run(go())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [0.03, 0.1, 0.5, 1.5])
 def test_when_the_first_goes_away_the_others_go_on_by_themselves_once(at):
     async def go():
@@ -477,6 +478,7 @@ class Ears(Hall):
         self.room, self.engines = room, engines
 
 
+@pytest.mark.long
 @examples(EXAMPLES)
 @given(seed=st.integers(0, 2**32))
 def test_any_schedule_of_faults_and_departures_is_heard_completely_and_once_in_every_room(seed):
@@ -554,6 +556,7 @@ async def speak(studio, text):
     return first, events
 
 
+@pytest.mark.long
 async def test_a_hit_starts_within_five_milliseconds_from_memory_and_from_the_disk(tmp_path):
     texts = [f"Good morning to all {number} of you who are here." for number in (2, 3, 4, 5, 6, 7, 8, 9)]
     sounds = {}

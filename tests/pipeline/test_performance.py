@@ -126,6 +126,7 @@ FAULTS = [
 AT_ONCE = [Late(seconds=1.5), Slow(times=20.0), Hang(), Die(), Silent(), End(), Clipped(), Odd(), Odd(kind="stereo"), Odd(kind="nothing")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [*FAULTS, *AT_ONCE], ids=repr)
 def test_whatever_goes_wrong_in_a_sentence_it_is_heard_completely_and_once(fault):
     hall = Hall(("better", BETTER, {1: fault}), ("quick", QUICK, None))
@@ -149,6 +150,7 @@ def test_a_word_of_odd_length_is_not_said_again(fault):
     assert levels == [level_of(word) for sentence in sentences for word in sentence.split()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", AT_ONCE, ids=repr)
 def test_the_first_sound_comes_within_the_budget_whatever_the_first_engine_does(fault):
     hall = Hall(("better", BETTER, {1: fault}), ("quick", QUICK, None))
@@ -335,6 +337,7 @@ def test_any_schedule_of_faults_is_heard_completely_and_once_or_reported(seed):
     check(hall, sentences)
 
 
+@pytest.mark.long
 @examples(max(10, EXAMPLES // 3))
 @given(seed=DICE)
 def test_with_one_sound_engine_nothing_is_dropped(seed):

@@ -133,6 +133,7 @@ async def test_whoever_brings_a_voice_is_spoken_to_in_it(house, cloner):
     assert "clone" not in found["voice_id"], "others are spoken to as before"
 
 
+@pytest.mark.long
 async def test_other_recordings_are_other_voices_and_nothing_that_they_say_is_kept(house, cloner):
     node, client = house
     voices = {}
@@ -161,6 +162,7 @@ async def test_a_voice_that_was_brought_is_offered_to_nobody_else(house, cloner)
     assert headers["X-Voice"] == "plain-en"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "subtype", "rate", "channels"),
     [
@@ -180,6 +182,7 @@ async def test_recordings_of_every_form_are_taken(house, form, subtype, rate, ch
     assert (status, found["engine"]) == (200, "cloner")
 
 
+@pytest.mark.long
 async def test_a_bad_recording_is_refused_by_its_name(house, cloner):
     _, client = house
     rng = np.random.default_rng(1)
@@ -224,6 +227,7 @@ async def brought(client, **wishes):
     return await client.until(is_final=True)
 
 
+@pytest.mark.long
 async def test_whoever_brings_a_voice_over_a_socket_is_spoken_to_in_it(house, cloner):
     node, http = house
     address = str(http._base_url).rstrip("/")
@@ -265,6 +269,7 @@ async def test_a_fault_of_ours_ends_the_connection_with_a_word(house, monkeypatc
         assert await client.end() == 1011 and client.messages[-1]["code"] == "internal"
 
 
+@pytest.mark.long
 async def test_who_hangs_up_or_cancels_waits_for_no_voice(house, cloner):
     _, http = house
     begun, done = threading.Event(), threading.Event()
@@ -287,6 +292,7 @@ async def test_who_hangs_up_or_cancels_waits_for_no_voice(house, cloner):
         assert not [message for message in client.objects if message.get("code")]
 
 
+@pytest.mark.long
 async def test_an_engine_that_cannot_just_now_or_was_ruled_out_is_not_asked(house, cloner):
     _, client = house
     assert await refusal(client, recording(), engine="tone", strict_engine=True) == (503, "clone_unavailable")

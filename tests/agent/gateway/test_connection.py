@@ -140,6 +140,7 @@ async def node_door(monkeypatch, settings):
             yield node, int(doors.addresses[0].rpartition(":")[2])
 
 
+@pytest.mark.long
 async def test_the_node_s_own_door_waits_for_none_of_them(node_door):
     node, port = node_door
     head = b"POST /synthesize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"

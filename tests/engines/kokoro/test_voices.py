@@ -50,6 +50,7 @@ def test_the_default_voice_comes_first(folder):
     assert Styles(folder).ids == ("af_heart", "af_sky", "em_alex")
 
 
+@pytest.mark.long
 def test_styles_are_mixed_in_line(folder):
     table = Styles(folder).style(Mixture.parse("af_heart:1+em_alex:3"))
     assert table.shape == (ROWS, WIDTH)

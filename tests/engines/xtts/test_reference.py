@@ -20,6 +20,7 @@ def written(sound: np.ndarray, rate: int = RATE, *, form: str = "WAV", subtype: 
     return file.getvalue()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("form", "subtype", "rate", "channels"),
     [
@@ -86,6 +87,7 @@ BAD = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", BAD)
 def test_a_bad_recording_is_named_with_its_remedy(wrong):
     with pytest.raises(BadReference, match=wrong) as failed:

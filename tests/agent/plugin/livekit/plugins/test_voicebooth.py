@@ -170,6 +170,7 @@ async def test_text_that_cannot_be_heard_is_no_failure(speech):
     assert await say(speech) == []
 
 
+@pytest.mark.long
 async def test_a_model_that_pauses_for_longer_than_the_node_waits_is_heard_to_its_end(settings, session):
     """The node closes what it was sent, tells so, and says the rest as an utterance of its own."""
     impatient = settings.model_copy(update={"script": replace(settings.script, quiet=0.3, alone=0.3)})
