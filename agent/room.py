@@ -158,6 +158,7 @@ class RoomLink:
         self._had_audience = False
         self._left_at = -FAREWELL  # when somebody who may have heard us went
         self._tasks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()  # joins that nobody waits for any more: one that comes about is left at once
         self._leaving = asyncio.Event()
 
     # For the stage, on the node's loop
@@ -253,7 +254,8 @@ class RoomLink:
                 return "left"
             reason = over.result()
             log.info("room %s: the connection ended: %s", self.ticket.room, rtc.DisconnectReason.Name(reason))
-            return ENDINGS.get(reason)
+            is_own = reason == rtc.DisconnectReason.DUPLICATE_IDENTITY and self._late
+            return None if is_own else ENDINGS.get(reason)
         finally:
             self.joined.clear()
             self._post(LinkLost(), urgent=True)
@@ -303,7 +305,7 @@ class RoomLink:
             async with asyncio.timeout(CONNECT_WAIT):
                 await asyncio.shield(joining)
         except (TimeoutError, asyncio.CancelledError):
-            joining.add_done_callback(lambda done: None if done.cancelled() or done.exception() else self._start(room.disconnect()))
+            self._dismiss(room, joining)
             raise
         narrow(room)
         own = room.local_participant
@@ -312,6 +314,17 @@ class RoomLink:
                 async with asyncio.timeout(LEAVE_WAIT):
                     await own.set_attributes({ROLE: BOOTH})
         log.info("room %s: joined as %s", self.ticket.room, own.identity)
+
+    def _dismiss(self, room: rtc.Room, joining: asyncio.Task[None]) -> None:
+        async def leave() -> None:
+            with contextlib.suppress(rtc.ConnectError):
+                await joining
+                await room.disconnect()
+
+        task = self._loop.create_task(leave())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        task.add_done_callback(tell_failure)
 
     async def _part(self, room: rtc.Room, inbound: Inbound) -> None:
         tracks, self._tracks = self._tracks, {}

@@ -14,7 +14,7 @@ from tests.agent.test_commands import Running
 from tests.e2e.conftest import House, judged_by_ear, pitches, score, sounds_like
 
 WORDS = ("alpha", "charlie", "delta", "echo")  # each with a pitch of its own
-BACK = 30.0  # seconds for everybody to be back: the library itself waits up to 10 s between two tries
+BACK = 60.0  # seconds for everybody to be back: as long as a link tries; a join whose media does not come about takes 20 of them
 
 
 async def enter(house: House, identity: str) -> rtc.Room:
@@ -105,6 +105,35 @@ async def test_whoever_was_sent_away_just_before_the_server_ended_is_waited_for(
         assert times(pitches(listener.ears["booth-en"].recording().samples, 48_000), "This is sentence alpha.") == 1
         await room.disconnect()
         await listener.aclose()
+
+
+async def test_a_join_that_was_given_up_and_comes_about_late_takes_no_place_for_good(own_house: House, monkeypatch: pytest.MonkeyPatch):
+    house = own_house
+    link = await house.booth()
+    connect, slow = rtc.Room.connect, asyncio.Event()
+
+    async def late_once(room: rtc.Room, *given: Any) -> None:
+        if not slow.is_set():
+            slow.set()
+            await asyncio.sleep(3.0)
+        await connect(room, *given)
+
+    monkeypatch.setattr("agent.room.CONNECT_WAIT", 1.0)
+    monkeypatch.setattr(rtc.Room, "connect", late_once)
+    await house.server.restart()
+    await slow.wait()
+    await until(link.joined.is_set)
+    await until(lambda: not link.joined.is_set())  # the late one took its place
+    await until(link.joined.is_set)
+    await asyncio.sleep(1.0)
+    assert link.joined.is_set()
+    monkeypatch.undo()
+    room = await enter(house, "upstream")
+    async with Upstream(room) as up:
+        await up.wait_ready()
+        await up.say("Somebody is there.")
+        await up.drain(BACK)
+    await room.disconnect()
 
 
 async def again(house: House) -> Listener:
