@@ -26,6 +26,33 @@ from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 CALLER = "caller"  # the one sender of a session for one request
 RELOAD = 2.0  # seconds after which whoever came before an engine was ready may come again
 NAMED = 20  # voices and languages that an answer lists
+STATUSES = {
+    "bad_json": 422,
+    "unknown_type": 422,
+    "bad_field": 422,
+    "bad_text": 422,
+    "not_supported": 501,
+    "text_too_long": 422,
+    "too_large": 413,
+    "seq_too_far": 422,
+    "too_many_streams": 429,
+    "not_finished": 409,
+    "unknown_language": 422,
+    "unknown_voice": 422,
+    "unknown_engine": 422,
+    "too_many_senders": 503,
+    "too_many_tracks": 422,
+    "forbidden": 403,
+    "overloaded": 503,
+    "draining": 503,
+    "rate_limited": 429,
+    "session_over": 401,
+    "unauthorized": 401,
+    "idle": 408,
+    "track_failed": 500,
+    "internal": 500,
+}
+"""HTTP's number for each code that docs/protocol.md lists."""
 MUTE = re.compile(r"(facebook/)?bart(-(large|base))?|(google/)?(flan-)?t5.*", re.IGNORECASE)
 """Models that make no sound at all."""
 
@@ -236,7 +263,7 @@ class Speech:
             case Dropped() if event.why != "nothing_to_say":
                 self._problems.append(refusal_of(event))
             case Failure():
-                self._problems.append(_failed(event))
+                self._problems.append(failure_of(event))
 
 
 def refusal_of(event: Dropped) -> Refused:
@@ -256,7 +283,8 @@ def _filtered() -> Refused:
     return Refused("content_filtered", "text: this node does not say all of it (security.content_filter)", 422, field="text")
 
 
-def _failed(event: Failure) -> Refused:
-    status = {"unknown_language": 422, "unknown_voice": 422, "unknown_engine": 422, "draining": 503}.get(event.code, 500)
+def failure_of(event: Failure) -> Refused:
+    """How every door tells that something could not be taken, or has failed."""
+    status = STATUSES.get(event.code, 500)
     message = event.message if status != 500 else f"Synthesis error: {event.message}"
     return Refused(event.code, message, status, retry_after=RELOAD if status == 503 else None)

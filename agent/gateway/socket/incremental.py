@@ -10,7 +10,7 @@ from agent.gateway.socket.dialect import INCREMENTAL, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
-from agent.gateway.speech import Plan, refusal_of
+from agent.gateway.speech import Plan, failure_of, refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SentenceFinished, Spoken
 from pipeline.playout import Sound
 from pipeline.protocol import Cancel, Flush
@@ -147,7 +147,7 @@ class Incremental(Dialect):
             case Dropped():
                 return [Send(self.error(refusal_of(event), is_last=False))]
             case Failure():
-                return [Send(self.error(Refused(event.code, event.message, 503 if event.retryable else 422), is_last=False))]
+                return [Send(self.error(failure_of(event), is_last=False))]
             case Spoken(seq=reached):
                 return self._on_spoken(reached)
         return []

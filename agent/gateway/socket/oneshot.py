@@ -11,7 +11,7 @@ from agent.gateway.socket.dialect import ONESHOT, Dialect, Terms, to_base64
 from agent.gateway.socket.orders import Hush, Open, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.sound import Press
 from agent.gateway.socket.wishes import SAMPLES, Manner, check_text, make_text, read_manner
-from agent.gateway.speech import Plan, refusal_of
+from agent.gateway.speech import Plan, failure_of, refusal_of
 from pipeline.events import Dropped, Event, Failure, SentenceChosen, SpeechStarted, Spoken, Switched
 from pipeline.playout import Sound
 from pipeline.protocol import Text
@@ -154,7 +154,7 @@ class OneShot(Dialect):
             case Dropped():
                 request.problem = refusal_of(event)
             case Failure():
-                request.problem = Refused(event.code, event.message, 503 if event.retryable else 500)
+                request.problem = failure_of(event)
                 return self._finish(request)
             case Spoken():
                 return self._finish(request)

@@ -10,7 +10,7 @@ from agent.gateway.socket.dialect import SPEAK, Dialect, Terms
 from agent.gateway.socket.orders import LEAVING, NORMAL, REFUSED, Close, Hush, Open, Order, Send, Tell
 from agent.gateway.socket.sound import ENCODINGS, Encoder
 from agent.gateway.socket.wishes import ANY_TEXT, check_rate, check_text, make_text
-from agent.gateway.speech import refusal_of
+from agent.gateway.speech import failure_of, refusal_of
 from agent.gateway.wanted import Wanted
 from pipeline.events import Dropped, Event, Failure, Spoken
 from pipeline.playout import Sound
@@ -141,9 +141,9 @@ class Speak(Dialect):
             case Dropped():
                 return self.refuse(refusal_of(event))
             case Failure(code="draining"):
-                return [Send(self.error(Refused(event.code, event.message, 503), is_last=True)), Close(LEAVING, event.message)]
+                return [Send(self.error(failure_of(event), is_last=True)), Close(LEAVING, event.message)]
             case Failure():
-                return self.refuse(Refused(event.code, event.message, 500))
+                return self.refuse(failure_of(event))
             case Spoken(seq=reached):
                 return [*self._tell_flushed(reached), *self._close_if(reached)]
         return []

@@ -1,14 +1,17 @@
 import dataclasses
+import re
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from agent.config import Settings
 from agent.gateway.errors import Refused
-from agent.gateway.speech import Speech, make_plan
+from agent.gateway.speech import STATUSES, Speech, failure_of, make_plan
 from agent.gateway.wanted import Wanted
 from agent.node import Node
 from engines.base import EngineUnavailable
+from pipeline.events import Failure
 from pipeline.script import Wish
 from tests.agent.gateway.conftest import SETTINGS
 
@@ -106,3 +109,25 @@ async def test_facts_are_complete_when_the_sound_has_ended(node):
         assert (facts.engine, facts.voice, facts.sentences, facts.is_cached) == ("tone", "tone-en", 2, is_cached)
         assert facts.samples == samples
         assert 0 < facts.ttft < 1
+
+
+def test_every_code_that_is_explained_has_its_status():
+    page = Path(__file__).parents[3].joinpath("docs", "protocol.md").read_text(encoding="utf-8")
+    table = page.partition("| `code` of `error` |")[2].partition("\n\n")[0]
+    told = {code for row in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE) for code in re.findall(r"`(\w+)`", row)}
+    assert told == set(STATUSES)
+    assert {code for code, status in STATUSES.items() if status == 500} == {"track_failed", "internal"}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "retry_after"),
+    [
+        ("not_finished", 409, "why", None),
+        ("overloaded", 503, "why", 2.0),
+        ("internal", 500, "Synthesis error: why", None),
+        ("new", 500, "Synthesis error: why", None),
+    ],
+)
+def test_a_failure_is_told_by_its_code(code, status, message, retry_after):
+    refused = failure_of(Failure(code, "why"))
+    assert (refused.code, refused.status, refused.message, refused.retry_after) == (code, status, message, retry_after)

@@ -133,6 +133,15 @@ def test_what_is_not_said_is_a_warning_and_a_node_that_ends_an_error():
     assert sent(orders)[0]["type"] == "Error" and closed(orders) == [1001]
 
 
+@pytest.mark.parametrize(("code", "status"), [("not_finished", 409), ("overloaded", 503), ("rate_limited", 429), ("internal", 500)])
+def test_a_failure_is_refused_with_the_status_of_its_code(monkeypatch, code, status):
+    seen = []
+    speak, _ = speaker()
+    monkeypatch.setattr(speak, "refuse", lambda refused: seen.append(refused) or [])
+    speak.on_event(Failure(code, "why"), 0.0)
+    assert [(refused.code, refused.status) for refused in seen] == [(code, status)]
+
+
 def test_keep_alive_is_not_answered():
     speak, _ = speaker()
     assert ask(speak, type="KeepAlive") == []
