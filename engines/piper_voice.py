@@ -8,7 +8,6 @@ import importlib
 import json
 import logging
 import os
-import shutil
 import threading
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from engines.base import NO_SAMPLES, Chunk, EngineUnavailable, Mark, Pace, Request, Samples, SynthesisFailed, Voice
 from engines.catalog import Installed, damaged, known_voices
+from engines.parts import stamp
 from engines.tiers import tier_of
 from engines.vits import FRONT, PLAN, Plan, bind, expand, find_parts
 from engines.windows import Chain, Floats
@@ -186,18 +186,19 @@ class LoadedVoice:
         self._whole: Any = None
         self._front: Any = None
         self._stages: list[Any] = []
-        for attempt in range(2):
-            parts = find_parts(self._path, self.digest, cache)
+        broken = None
+        for _ in range(2):
+            parts = find_parts(self._path, self.digest, cache, broken)
             if parts is None:
                 break
+            broken = stamp(parts)
             try:
                 self._plan = Plan.read(parts / PLAN)
                 self._front = self._session(runtime, parts / FRONT, self._threads)
                 self._stages = [self._session(runtime, parts / stage.file, WINDOW_THREADS) for stage in self._plan.stages]
                 return
             except self._damage as problem:
-                log.warning("the cut of %s in %s is damaged, cutting again: %s", self.id, parts, problem)
-                shutil.rmtree(parts, ignore_errors=attempt == 0)
+                log.warning("the parts of %s in %s cannot be opened: %s", self.id, parts, problem)
                 self._plan = None
         try:
             self._whole = self._session(runtime, self._path, self._threads)

@@ -5,15 +5,12 @@ The onnx package is needed for cutting only; cutting runs in a process of its ow
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
 import logging
 import math
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +21,11 @@ import numpy.typing as npt
 
 from engines.anatomy import constant_fills, find_places, find_stages
 from engines.catalog import damaged
+from engines.download import Busy
 from engines.graph import Graph as Graph  # cutting other voices begins here, too
 from engines.graph import Unsplittable as Unsplittable
 from engines.graph import declared, part
+from engines.parts import Stamp, find_whole
 from engines.windows import Chain, Floats, Stage
 
 if TYPE_CHECKING:
@@ -68,37 +67,30 @@ class Plan:
         return cls(**fields)
 
 
-def find_parts(model: Path, digest: str, cache: Path) -> Path | None:
+def find_parts(model: Path, digest: str, cache: Path, broken: Stamp | None = None) -> Path | None:
     """The folder with the voice's parts, cut now if need be; None when it has to be spoken whole. Raises :exc:`BadModel`.
 
-    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name.
+    ``broken``: of parts that could not be opened; see :func:`engines.parts.find_whole`.
     """
-    folder = cache / f"{digest[:32]}-{FORMAT}"
-    if (folder / PLAN).is_file():
-        return folder
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="cutting-", dir=cache))
-    except OSError as problem:
-        log.warning("voice %s is spoken whole, its parts cannot be kept: %s", model.name, problem)
-        return None
-    try:
-        # A process of its own: the memory that cutting takes, five times the model's, goes with it.
-        command = [sys.executable, "-m", "engines.vits", str(model), str(made)]
-        result = subprocess.run(command, capture_output=True, text=True, timeout=CUTTING, check=False)
-        if result.returncode == 0:
-            with contextlib.suppress(OSError):  # somebody else was first
-                made.rename(folder)
-            return folder
-        if result.returncode == CORRUPT:
-            raise damaged(model, result.stderr.strip())
-        reason = result.stderr.strip() if result.returncode in (UNSPLITTABLE, UNEQUIPPED) else result.stderr.strip()[-300:]
-        log.warning("voice %s is spoken whole, sentence by sentence: %s", model.name, reason)
-    except (OSError, subprocess.TimeoutExpired) as problem:
-        log.warning("voice %s is spoken whole, cutting it failed: %s", model.name, problem)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
+        return find_whole(cache / f"{digest[:32]}-{FORMAT}", PLAN, lambda made: _cut(model, made), broken)
+    except Unsplittable as problem:
+        log.warning("voice %s is spoken whole, sentence by sentence: %s", model.name, problem)
+    except (OSError, Busy, subprocess.TimeoutExpired) as problem:
+        log.warning("voice %s is spoken whole, its parts cannot be made or kept: %s", model.name, problem)
     return None
+
+
+def _cut(model: Path, made: Path) -> None:
+    """The parts into this folder. Raises :exc:`BadModel`, :exc:`Unsplittable`, :exc:`OSError` and :exc:`subprocess.TimeoutExpired`."""
+    # A process of its own: the memory that cutting takes, five times the model's, goes with it.
+    command = [sys.executable, "-m", "engines.vits", str(model), str(made)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=CUTTING, check=False)
+    told = result.stderr.strip()
+    if result.returncode == CORRUPT:
+        raise damaged(model, told)
+    if result.returncode:
+        raise Unsplittable(told if result.returncode in (UNSPLITTABLE, UNEQUIPPED) else told[-300:])
 
 
 def cut(model: ModelProto) -> tuple[Plan, dict[str, ModelProto]]:

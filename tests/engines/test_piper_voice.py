@@ -101,6 +101,26 @@ def test_cut_once(make, cut_here, tmp_path):
     assert engine.compare("ab", 0.0)[0].size
 
 
+def test_parts_that_cannot_be_opened_are_cut_again_by_one_of_two(make, cut_here, tmp_path):
+    make().load()
+    first = next((tmp_path / "parts").glob("*/stage-0.onnx"))
+    first.write_bytes(b"?" * first.stat().st_size)
+    late = piper_voice.stamp(first.parent)
+    make().load()
+    assert len(cut_here) == 2
+    inode = first.parent.stat().st_ino
+    assert vits.find_parts(tmp_path / "tiny.onnx", first.parent.name.partition("-")[0], tmp_path / "parts", late) == first.parent
+    assert (len(cut_here), first.parent.stat().st_ino) == (2, inode)
+    assert [path.name for path in (tmp_path / "parts").iterdir() if not path.name.startswith(".")] == [first.parent.name]
+
+
+def test_parts_that_can_never_be_opened_are_spoken_whole(make, monkeypatch, cut_here):
+    monkeypatch.setattr(piper_voice.Plan, "read", lambda path: {}["stages"])
+    engine = make()
+    engine.load()
+    assert len(cut_here) == 2 and len(sound(engine))
+
+
 def test_a_graph_that_cannot_be_cut_is_spoken_whole_with_a_warning(make, caplog):
     engine = make(mixes_times=True)
     engine.load()

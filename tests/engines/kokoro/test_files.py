@@ -5,8 +5,6 @@ import hashlib
 import http.server
 import io
 import json
-import subprocess
-import sys
 import tarfile
 import threading
 from types import SimpleNamespace
@@ -15,6 +13,7 @@ import pytest
 
 import engines.catalog as catalog_module
 import engines.download as download
+from engines import parts
 from engines.base import BadModel, EngineUnavailable
 from engines.catalog import Catalog, Entry, File, known_kokoro, known_models
 from engines.kokoro import cut, files
@@ -315,12 +314,12 @@ def test_truncated_parts_are_noticed_and_made_again(tmp_path, cutting, caplog):
         assert found() == folder and (folder / "front.onnx").read_text() == whole
         assert "are made again" in caplog.text
         caplog.clear()
-    (folder / files.SIZES).unlink()  # made by an earlier version: what is empty is noticed
+    (folder / parts.SIZES).unlink()  # made by an earlier version: what is empty is noticed
     assert found() == folder and not caplog.text
     (folder / "front.onnx").write_bytes(b"")
     assert (found() / "front.onnx").read_text() == whole
-    (folder / files.SIZES).write_text("[")
-    assert json.loads((found() / files.SIZES).read_text()).keys() == {"front.onnx", cut.PLAN}
+    (folder / parts.SIZES).write_text("[")
+    assert json.loads((found() / parts.SIZES).read_text()).keys() == {"front.onnx", cut.PLAN}
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == [folder.name]
 
 
@@ -359,78 +358,11 @@ def test_what_keeps_the_command_from_preparing_is_told_in_a_line(monkeypatch, ca
     assert capsys.readouterr().err == "Kokoro is not ready: another process has been installing it (wait for it)\n"
 
 
-AT_ONCE = """
-import sys, time
-from pathlib import Path
-from types import SimpleNamespace
-
-from engines.kokoro import cut, files
-
-name, other, cache = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-is_whole = files._is_whole
-
-
-def wait(sign, limit):
-    until = time.monotonic() + limit
-    while not (cache.parent / sign).exists() and time.monotonic() < until:
-        time.sleep(0.01)
-
-
-def run(command, **more):
-    for part in ("front.onnx", cut.PLAN):
-        Path(command[4], part).write_text(name * 1000)
-    (cache.parent / f"{name} has cut").touch()
-    wait(f"{other} has cut", 30)
-    if name == "quick":
-        wait("slow has looked", 1.0)
-    return SimpleNamespace(returncode=0, stderr="")
-
-
-def look(folder):
-    found = is_whole(folder)
-    if name == "slow" and (cache.parent / "slow has cut").exists():
-        (cache.parent / "slow has looked").touch()
-        wait("quick is done", 1.0)  # the worst moment: between looking at the folder and doing something about it
-    return found
-
-
-files.subprocess, files._is_whole = SimpleNamespace(run=run), look
-folder = files.find_parts(Path("m.onnx"), "0" * 64, "float32", "frozen", cache)
-(cache.parent / f"{name} is done").touch()
-opened = set()
-for _ in range(150):
-    opened.add((folder / cut.PLAN).read_text() + (folder / "front.onnx").read_text())
-    time.sleep(0.01)
-assert len(opened) == 1 and opened <= {who * 2000 for who in (name, other)}, opened
-"""
-
-
-@pytest.mark.shell
-@pytest.mark.parametrize("there", ["nothing", "damaged parts", "parts without a plan"])
-def test_two_processes_that_cut_at_once_find_whole_parts(tmp_path, there):
-    cache = tmp_path / "cache"
-    folder = cache / f"{catalog_module.made_of('0' * 64)}-float32-frozen-{cut.FORMAT}"
-    if there != "nothing":
-        folder.mkdir(parents=True)
-        (folder / "front.onnx").write_text("damaged")
-        (folder / files.SIZES).write_text('{"front.onnx": 10, "plan.json": 4}')
-    if there == "damaged parts":
-        (folder / cut.PLAN).write_text("plan")
-    names = ("slow", "quick")
-    running = [
-        subprocess.Popen([sys.executable, "-c", AT_ONCE, *order, str(cache)], stderr=subprocess.PIPE, text=True)
-        for order in (names, names[::-1])
-    ]
-    told = [process.communicate(timeout=60)[1] for process in running]
-    assert [process.returncode for process in running] == [0, 0], told
-    assert [path.name for path in cache.iterdir() if not path.name.startswith(".")] == [folder.name]
-
-
 def test_a_full_disk_under_the_parts_is_told_with_what_mends_it(tmp_path, cutting, monkeypatch):
     cutting.append(cut.FULL)
     with pytest.raises(EngineUnavailable, match=r"parts cannot be kept in .*No space left.*make room there, 0\.4 GB"):
         files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    monkeypatch.setattr(files.tempfile, "mkdtemp", full)
+    monkeypatch.setattr(parts.tempfile, "mkdtemp", full)
     with pytest.raises(EngineUnavailable, match="make room there"):
         files.find_parts(tmp_path / "m.onnx", "0" * 64, "float32", "frozen", tmp_path / "cache")
