@@ -98,7 +98,7 @@ class Native(Dialect):
                 if self._terms.request_id:
                     message["request_id"] = self._terms.request_id
                 resumed = {"resumed": self._resumed_from is not None, "from": self._resumed_from or 0}
-                return [Send({**message, "audio": audio, **resumed}, is_counted=False)]
+                return [Send({**message, "audio": audio, "text_chars": self._terms.text_characters, **resumed}, is_counted=False)]
             case Pong():
                 return [Send(message, is_counted=False)]
             case SentenceChosen():

@@ -87,6 +87,7 @@ def test_ready_tells_whether_it_was_taken_up_and_is_not_part_of_it(native):
     (order,) = native.on_event(ready, 0.0)
     assert not order.is_counted and order.message["resumed"] is False and order.message["audio"]["sample_rate"] == RATE
     native.on_sound(TRACK, sound())
+    assert order.message["text_chars"] == 5_000
     native.on_resumed(7)
     again = native.on_event(ready, 0.0)[0].message
     assert (again["resumed"], again["from"]) == (True, 7)

@@ -14,6 +14,8 @@ WAITING = 256  # messages that wait for whoever reads: some 20 s of sound; beyon
 CLOSE_WAIT = 2.0  # seconds for a node's answer to our goodbye
 PATH = "/ws/synthesize"
 DIALECT = "voicebooth.native"
+PROTOCOL = 1
+TEXT_CHARACTERS = 5_000  # of one message, where a node names no other number
 
 Message = dict[str, Any] | bytes
 
@@ -36,6 +38,8 @@ class Line:
         self._last_word = ""
         self.config: dict[str, Any] = {}
         """What the node was told last of how it shall speak."""
+        self.text_characters = TEXT_CHARACTERS
+        """The most that the node takes in one message."""
         self.acquired = 0.0
         """Seconds that whoever uses it waited for it."""
         self.is_reused = False
@@ -44,8 +48,14 @@ class Line:
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, url: str, headers: dict[str, str]) -> Line:
-        """Raises what aiohttp raises."""
-        return cls(await session.ws_connect(url, headers=headers, protocols=(DIALECT,), max_msg_size=0, compress=0))
+        """The node has been heard: what it takes is known. Raises what aiohttp raises, and :exc:`LineClosed`."""
+        line = cls(await session.ws_connect(url, headers=headers, protocols=(DIALECT,), max_msg_size=0, compress=0))
+        try:
+            await line._greet()
+        except BaseException:
+            await line.aclose()
+            raise
+        return line
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +94,14 @@ class Line:
         with contextlib.suppress(TimeoutError, aiohttp.ClientError, ConnectionError):
             async with asyncio.timeout(CLOSE_WAIT):
                 await self._socket.close()
+
+    async def _greet(self) -> None:
+        await self.send(type="hello", protocol=PROTOCOL)
+        while True:
+            message = await self.receive()
+            if isinstance(message, dict) and message.get("type") == "ready":
+                self.text_characters = message.get("text_chars", TEXT_CHARACTERS)
+                return
 
     async def _read(self) -> None:
         try:

@@ -17,7 +17,6 @@ from .words import Words
 
 NODE = "http://127.0.0.1:8003"  # where `voicebooth run` listens
 SAMPLE_RATE = 24_000  # hertz
-TEXT_CHARACTERS = 5_000  # of one message
 BLANK = b"\0\0" * (SAMPLE_RATE // 100)  # livekit-agents takes an utterance without any sound for a failure; "..." is none
 PAUSED = "not_finished"  # a model paused for longer than the node waits: what it says next is heard as an utterance of its own
 REFUSED = {"forbidden": 403, "unknown_language": 422, "unknown_voice": 422, "unknown_engine": 422, "too_many_tracks": 422}
@@ -123,6 +122,8 @@ class TTS(tts.TTS[Any]):
             raise APITimeoutError(f"no answer from {self._url}") from error
         except aiohttp.WSServerHandshakeError as error:
             raise APIStatusError(f"the node refused the connection: {error.message}", status_code=error.status) from error
+        except LineClosed as error:
+            raise APIConnectionError(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise APIConnectionError(f"no node at {self._url}") from error
 
@@ -213,8 +214,9 @@ class SynthesizeStream(tts.SynthesizeStream):
 
     async def _say(self, line: Line, utterance: str, text: str) -> None:
         text = text.translate(CONTROL)
-        for start in range(0, len(text), TEXT_CHARACTERS):
-            await self._text(line, utterance, text[start : start + TEXT_CHARACTERS], final=False)
+        most = line.text_characters
+        for start in range(0, len(text), most):
+            await self._text(line, utterance, text[start : start + most], final=False)
 
     async def _text(self, line: Line, utterance: str, text: str, *, final: bool) -> None:
         number, self._sent = self._sent, self._sent + 1

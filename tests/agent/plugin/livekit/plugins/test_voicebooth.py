@@ -187,6 +187,19 @@ async def test_a_model_that_pauses_for_longer_than_the_node_waits_is_heard_to_it
     assert hears(frames, "Good morning.", "It is nine.")
 
 
+@pytest.mark.parametrize("most", [1, 9, 5_000])
+async def test_a_text_that_is_longer_than_the_node_takes_at_once_is_heard_whole(settings, session, most):
+    limited = settings.model_copy(update={"limits": replace(settings.limits, text_chars=most)})
+    async with Node(limited) as node, Doors(make_app(node), settings.server, settings.ws) as doors:
+        await node.ready()
+        speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session)
+        events = await say(speech, "Good morning, everybody. It", " is nine.")
+        collected = await speech.synthesize("Good morning, everybody.", conn_options=ONCE).collect()
+        await speech.aclose()
+    assert hears([event.frame for event in events], "Good morning, everybody.", "It is nine.")
+    assert hears([collected], "Good morning, everybody.")
+
+
 async def test_what_the_node_refuses_is_an_error_that_says_whether_to_try_again(doors, session):
     speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session, voice="nobody")
     errors = []
@@ -213,6 +226,16 @@ async def test_a_node_that_ends_in_the_middle_is_a_connection_error(doors, sessi
     await speech.aclose()
 
 
+async def serving(answer):
+    """A server that answers so where a node would."""
+    app = web.Application()
+    app.router.add_get("/ws/synthesize", answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner
+
+
 async def answering(status=None):
     """A server that answers every upgrade with that status, or never."""
 
@@ -221,12 +244,42 @@ async def answering(status=None):
             await asyncio.sleep(0.6)
         return web.Response(status=status or 500)
 
-    app = web.Application()
-    app.router.add_get("/ws/synthesize", answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
+    return await serving(answer)
+
+
+async def greeting(goodbye):
+    """A server that takes every connection, and ends it after that message; none: it says nothing."""
+
+    async def answer(request):
+        socket = web.WebSocketResponse(protocols=["voicebooth.native"])
+        await socket.prepare(request)
+        if goodbye is None:
+            await socket.receive()
+            await asyncio.sleep(0.6)
+        else:
+            await socket.send_json(goodbye)
+            await socket.close(code=1013)
+        return socket
+
+    return await serving(answer)
+
+
+@pytest.mark.parametrize(
+    ("goodbye", "kind", "words"),
+    [({"type": "error", "message": "the node is full"}, APIConnectionError, "the node is full"), (None, APITimeoutError, "no answer")],
+)
+async def test_a_node_that_does_not_greet_is_told_within_the_time_for_connecting(session, goodbye, kind, words):
+    runner = await greeting(goodbye)
+    speech = voicebooth.TTS(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}", http_session=session)
+    stream = speech.stream(conn_options=APIConnectOptions(max_retry=0, timeout=0.2))
+    stream.push_text("Hello.")
+    stream.end_input()
+    with pytest.raises(kind, match=words):
+        async with asyncio.timeout(5):
+            _ = [event async for event in stream]
+    assert not speech._pool._available and not speech._pool._connections
+    await speech.aclose()
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize(
