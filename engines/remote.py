@@ -135,6 +135,7 @@ class RemoteEngine(Engine):
             "speed": request.speed,
             "format": "pcm",
             "sample_rate": SAMPLE_RATE,
+            "use_cache": False,  # sentences that come again are in our own; what the other one has kept would tell nothing of its pace
         }
         if self._settings.engine:
             body |= {"engine": self._settings.engine, "strict_engine": True}

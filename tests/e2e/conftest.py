@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,19 +199,21 @@ class Alone:
 
 
 @contextlib.contextmanager
-def run_alone() -> Iterator[Alone]:
+def run_alone(command: Sequence[str] = RUN) -> Iterator[Alone]:
     """Once it can speak."""
     environment = child_environment(**ALONE, VOICEBOOTH_SERVER__PORTS="0", VOICEBOOTH_LOG__LEVEL="WARNING")
-    with subprocess.Popen(RUN, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout
-        address = ""
-        for line in process.stdout:
-            if line.startswith("open"):
-                address = line.split()[1]
-            if line.startswith("alone"):
-                break
-        yield Alone(process, address)
-        process.kill()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout
+            address = ""
+            for line in process.stdout:
+                if line.startswith("open"):
+                    address = line.split()[1]
+                if line.startswith("alone"):
+                    break
+            yield Alone(process, address)
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -189,6 +189,7 @@ def test_a_sentence_comes_sample_by_sample_as_it_was_made(node: OtherNode) -> No
         "speed": 1.25,
         "format": "pcm",
         "sample_rate": 24_000,
+        "use_cache": False,
     }
 
 
