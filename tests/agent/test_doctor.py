@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from agent.devserver import DevServer, free_ports
 from agent.doctor import diagnose, examine_in_lanes, flaws
 from agent.gateway.settings import ServerSettings
 from engines.base import Chunk, Engine, EngineUnavailable, Pace, Request, Samples, SynthesisFailed
+from engines.edge import EdgeEngine, EdgeSettings
 from engines.tone import ToneEngine
 from pipeline.lanes import Lanes, LaneSettings
+from tests.engines.edge_service import Call, EdgeService
 
 RATE = 24_000
 TEXT = "A sentence of thirty-two letters"
@@ -134,6 +137,56 @@ async def test_an_engine_that_raises_or_hangs_ends_nothing(monkeypatch: pytest.M
     loaded, hung = await listen(Hanging(), "en")
     Hanging.gate.set()
     assert (loaded.ok, hung.ok, "did not end" in hung.text) == (True, False, True)
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeService]:
+    for name in ("http_proxy", "HTTP_PROXY", "ws_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with EdgeService() as running:
+        monkeypatch.setattr("edge_tts.communicate.WSS_URL", running.url)
+        yield running
+
+
+def edge(patience: float = 4.0) -> EdgeEngine:
+    return EdgeEngine(EdgeSettings(voices=("en-US-AriaNeural",), connect_timeout=patience))
+
+
+async def test_a_service_that_speaks_is_told_as_one(service: EdgeService) -> None:
+    loaded, spoken = await listen(edge(), "en")
+    assert loaded.ok and spoken.ok
+    assert spoken.subject == "voice en-US-AriaNeural (en-US)" and "s of speech, first sound after" in spoken.text
+    assert [call.text for call in service.calls] == [doctor.SENTENCES["en"]]
+
+
+async def test_a_service_that_refuses_is_told_with_its_number_and_what_mends_it(service: EdgeService) -> None:
+    service.status = 403
+    loaded, spoken = await listen(edge(), "en")
+    assert (loaded.ok, spoken.ok, spoken.text) == (True, False, "the Edge service refuses: 403")
+    assert spoken.remedy.startswith("pip install --upgrade edge-tts")
+    service.status = 429
+    _, spoken = await listen(edge(), "en")
+    assert not spoken.ok and "asked too much" in spoken.text
+
+
+async def test_a_service_that_cannot_be_reached_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, service: EdgeService) -> None:
+    monkeypatch.setattr("edge_tts.communicate.WSS_URL", f"ws://127.0.0.1:{free_ports(1)[0]}/edge/v1?TrustedClientToken=none")
+    _, spoken = await listen(edge(), "en")
+    assert not spoken.ok and spoken.text.startswith("the Edge service cannot be reached: ") and "\n" not in spoken.text
+    assert spoken.remedy == "it needs a network; edge.proxy names a proxy"
+
+
+async def test_a_service_that_says_nothing_is_waited_for_no_longer_than_its_settings_say(service: EdgeService) -> None:
+    def silent(call: Call) -> None:
+        service.gate.wait(5)
+
+    service.script = silent
+    begun = time.perf_counter()
+    _, spoken = await listen(edge(patience=0.3), "en")
+    assert time.perf_counter() - begun < 3.0
+    service.gate.set()
+    assert (spoken.ok, spoken.text) == (False, "the Edge service sends nothing")
+    assert "edge.connect_timeout" in spoken.remedy
 
 
 async def quiet(settings: Settings) -> doctor.Finding:
