@@ -58,3 +58,13 @@ def test_every_make_target_that_is_named_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {target for page in PAGES for target in re.findall(r"(?:`|^)make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)}
     assert named <= targets
+
+
+def test_the_gates_of_a_voice_s_statistics_are_those_that_are_explained() -> None:
+    from bench.voices import LEVEL, SEAMS, WORDS, WORSE
+    from engines.kokoro.calibrate import CHECKS, MOST_DISTANCE, MOST_LEVEL
+
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split())
+    assert {len(texts) for texts in CHECKS.values()} == {2} and "of two sentences" in page
+    assert f"level within {MOST_LEVEL:g} dB and spectra within {MOST_DISTANCE:g} dB" in page
+    assert WORDS == 1 / 100 and f"DNSMOS at most {WORSE:g} lower, level within {LEVEL:g} dB, steps at seams at most {SEAMS:g} times" in page
