@@ -13,7 +13,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 # What Python has compiled is kept, whatever a container's image thinks of that: to compile all anew takes longer than the unit tests.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help run demo test check units bench lint types format docs server kokoro page clean tools
+.PHONY: help run demo test rooms check units bench lint types format docs server kokoro page clean tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ demo: $(WORK) $(if $(LIVEKIT_URL),,server) ## the same without hands: a passage 
 
 test: tools $(WORK) $(TORCH) server kokoro page lint types ## everything, with a real LiveKit server, and torch: 5 GB more, once
 	@$(BIN)/pytest $(ARGS)
+
+rooms: tools $(WORK) server kokoro page ## what needs a real LiveKit server, without torch
+	@$(BIN)/pytest -p no:schemathesis -m e2e $(ARGS)
 
 check: $(WORK) ## the quick loop: lint, types, unit tests, side by side
 	@$(MAKE) --no-print-directory --jobs 3 lint types units

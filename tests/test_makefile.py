@@ -49,3 +49,17 @@ def test_it_is_looked_at_before_anything_is_fetched() -> None:
     planned = subprocess.run([MAKE, "--dry-run", "-C", str(ROOT), "test"], capture_output=True, text=True, timeout=20).stdout
     assert planned.index("have turnserver") < planned.index("pytest")
     assert not any(line.startswith('echo "installing') for line in planned[: planned.index("have turnserver")].splitlines())
+
+
+@pytest.mark.parametrize(("target", "has_torch"), [("test", True), ("rooms", False), ("check", False)])
+def test_only_the_tests_of_everything_want_torch(target: str, has_torch: bool, tmp_path: Path) -> None:
+    """As in a house where nothing is installed yet."""
+    command = [MAKE, "--dry-run", "-C", str(ROOT), f"VENV={tmp_path / 'none'}", target]
+    planned = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    assert "pytest" in planned and "[dev]" in planned
+    assert ("torch" in planned) is has_torch
+
+
+def test_the_rooms_want_a_server_and_no_other_tests() -> None:
+    planned = subprocess.run([MAKE, "--dry-run", "-C", str(ROOT), "rooms"], capture_output=True, text=True, timeout=20).stdout
+    assert "agent.devserver" in planned and "-m e2e" in planned
