@@ -167,6 +167,8 @@ class Request:
     """1 is the voice's own pace, 2 twice as fast. 0.5 to 2."""
     options: Mapping[str, float] = field(default_factory=dict)
     """What only some engines know, for example ``noise_scale``. Unknown names are ignored."""
+    traceparent: str = ""
+    """W3C Trace Context of whoever wants it said, for engines that ask somebody else; empty for none."""
 
 
 class Engine(ABC):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 
 from engines.base import Engine, EngineError, SynthesisFailed, Voice
@@ -13,6 +13,7 @@ from pipeline.cache import Cache, Part
 from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
 from pipeline.forecast import CROWDED, SLACK
+from pipeline.journey import How, Leg
 from pipeline.lanes import Lanes
 from pipeline.loudness import Loudness, is_near
 from pipeline.pace import reached, word_start
@@ -145,8 +146,10 @@ class Performance:
     2. No take is left open, whoever wins and however it ends.
     """
 
-    def __init__(self, means: Means, candidates: Sequence[Candidate], text: str, wish: Wish, timing: Timing) -> None:
-        """``candidates``: at least one, the preferred one first."""
+    def __init__(
+        self, means: Means, candidates: Sequence[Candidate], text: str, wish: Wish, timing: Timing, legs: list[Leg] | None = None
+    ) -> None:
+        """``candidates``: at least one, the preferred one first. ``legs``: who had a part in it is noted there, when that part is over."""
         self._means = means
         self._chain = means.chain
         self._candidates = candidates
@@ -162,6 +165,7 @@ class Performance:
         self._late: list[Candidate] = []  # that were overdue: the last hope when all others have failed
         self._flights: dict[Take, tuple[Part, Flight]] = {}  # those that others may follow
         self._announced: Take | None = None
+        self._legs: list[Leg] = [] if legs is None else legs
         self._why = ""
         self._is_over = False
 
@@ -174,9 +178,10 @@ class Performance:
                     made = await self._made(self._left())
                     candidate = self._choose(self._left(), made)
                     if candidate.engine in made:
-                        async with aclosing(self._repeat(candidate, made[candidate.engine])) as events:
-                            async for event in events:
-                                yield event
+                        with self._leg(candidate, made[candidate.engine]):
+                            async with aclosing(self._repeat(candidate, made[candidate.engine])) as events:
+                                async for event in events:
+                                    yield event
                         continue
                     self._open(candidate)
                 for event in [*await self._watch(), *self._look()]:
@@ -230,6 +235,7 @@ class Performance:
             in_hand=self._timing.in_hand() > 0,
             rate=self._means.rate,
             pause=self._timing.pause(),
+            traceparent=self._wish.origin.traceparent,
             fades_in=self._progress.written > 0,
         )
 
@@ -249,14 +255,28 @@ class Performance:
             self._flights[take] = part, Flight(take, self._timing)
             cache.begin(*self._flights[take])
 
-    def _close(self, take: Take, *, overdue: bool = False, error: EngineError | None = None) -> None:
-        """Leave it; those who follow it are told."""
+    def _close(self, take: Take, *, overdue: bool = False, error: EngineError | None = None, how: How = "left") -> None:
+        """Leave it, once; those who follow it are told."""
+        if take.begun is not None:
+            how = "spoke" if take.is_whole else "late" if isinstance(error, Overdue) else "failed" if error is not None else how
+            told = "" if error is None else type(error).__name__
+            self._legs.append(Leg(take.candidate.engine, take.begun, self._loop.time(), how, told))
         take.close(overdue=overdue)
         if take in self._flights:
             assert self._means.cache is not None
             part, flight = self._flights.pop(take)
             self._means.cache.end(part)
             flight.end(error)
+
+    @contextmanager
+    def _leg(self, candidate: Candidate, made: Recording | Flight) -> Iterator[None]:
+        """Its part is that it made this earlier, or makes it for somebody else."""
+        begin = self._loop.time()
+        try:
+            yield
+        finally:
+            how: How = "cached" if isinstance(made, Recording) else "followed"
+            self._legs.append(Leg(candidate.engine, begin, self._loop.time(), how))
 
     # What has been made for others
 
@@ -452,6 +472,8 @@ class Performance:
             self._is_over = True
             self._on_spoken(take)
             self._keep(take)
+            self._takes.remove(take)
+            self._close(take)
             events.append(Ended(take.trailing, take.work))
         return events
 
@@ -459,7 +481,7 @@ class Performance:
         """It is heard: nobody else is needed."""
         for other in self._takes:
             if other is not take:
-                self._close(other, overdue=other.running(self._loop.time()) > self._limit(other))
+                self._close(other, overdue=other.running(self._loop.time()) > self._limit(other), how="lost")
                 self._why = f"hedge: {take.candidate.engine} was faster"
         self._takes = [take]
         return [] if self._announced is take else [self._announce_take(take)]
@@ -488,7 +510,6 @@ class Performance:
         gain = self._means.gain(take.candidate)
         if not rest and not has_begun and is_near(take.gain.start, gain) and is_near(take.gain.now, gain):
             cache.keep(key, flight.recording())
-        self._close(take)
 
     def _fail(self, take: Take, error: EngineError) -> list[Event]:
         """It does not go on. What has been made is cut back to whole words."""

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.events import Event, Failure
+from pipeline.journey import read_traceparent
 
 VERSION = 1
 TEXT_CHARACTERS = 5_000
@@ -113,6 +114,8 @@ class Text(Message):
     expires_ms: Annotated[int, Field(gt=0, le=86_400_000)] | None = None
     priority: Annotated[int, Field(ge=0, le=9)] = 1
     """Lower goes first among utterances that have not begun."""
+    traceparent: Annotated[str, BeforeValidator(read_traceparent)] = ""
+    """W3C Trace Context, to which its sentences belong; one that is malformed counts as none."""
 
 
 class Flush(Message):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.journey import Journey
+
 CACHE = "cache"  # stands for the engine of sentences that were said before: nobody's delay but the cache's
 KEPT = 1000  # figures of each kind: enough for a p99, a few KB
 
@@ -55,6 +57,9 @@ class Watcher:
     def on_switched(self, old: str, new: str, why: str) -> None:
         """Another engine speaks where the first one should."""
 
+    def on_journey(self, journey: Journey) -> None:
+        """A sentence is over, however it ended."""
+
     def on_count(self, what: str, number: int) -> None:
         """As :attr:`Report.counts` has it."""
 
@@ -95,6 +100,10 @@ class Report:
         self.on_count("switched")
         for watcher in self._watchers:
             watcher.on_switched(old, new, why)
+
+    def on_journey(self, journey: Journey) -> None:
+        for watcher in self._watchers:
+            watcher.on_journey(journey)
 
     def on_count(self, what: str, number: int = 1) -> None:
         self.counts[what] += number

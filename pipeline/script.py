@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.events import Dropped, DropReason, Event, Failure, SpeechFinished
 from pipeline.protocol import OPENING, Text, is_markup, opening
@@ -49,6 +49,8 @@ class Sentence:
     """When the node held the whole of it, in seconds."""
     ending: Ending
     """What ends here."""
+    arrived: tuple[float, float] = (0.0, 0.0)
+    """When its first character came, and its last one; it was whole only when it was certain that it ends there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Tell:
 
     sender: str
     event: Event
+    lost: Sentence | None = field(default=None, compare=False)
+    """The sentence that will not be spoken, where the event tells that of a whole one. Its id is empty if it was never handed out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +226,7 @@ class Script:
         line.id = f"{self._prefix}{self._ids}"
         self._out[line.id] = line
         utterance.out += 1
-        return Sentence(
-            id=line.id,
-            sender=utterance.sender,
-            utterance=utterance.name,
-            text=line.text if line.allowed is None else line.allowed,
-            wish=line.wish,
-            completed=line.completed,
-            ending=line.ending,
-        )
+        return _sentence(line)
 
     def on_started(self, id: str, *, now: float) -> list[Outcome]:
         """Its first sample has gone out: it cannot be replaced any more."""
@@ -417,6 +413,8 @@ class Script:
         if text.expires_ms is not None:
             utterance.expires = now + text.expires_ms / 1000
         start, utterance.fed = utterance.fed, utterance.fed + len(words)
+        if words:
+            utterance.arrivals.append((utterance.fed, now))
         self._waiting += len(words)
         if text.stream is not None and text.seq is not None:
             part = Part(text.stream, text.seq, start, utterance.fed)
@@ -441,11 +439,12 @@ class Script:
                 continue  # white space goes with what follows, or with the rest
             end = utterance.base + found.end
             size = end - utterance.covered
+            arrived = utterance.arrived(utterance.base + found.last)
             parts = utterance.cover(end)
             for part in parts:
                 part.owed += 1
             utterance.has_content = True
-            line = Line(utterance, found.text, size, utterance.wish, now, utterance.expires, found.ending, parts)
+            line = Line(utterance, found.text, size, utterance.wish, now, utterance.expires, found.ending, parts, arrived)
             if not found.speakable:
                 outcomes += self._drop(line, "nothing_to_say")
             elif utterance.skip:
@@ -528,7 +527,8 @@ class Script:
         return outcomes
 
     def _drop(self, line: Line, why: DropReason) -> list[Outcome]:
-        return [_dropped(line.utterance, line.text, why), *self._settle(line)]
+        lost = Tell(line.utterance.sender, Dropped(line.utterance.name, line.text, why), _sentence(line))
+        return [lost, *self._settle(line)]
 
     def _drop_pending(self, utterance: Utterance, why: DropReason) -> list[Outcome]:
         """What is no sentence yet; the segmenter must not be used again, but to be flushed in vain."""
@@ -639,6 +639,19 @@ def _refuse_markup(sender: str, text: Text) -> list[Outcome]:
 def _unfinished(name: str, quiet: float) -> Failure:
     words = f"utterance: {name!r} never ended and is closed, {quiet:.0f} s after its last text; what comes later begins a new one"
     return Failure("not_finished", words)
+
+
+def _sentence(line: Line) -> Sentence:
+    return Sentence(
+        id=line.id,
+        sender=line.utterance.sender,
+        utterance=line.utterance.name,
+        text=line.text if line.allowed is None else line.allowed,
+        wish=line.wish,
+        completed=line.completed,
+        ending=line.ending,
+        arrived=line.arrived,
+    )
 
 
 def _dropped(utterance: Utterance, text: str, why: DropReason) -> Outcome:

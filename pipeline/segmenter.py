@@ -76,6 +76,8 @@ class Piece:
     """What ends after it: a long sentence may be cut at a clause."""
     speakable: bool
     """False when it holds nothing to say."""
+    last: int
+    """Index after its last character that is no white space."""
 
 
 class Segmenter:
@@ -150,7 +152,8 @@ class Segmenter:
         gap = text[len(text.rstrip()) :]
         if _BLANK_LINE.search(gap) or ("\n" in gap and _HEADING.match(stripped)):
             ending = "paragraph"
-        piece = Piece(stripped, self._start, self._start + len(text), ending, is_speakable(stripped))
+        last = self._start + len(text) - len(gap)
+        piece = Piece(stripped, self._start, self._start + len(text), ending, is_speakable(stripped), last)
         self._start, self._at, self._looked = piece.end, self._at + len(text), 0
         mark = text.rfind('"')
         if ending == "paragraph":

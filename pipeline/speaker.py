@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -205,7 +205,7 @@ class Speaker:
         sentence = turn.sentence
         spoken = normalize(sentence.text, sentence.wish.language)
         timing = _Timing(self, turn)
-        async with aclosing(self._studio.speak(spoken.text, sentence.wish, timing)) as sounds:
+        async with aclosing(self._studio.speak(spoken.text, sentence.wish, timing, turn.legs)) as sounds:
             async for sound in sounds:
                 match sound:
                     case Chosen():
@@ -309,10 +309,10 @@ class Speaker:
     def _on_audible(self, turn: Turn, now: float) -> None:
         if turn.was_told:
             return
-        turn.was_told = True
+        turn.was_told, turn.audible = True, now
         sentence = turn.sentence
-        lag = now - sentence.completed
-        ttft = max(0.0, min(lag, now - self._free_at))
+        lag = turn.lag = now - sentence.completed
+        ttft = turn.ttft = max(0.0, min(lag, now - self._free_at))
         engine = CACHE if turn.is_cached else turn.begun_by
         self._report.on_started(engine, ttft=ttft, lag=lag, budget=self._studio.budget(sentence.wish))
         self._tell(sentence, SpeechStarted(sentence.id, sentence.utterance, ttft, lag, turn.begun_by))
@@ -332,6 +332,7 @@ class Speaker:
         self._report.on_count("underruns", self.buffer.underruns - self._underruns)
         self._underruns = self.buffer.underruns
         self._tell(sentence, SentenceFinished(sentence.id, sentence.utterance))
+        self._tell_journey(turn, "heard" if turn.is_whole else "dropped:failed", now)
         self._close(turn, heard=turn.samples / self._studio.rate, now=now)
 
     def _on_unsaid(self, turn: Turn, now: float) -> None:
@@ -339,6 +340,7 @@ class Speaker:
         del self._turns[sentence.id]
         self._caption(turn, sentence.text, final=False)
         self._caption(turn, "", final=True)
+        self._tell_journey(turn, "dropped:failed", now)
         self._do(self._script.on_dropped(sentence.id, "failed", now=now))
 
     def _close(self, turn: Turn, *, heard: float, now: float) -> None:
@@ -351,21 +353,25 @@ class Speaker:
 
     def _do(self, outcomes: Iterable[Outcome]) -> None:
         outcomes = list(outcomes)
+        lost = {tell.lost.id: tell.event for tell in outcomes if isinstance(tell, Tell) and tell.lost is not None}
         for outcome in outcomes:
             if isinstance(outcome, Retract):
-                self._retract(outcome.ids)
+                self._retract(outcome.ids, lost)
         for outcome in outcomes:
             match outcome:
-                case Tell(sender, event):
+                case Tell(sender, event, sentence):
                     if isinstance(event, Dropped):
                         self._report.on_count(f"dropped:{event.why}")
+                        if sentence is not None and not sentence.id:
+                            self._tell_journey(Turn(sentence), f"dropped:{event.why}", self._loop.time())
                     self._listeners.tell(sender, event)
                 case Done(sender, stream, seq):
                     self._listeners.done(sender, stream, seq)
         self._arm()
         self._wake.set()
 
-    def _retract(self, ids: frozenset[str]) -> None:
+    def _retract(self, ids: frozenset[str], lost: Mapping[str, Event]) -> None:
+        """``lost``: those of them that will not be spoken. What was taken back otherwise is handed out again, and goes on."""
         heard = self.buffer.retract(ids)
         if self._making is not None and self._making[0] in ids:
             self._making[1].cancel()
@@ -377,10 +383,13 @@ class Speaker:
                 turn.owed, self._free_at = 0.0, now
             if had_started:
                 self._report.on_count("interrupted")
+                self._tell_journey(turn, "interrupted", now)
                 seconds = heard.seconds if heard is not None and heard.sentence == turn.sentence.id else 0.0
                 self._close(turn, heard=seconds, now=now)
             else:
                 del self._turns[turn.sentence.id]
+                if isinstance(event := lost.get(turn.sentence.id), Dropped):
+                    self._tell_journey(turn, f"dropped:{event.why}", now)
 
     def _arm(self) -> None:
         """One timer, for whatever the script waits for."""
@@ -403,6 +412,13 @@ class Speaker:
 
     def _tell(self, sentence: Sentence, event: Event) -> None:
         self._listeners.tell(sentence.sender, event)
+
+    def _tell_journey(self, turn: Turn, outcome: str, now: float) -> None:
+        """When its making is over, too: an engine that is taken back is left a moment later."""
+        if self._making is not None and self._making[0] == turn.sentence.id and not self._making[1].done():
+            self._making[1].add_done_callback(lambda made: self._report.on_journey(turn.journey(outcome, now)))
+        else:
+            self._report.on_journey(turn.journey(outcome, now))
 
     def _caption(self, turn: Turn, text: str, *, final: bool) -> None:
         self._listeners.caption(Caption(self.key, turn.sentence.id, text, final))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from pipeline.chain import primary
 from pipeline.events import Backlog, Complete, Dropped, Event, Failure, LevelChanged, Pong, Ready
 from pipeline.ingest import Delivered, Ingest, IngestLimits
+from pipeline.journey import NOWHERE, Origin
 from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import VERSION, AnyMessage, Cancel, Config, End, Flush, Hello, Ping, ProtocolError, Text
 from pipeline.report import Report
@@ -87,8 +88,17 @@ class Stage:
     """
 
     def __init__(
-        self, name: str, studio: Studio, settings: StageSettings, outlet: Outlet, *, node: str = "voicebooth", report: Report
+        self,
+        name: str,
+        studio: Studio,
+        settings: StageSettings,
+        outlet: Outlet,
+        *,
+        node: str = "voicebooth",
+        report: Report,
+        origin: Origin = NOWHERE,
     ) -> None:
+        """``origin``: of all that is said here; a text may name a trace of its own."""
         self.name = name
         self.outlet = outlet
         """Where tracks and events go; a door that comes back for a living stage sets its own."""
@@ -96,6 +106,7 @@ class Stage:
         self._settings = settings
         self._node = node
         self._report = report
+        self._origin = origin
         self._loop = asyncio.get_running_loop()
         self._senders: OrderedDict[str, _Sender] = OrderedDict()
         self._speakers: dict[TrackKey, Speaker] = {}
@@ -280,6 +291,7 @@ class Stage:
             budget=None if budget is None else budget / 1000,
             speed=text.speed or config.speed or 1.0,
             use_cache=config.use_cache is not False,
+            origin=replace(self._origin, traceparent=text.traceparent) if text.traceparent else self._origin,
         )
         failure = self._find_fault(text.language, text.voice)
         speaker = None if failure else self._speaker(TrackKey(wish.speaker, wish.language))

@@ -18,6 +18,7 @@ from engines.base import Engine, EngineError, EngineUnavailable, Pace, Request, 
 from pipeline.cache import Cache, Key
 from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
+from pipeline.journey import Leg
 from pipeline.lanes import Lanes, NoLane, StepGivenUp
 from pipeline.level import level_of
 from pipeline.loudness import TARGET, Loudness
@@ -389,8 +390,8 @@ class Studio:
         self.lanes.close()
         await self.lanes.settle(SETTLE)
 
-    async def speak(self, text: str, wish: Wish, timing: Timing) -> AsyncGenerator[Event, None]:
-        """Say one normalised sentence; iterate it with :func:`contextlib.aclosing`.
+    async def speak(self, text: str, wish: Wish, timing: Timing, legs: list[Leg] | None = None) -> AsyncGenerator[Event, None]:
+        """Say one normalised sentence; iterate it with :func:`contextlib.aclosing`. ``legs``: as :class:`Performance` has them.
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
@@ -404,7 +405,7 @@ class Studio:
         able = [candidate for candidate in candidates if not self.lanes.hangs(candidate.engine)]
         if not able:
             raise EngineUnavailable(f"engine {candidates[0].engine} hangs in too many lanes", remedy="restart the node")
-        performance = Performance(self._means, able, text, wish, timing)
+        performance = Performance(self._means, able, text, wish, timing, legs)
         async with aclosing(performance.sounds()) as events:
             async for event in events:
                 yield event

@@ -57,6 +57,8 @@ class Order:
     """Factor that makes this voice as loud as the others, to begin with."""
     loudness: Loudness | None = None
     """Of a voice that has not been heard for long enough: what is known of it. Its gain is learned while it speaks."""
+    traceparent: str = ""
+    """W3C Trace Context, for an engine that asks somebody else."""
     fades_in: bool = False
     """It goes on in the middle of a sentence."""
 
@@ -96,6 +98,7 @@ class Take:
         self._engine = engine
         self._lanes = lanes
         self._steps: Steps | None = None
+        self._begun: float | None = None
         self._inspector: Inspector | None = None
         self._gain = Gain(candidate.voice.sample_rate, order.gain, order.loudness)
         self._framer = Framer(candidate.voice.sample_rate, order.rate, pause=order.pause)
@@ -123,6 +126,11 @@ class Take:
         """True while nothing of it has been begun."""
         return self._steps is None or (self._steps.begun is None and self.work == 0)
 
+    @property
+    def begun(self) -> float | None:
+        """When its first step got a lane; None while nothing of it has been begun."""
+        return self._begun if self._begun is not None or self._steps is None else self._steps.begun
+
     def running(self, now: float) -> float:
         """Seconds for which its step has been in a lane; 0 when it has none."""
         begun = self._steps.begun if self._steps is not None and self.future is not None else None
@@ -148,7 +156,7 @@ class Take:
             self._part_start, text = self._parts.popleft()
             order = self.order
             pace = Pace()
-            chunks = self._engine.synthesize(Request(text, self.candidate.voice.id, order.language, order.speed), pace)
+            chunks = self._engine.synthesize(self._request(text), pace)
             self._steps = self._lanes.steps(chunks, pace, network=self._engine.network, owner=self._engine.name)
             self._inspector = Inspector(text, self.candidate.voice.sample_rate, speed=order.speed)
             self.characters, self.part_work, self.part_sounds = len(text), 0.0, False
@@ -159,7 +167,7 @@ class Take:
     def finish(self) -> Sounded | None:
         """What came of the step. Raises what the engine raised, and :exc:`engines.base.BadSound`."""
         assert self.future is not None and self._steps is not None and self._inspector is not None
-        future, self.future = self.future, None
+        future, self.future, self._begun = self.future, None, self.begun
         self.took = self._steps.took
         self.work += self.took
         self.part_work += self.took
@@ -188,6 +196,10 @@ class Take:
             self._steps.close(overdue=overdue)
             self._steps = None
         self.future = None
+
+    def _request(self, text: str) -> Request:
+        order = self.order
+        return Request(text, self.candidate.voice.id, order.language, order.speed, traceparent=order.traceparent)
 
     def _frame(self, samples: Samples, *, last: bool = False) -> Sounded | None:
         framed = self._framer.feed(self._gain.feed(samples), last=last)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from pipeline.chain import primary
+from pipeline.journey import Journey, Leg
 from pipeline.script import Sentence
 
 
@@ -69,6 +71,12 @@ class Turn:
         """False when no engine could say its end."""
         self.was_told = False
         """True once its start has been told; a rewind does not tell it again."""
+        self.legs: list[Leg] = []
+        """Who had a part in it, as far as that is over."""
+        self.audible: float | None = None
+        """When its first audible sample went out."""
+        self.ttft: float | None = None
+        self.lag: float | None = None
 
     def on(self, fact: Fact) -> bool:
         """Move on; False when the fact does not apply any more."""
@@ -77,6 +85,27 @@ class Turn:
             return False
         self.phase = phase
         return True
+
+    def journey(self, outcome: str, now: float) -> Journey:
+        """All that it went through; it is over now."""
+        sentence = self.sentence
+        received, held = sentence.arrived
+        return Journey(
+            origin=sentence.wish.origin,
+            language=primary(sentence.wish.language),
+            characters=len(sentence.text),
+            received=received,
+            held=held,
+            released=sentence.completed,
+            end=now,
+            outcome=outcome,
+            legs=tuple(self.legs),
+            audible=self.audible,
+            engine=self.begun_by or self.engine,
+            is_cached=self.is_cached,
+            ttft=self.ttft,
+            lag=self.lag,
+        )
 
     @property
     def is_over(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.events import DropReason
+from pipeline.journey import NOWHERE, Origin
 from pipeline.segmenter import Ending, Segmenter
 
 OPENING_CHARACTERS = 20_000
@@ -32,6 +33,8 @@ class Wish:
     speed: float = 1.0
     use_cache: bool = True
     """Whether a sentence may be one that was said before, and may be kept to be said again."""
+    origin: Origin = field(default=NOWHERE, compare=False)
+    """Where it comes from: the same words from elsewhere are spoken in the same way."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +64,8 @@ class Line:
     expires: float | None
     ending: Ending
     parts: list[Part]
+    arrived: tuple[float, float]
+    """When its first character came, and its last one."""
     id: str = ""
     allowed: str | None = None
     """What may be said of it, as long as it is; None before anybody was asked."""
@@ -127,6 +132,8 @@ class Utterance:
     """Characters accepted, over all revisions."""
     covered: int = 0
     """How many of them lie in lines."""
+    arrivals: deque[tuple[int, float]] = field(default_factory=deque)
+    """When those came that lie in no line: how many there were by then, in all. Bounded by what a segmenter holds."""
     parts: deque[Part] = field(default_factory=deque)
     """Those not covered."""
     waiting: deque[Line] = field(default_factory=deque)
@@ -151,6 +158,12 @@ class Utterance:
     """Characters heard."""
     alarm: float | None = None
 
+    def arrived(self, last: int) -> tuple[float, float]:
+        """When the first character came that lies in no line, and when the one before ``last`` did."""
+        if not self.arrivals:
+            return self.fed_at, self.fed_at
+        return self.arrivals[0][1], next((at for fed, at in self.arrivals if fed >= last), self.fed_at)
+
     def cover(self, end: int) -> list[Part]:
         """The texts that share the characters up to ``end`` that no line had before."""
         found = []
@@ -159,5 +172,7 @@ class Utterance:
             found[-1].is_covered = True
         if self.parts and self.parts[0].start < end:
             found.append(self.parts[0])
+        while self.arrivals and self.arrivals[0][0] <= end:
+            self.arrivals.popleft()
         self.covered = end
         return found

@@ -30,7 +30,21 @@ LIVEKIT = {
 }
 LIVEKIT |= {"agent/commands/run.py", "agent/commands/say_room.py"}
 THREADS = {"pipeline/lanes.py"}
-PURE = ("events", "framer", "ingest", "normalize", "protocol", "schedule", "script", "segmenter", "chain", "pace", "loudness")
+PURE = (
+    "events",
+    "framer",
+    "ingest",
+    "normalize",
+    "protocol",
+    "schedule",
+    "script",
+    "segmenter",
+    "chain",
+    "pace",
+    "loudness",
+    "journey",
+    "turn",
+)
 CLOCKS = {"asyncio", "threading", "time", "socket", "subprocess", "concurrent"}
 LIGHT = {*sys.stdlib_module_names, "engines", "numpy"}
 

@@ -50,7 +50,7 @@ def test_a_text_becomes_sentences() -> None:
     assert say(script, "Hello there. How are you?\n\nFine.", utterance="u", stream="s", seq=0, expires_ms=5000, wish=wish, now=1.0) == []
     assert script.waiting_characters == 32
     first, second, third = hand_out(script, 1.5)
-    assert first == Sentence("r1-1", "a", "u", "Hello there.", wish, 1.0, ending="sentence")
+    assert first == Sentence("r1-1", "a", "u", "Hello there.", wish, 1.0, ending="sentence", arrived=(1.0, 1.0))
     assert (second.id, second.text, second.ending, third.text) == ("r1-2", "How are you?", "paragraph", "Fine.")
     assert (script.waiting_characters, script.is_idle) == (0, False)
     assert finish(script, first) == finish(script, second) == []
