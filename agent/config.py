@@ -96,6 +96,12 @@ def _expand(value: object) -> object:
     return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~/") else value
 
 
+def _check_web_url(value: str) -> str:
+    if value and not value.startswith(("http://", "https://")):
+        raise ValueError("begins with http:// or https://")
+    return value
+
+
 def _check_url(value: str) -> str:
     if value and not value.startswith(("ws://", "wss://", "http://", "https://")):
         raise ValueError("begins with ws://, wss://, http:// or https://")
@@ -106,6 +112,7 @@ Ratings = Annotated[Mapping[str, Annotated[float, Field(ge=1, le=5)]], BeforeVal
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 UserPath = Annotated[Path, BeforeValidator(_expand)]
 Url = Annotated[str, AfterValidator(_check_url)]
+WebUrl = Annotated[str, AfterValidator(_check_web_url)]
 Level = Annotated[
     Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 ]
@@ -177,6 +184,11 @@ class ModelSettings(Section):
     """Whether nothing may be downloaded."""
 
 
+class OtelSettings(Section):
+    endpoint: WebUrl = ""
+    """Collector of OpenTelemetry that is sent traces, by OTLP over HTTP: ``http://127.0.0.1:4318``. Empty: none is."""
+
+
 class LogSettings(Section):
     level: Level = "INFO"
     """The least that is written. What is said in a room appears at DEBUG only."""
@@ -216,6 +228,7 @@ class Settings(Section):
     ingest: IngestLimits = IngestLimits()
     lanes: LaneSettings = LaneSettings()
     cache: Annotated[CacheSettings, BeforeValidator(_expand)] = CacheSettings()
+    otel: OtelSettings = OtelSettings()
     log: LogSettings = LogSettings()
     _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
 

@@ -63,7 +63,6 @@ FIXED: Mapping[str, tuple[object, ...]] = {
 }
 """Keys whose only values here are these: the node is so anyhow."""
 ABSENT: Mapping[str, str] = {
-    "otel.endpoint": "spans of OpenTelemetry are not sent yet",
     "quality.target_mos": "no sentence is rated while it is spoken; selection.quality_threshold goes by the engines' ratings",
     "cache.voice_embeddings": "voices from recordings are kept by their engine",
     "jobs.ttl_s": "there are no jobs yet",

@@ -10,8 +10,15 @@ from datetime import UTC, datetime
 
 from agent.config import LogSettings
 
-TALKATIVE = {"livekit": logging.CRITICAL, "livekit.agents": logging.WARNING, "asyncio": logging.WARNING, "uvicorn": logging.WARNING}
-"""Loggers of libraries, and the least that is wanted of them: what matters of a connection our own rooms tell."""
+TALKATIVE = {
+    "livekit": logging.CRITICAL,
+    "livekit.agents": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "opentelemetry": logging.CRITICAL,
+    "uvicorn": logging.WARNING,
+}
+"""Loggers of libraries, and the least that is wanted of them: what matters of a connection our own rooms tell,
+of a collector our own exporter."""
 OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """What every record has; the rest came as ``extra``."""
 REQUEST: ContextVar[str] = ContextVar("request", default="")

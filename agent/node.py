@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, Self, cast, get_args
 
 from agent.config import Settings, SettingsError, cache_folder, own_section
 from agent.content import FilterUnavailable, make_filter
@@ -28,6 +28,7 @@ from engines.names import is_known
 from pipeline.cache import Cache, CacheSettings
 from pipeline.chain import Chain
 from pipeline.events import Event
+from pipeline.journey import NOWHERE, Origin
 from pipeline.lanes import PATIENCE, Lanes, NoLane, StepGivenUp
 from pipeline.normalize import normalize
 from pipeline.protocol import TEXT_CHARACTERS, Config, Text
@@ -35,6 +36,9 @@ from pipeline.report import Report
 from pipeline.segmenter import Segmenter
 from pipeline.stage import Outlet, Stage, StageSettings
 from pipeline.studio import Studio
+
+if TYPE_CHECKING:
+    from agent.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +164,8 @@ class Node:
         except FilterUnavailable as error:
             raise SettingsError(str(error)) from error
         self.report = Report()
+        self.tracing: Tracing | None = None
+        """Where traces are sent."""
         self.is_draining = False
         """It is about to end, and no new text should be brought."""
         self._stages: dict[str, Stage] = {}
@@ -182,6 +188,11 @@ class Node:
             log.log(level, "engine %s is left out: %s", name, why)
         cache = Cache(settings.cache, lanes, folder=_speech_folder(settings.cache)) if settings.cache.enabled else None
         self.studio = Studio(engines, Chain(settings.chain), lanes, cache=cache, meaning=meaning)
+        if settings.otel.endpoint:
+            from agent.tracing import Tracing  # with libraries that a node without traces does without
+
+            self.tracing = Tracing(settings.otel.endpoint, settings.node.name)
+            self.report.watch(self.tracing)
         self._loading = asyncio.create_task(self._load(), name="load engines")
         self._looking = asyncio.create_task(self._look(), name="look at the level")
         return self
@@ -233,30 +244,31 @@ class Node:
         """The living stage of that name, its tracks opened again at this outlet; or a new one."""
         stage = self._stages.get(name)
         if stage is None:
-            stage = self._stages[name] = Stage(
-                name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=self.report
-            )
+            stage = self._stages[name] = self._make_stage(name, outlet, self.report, Origin("room"))
             stage.open()
         else:
             stage.attach(outlet)
         return stage
 
     @asynccontextmanager
-    async def session(self, outlet: Outlet, *, door: str = "own", report: Report | None = None) -> AsyncIterator[Stage]:
+    async def session(
+        self, outlet: Outlet, *, door: str = "own", report: Report | None = None, origin: Origin = NOWHERE
+    ) -> AsyncIterator[Stage]:
         """A stage of its own for one client, closed with it; its tracks open with the first text for each, none before.
 
-        ``door``: the family under which it is counted. ``report``: where its figures go, when not to the node's.
+        ``door``: the family under which it is counted. ``report``: where its figures go, when not to the node's. ``origin``: the request,
+        and the trace, of all that is said there.
         """
-        stage = self.open_session(outlet, door=door, report=report)
+        stage = self.open_session(outlet, door=door, report=report, origin=origin)
         try:
             yield stage
         finally:
             await self.close_stage(stage.name)
 
-    def open_session(self, outlet: Outlet, *, door: str = "own", report: Report | None = None) -> Stage:
+    def open_session(self, outlet: Outlet, *, door: str = "own", report: Report | None = None, origin: Origin = NOWHERE) -> Stage:
         """The same, for a client whose end comes later; :meth:`close_stage` is owed."""
         name = f"session-{next(self._numbers)}"
-        stage = Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report or self.report)
+        stage = self._make_stage(name, outlet, report or self.report, dataclasses.replace(origin, door=door))
         self._stages[name] = stage
         self._doors[name] = door if report is None else UNSEEN
         return stage
@@ -301,6 +313,8 @@ class Node:
         for end in self._endings:
             await end()
         await self.close_stages()
+        if self.tracing is not None:
+            await self.tracing.aclose(self.studio.lanes)
         await self.studio.aclose()
 
     async def say(
@@ -337,6 +351,9 @@ class Node:
                 feed()
         if outlet.problems:
             raise EngineError(one_line(outlet.problems))
+
+    def _make_stage(self, name: str, outlet: Outlet, report: Report, origin: Origin) -> Stage:
+        return Stage(name, self.studio, self._stage_settings(), outlet, node=self.settings.node.name, report=report, origin=origin)
 
     def _stage_settings(self) -> StageSettings:
         settings = self.settings

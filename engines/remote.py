@@ -139,7 +139,7 @@ class RemoteEngine(Engine):
         }
         if self._settings.engine:
             body |= {"engine": self._settings.engine, "strict_engine": True}
-        transfer = self._transfer(partial(self._fetch, "POST", STREAM, body, None))
+        transfer = self._transfer(partial(self._fetch, "POST", STREAM, body, None, traceparent=request.traceparent))
         try:
             yield from self._follow(transfer, request, voice, pace)
         finally:
@@ -184,10 +184,21 @@ class RemoteEngine(Engine):
                 raise BrokenOff(f"the connection to the other node broke: {told(problem)}") from problem
             raise Unreachable(f"{self._settings.url} cannot be reached: {told(problem)}", remedy="remote.url names it") from problem
 
-    async def _fetch(self, method: str, path: str, body: Mapping[str, Any] | None, most: int | None, tell: Callable[[bytes], None]) -> None:
+    async def _fetch(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        most: int | None,
+        tell: Callable[[bytes], None],
+        *,
+        traceparent: str = "",
+    ) -> None:
         """Raises :exc:`ServiceFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound."""
         aiohttp, settings = _import("aiohttp"), self._settings
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
+        if traceparent:
+            headers["traceparent"] = traceparent
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
             session.request(method, settings.url.rstrip("/") + path, json=body, headers=headers) as answer,

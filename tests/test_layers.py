@@ -30,21 +30,8 @@ LIVEKIT = {
 }
 LIVEKIT |= {"agent/commands/run.py", "agent/commands/say_room.py"}
 THREADS = {"pipeline/lanes.py"}
-PURE = (
-    "events",
-    "framer",
-    "ingest",
-    "normalize",
-    "protocol",
-    "schedule",
-    "script",
-    "segmenter",
-    "chain",
-    "pace",
-    "loudness",
-    "journey",
-    "turn",
-)
+PURE = ("events", "framer", "ingest", "normalize", "protocol", "schedule", "script", "segmenter", "chain", "pace", "loudness")
+PURE += ("journey", "turn")
 CLOCKS = {"asyncio", "threading", "time", "socket", "subprocess", "concurrent"}
 LIGHT = {*sys.stdlib_module_names, "engines", "numpy"}
 
@@ -130,6 +117,11 @@ def test_an_engine_s_library_is_imported_when_the_engine_is_loaded(name: str) ->
 @each([name for name in NAMES if not name.startswith("bench/")])
 def test_livekit_stays_at_its_door(name: str) -> None:
     assert name in LIVEKIT or name.startswith("agent/plugin/") or not any(within(module, ("livekit",)) for module in imports(nodes(name)))
+
+
+@each(NAMES)
+def test_opentelemetry_stays_at_its_door(name: str) -> None:
+    assert name == "agent/tracing.py" or not any(within(module, ("opentelemetry",)) for module in imports(nodes(name)))
 
 
 @each([name for name in NAMES if not name.startswith("bench/")])

@@ -33,6 +33,7 @@ from agent.gateway.replies import Gone
 from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
 from agent.gateway.socket import routes as sockets
+from agent.gateway.traced import Traced
 from agent.gateway.traffic import Traffic
 from agent.node import Node
 
@@ -98,6 +99,8 @@ def make_app(node: Node) -> FastAPI:
         app.add_middleware(
             CORSMiddleware, allow_origins=origins, allow_methods=METHODS, allow_headers=ASKED, expose_headers=TOLD, max_age=PREFLIGHT
         )
+    if node.tracing is not None:
+        app.add_middleware(Traced, tracing=node.tracing)
     app.add_middleware(Bounds, limits=settings.limits, stream=settings.stream, tally=traffic)
     return app
 

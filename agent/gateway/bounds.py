@@ -14,9 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.gateway.connection import ABORT
 from agent.gateway.errors import Refused
-from agent.gateway.notes import Notes, begin, trace_of
+from agent.gateway.notes import Notes, begin
 from agent.gateway.places import method_of, path_of
 from agent.gateway.settings import LimitSettings, StreamSettings
+from pipeline.journey import read_traceparent
 
 REQUEST_ID = "X-Request-ID"
 PROBES = frozenset({"/health", "/ready", "/live", "/metrics"})
@@ -67,7 +68,7 @@ class Bounds:
             return
         loop = asyncio.get_running_loop()
         passage = _Passage(scope, receive, send, self._limits, self._stall)
-        notes = begin(Notes(passage.name, "http", trace_of(Headers(scope=scope).get("traceparent", ""))))
+        notes = begin(Notes(passage.name, "http", read_traceparent(Headers(scope=scope).get("traceparent"))))
         since = loop.time()
         self._tally.on_request()
         try:

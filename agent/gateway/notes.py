@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from agent import log as logs
+from pipeline.journey import NOWHERE, Origin, trace_of
 
 if TYPE_CHECKING:
     from agent.gateway.speech import Facts
 
 log = logging.getLogger(__name__)
-
-TRACE = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
-"""A header ``traceparent`` (W3C Trace Context), and in it the id of the trace."""
 
 
 @dataclass(slots=True)
@@ -25,7 +22,8 @@ class Notes:
 
     request_id: str
     door: str
-    trace_id: str = ""
+    traceparent: str = ""
+    """W3C Trace Context of whoever asked, or of the node's own span for it."""
     texts: int = 0
     """Told so far, or parts of them where they come in parts."""
     characters: int = 0
@@ -34,6 +32,11 @@ class Notes:
     error: str = ""
     """The code of what was refused."""
     extra: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """Of the texts that come with it."""
+        return Origin(self.door, self.request_id, self.traceparent)
 
     def on_text(self, characters: int, facts: Facts) -> None:
         """So much is going to be said."""
@@ -44,8 +47,8 @@ class Notes:
     def write(self, words: str, *, took: float, level: int = logging.INFO) -> None:
         """``took``: seconds."""
         line: dict[str, object] = {"request_id": self.request_id, "door": self.door}
-        if self.trace_id:
-            line["trace_id"] = self.trace_id
+        if self.traceparent:
+            line["trace_id"] = trace_of(self.traceparent)
         if self.facts is not None:
             line |= {"texts": self.texts, "text_length": self.characters, **self.facts.line()}
         line |= {"took_ms": round(1000 * took, 1), **self.extra}
@@ -69,6 +72,12 @@ def current() -> Notes | None:
     return _CURRENT.get()
 
 
+def origin() -> Origin:
+    """Of what the current ones ask for."""
+    notes = _CURRENT.get()
+    return NOWHERE if notes is None else notes.origin
+
+
 def on_text(characters: int, facts: Facts) -> None:
     """Into the current ones, if there are any: the node's own sentences belong to no request."""
     notes = _CURRENT.get()
@@ -81,9 +90,3 @@ def on_refused(code: str) -> None:
     notes = _CURRENT.get()
     if notes is not None:
         notes.error = code
-
-
-def trace_of(traceparent: str) -> str:
-    """Empty where it names none."""
-    found = TRACE.fullmatch(traceparent)
-    return found[1] if found is not None and found[1].strip("0") else ""

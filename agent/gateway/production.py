@@ -127,12 +127,14 @@ class Workshop:
                 parts.append(chain.feed(samples))  # noqa: PERF401 - each is heard as it comes
         parts.append(chain.finish())
         samples = await effects.finish(np.concatenate(parts), rate, trim=finish.trim, loudness=finish.loudness)
+        begin = self.node.loop.time()
         encoder = open_encoder(medium.format, rate, medium.rate, is_open=False)
         pieces = []
         for start in range(0, len(samples), rate):
             pieces.append(encoder.feed(samples[start : start + rate]))
             await asyncio.sleep(0)
         data = b"".join((*pieces, encoder.finish()))
+        self._on_encoded(medium, begin)
         done = {
             "cache": speech.facts.is_cached,
             "enhancement": plan.effects.enhance,
@@ -149,16 +151,24 @@ class Workshop:
         async with self.slots.one(), aclosing(speech.sound()) as sound:
             chain = effects.Chain(plan.effects.filters(rate), rate)
             encoder = open_encoder(medium.format, rate, medium.rate)
-            before = None
+            begin = before = None
             async for samples in sound:
                 now = speech.seconds
                 if before is not None:
                     self._on_gap(now - before)
                 before = now
+                begin = self.node.loop.time() if begin is None else begin
                 for piece in self._pieces(encoder.feed(chain.feed(samples))):
                     yield piece
-            for piece in self._pieces(encoder.feed(chain.finish()) + encoder.finish()):
+            rest = encoder.feed(chain.finish()) + encoder.finish()
+            self._on_encoded(medium, begin)
+            for piece in self._pieces(rest):
                 yield piece
+
+    def _on_encoded(self, medium: Medium, begin: float | None) -> None:
+        """``begin``: when its first sound came."""
+        if self.node.tracing is not None and begin is not None:
+            self.node.tracing.on_encoded(notes.origin(), medium.format, begin, self.node.loop.time())
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         size = self._settings.stream.chunk_bytes

@@ -243,7 +243,7 @@ class Speech:
         """Pieces of at most 0.1 s. Iterate it with :func:`contextlib.aclosing`. Raises :exc:`Refused` when something was not said."""
         outlet = Recorder(self._on_event)
         plan = self._plan
-        async with self._node.session(outlet, door="http") as stage:
+        async with self._node.session(outlet, door="http", origin=notes.origin()) as stage:
             stage.on_message(CALLER, plan.config)
             for start in range(0, len(plan.text), TEXT_CHARACTERS):
                 part = plan.text[start : start + TEXT_CHARACTERS]

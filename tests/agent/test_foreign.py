@@ -95,7 +95,6 @@ def test_a_variable_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         ("audio: {channels: 2}", "audio.channels: here it is 1"),
         ("stream: {enabled: 1}", "stream.enabled: here it is true"),
         ("cache: {strategy: adaptive}", 'cache.strategy: here it is "lru"'),
-        ("otel: {endpoint: 'http://x'}", "otel.endpoint: spans of OpenTelemetry are not sent yet"),
         ("engines: {device: cuda, compile: 1}", "engines.device: each engine finds its own"),
         ("server: {name: a}\nnode: {name: b}", "server.name and node.name say different things"),
         ("engines: {warp: 9}", "engines: unknown setting"),

@@ -17,7 +17,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from agent.gateway.bounds import REQUEST_ID, name_of
 from agent.gateway.clone import take_voice
 from agent.gateway.errors import Refused
-from agent.gateway.notes import Notes, begin, on_refused, trace_of
+from agent.gateway.notes import Notes, begin, on_refused
 from agent.gateway.places import path_of
 from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
@@ -34,6 +34,7 @@ from agent.gateway.socket.wire import SCOPE, Wire
 from agent.gateway.socket.wishes import read_object
 from agent.gateway.speech import make_plan
 from agent.node import Node
+from pipeline.journey import read_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class Door:
     async def _tell_of(self, socket: WebSocket, visit: Coroutine[Any, Any, None]) -> None:
         """A name, and a line in the log."""
         name = socket.state.request_id = name_of(socket.headers)
-        notes = begin(Notes(name, "websocket", trace_of(socket.headers.get("traceparent", ""))))
+        notes = begin(Notes(name, "websocket", read_traceparent(socket.headers.get("traceparent"))))
         since = asyncio.get_running_loop().time()
         try:
             await visit

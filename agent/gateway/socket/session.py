@@ -18,6 +18,7 @@ from agent.gateway.speech import Facts, Plan
 from agent.gateway.wanted import Wanted
 from agent.node import Node
 from pipeline.events import Event
+from pipeline.journey import NOWHERE
 from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import AnyMessage, Text
 from pipeline.speaker import Caption, TrackKey
@@ -197,7 +198,7 @@ class Session:
         self._leave()
         place = Place(self)
         self._place = place
-        place.stage = self._node.open_session(place, door="websocket")
+        place.stage = self._node.open_session(place, door="websocket", origin=NOWHERE if self._notes is None else self._notes.origin)
 
     def _leave(self) -> None:
         place, self._place = self._place, None

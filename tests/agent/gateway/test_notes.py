@@ -9,7 +9,6 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from agent.config import Settings
-from agent.gateway.notes import trace_of
 from agent.log import JsonFormatter
 from tests.agent.gateway.conftest import SETTINGS
 from tests.agent.gateway.socket.client import talking
@@ -120,15 +119,3 @@ async def test_a_refused_upgrade_has_its_name_in_the_shape_of_its_contract(addre
             assert (answer.status_code, answer.headers["X-Request-ID"]) == (503, "mine")
             assert find(json.loads(answer.body)) == "at_capacity"
             assert (await lines(message=f"{path} refused"))[0]["error"] == "at_capacity"
-
-
-def test_only_a_trace_that_is_one_is_told():
-    assert trace_of(f"00-{TRACE}-00f067aa0ba902b7-01") == trace_of(f"01-{TRACE}-00f067aa0ba902b7-01-more") == TRACE
-    for bad in (
-        "",
-        "x",
-        f"ff-{TRACE}-00f067aa0ba902b7-01",
-        f"00-{'0' * 32}-00f067aa0ba902b7-01",
-        f"00-{TRACE.upper()}-00f067aa0ba902b7-01",
-    ):
-        assert trace_of(bad) == ""

@@ -1,0 +1,113 @@
+"""Requests and sessions as a collector sees them."""
+
+import json
+import time
+
+import pytest
+from websockets.asyncio.client import connect
+
+from agent.config import Settings
+from tests.agent.gateway.conftest import SETTINGS
+from tests.agent.gateway.test_synthesis import ask
+from tests.collector import CALLER, PARENT, TRACE, Collector
+
+SECRET = "Balatan"
+SERVER, INTERNAL = 2, 1  # kinds of spans, in OTLP
+
+
+@pytest.fixture
+async def collector(monkeypatch):
+    monkeypatch.setattr("agent.tracing.EVERY", 0.05)
+    async with Collector() as collector:
+        yield collector
+    assert SECRET.lower().encode() not in collector.raw.lower(), "what was said is in a trace"
+
+
+@pytest.fixture
+def settings(collector):
+    return Settings.model_validate({**SETTINGS, "otel": {"endpoint": collector.address}})
+
+
+@pytest.mark.parametrize(("path", "format"), [("/synthesize", "mp3"), ("/synthesize/stream", "wav")])
+async def test_a_request_is_a_span_and_its_sentences_are_parts_of_it(client, collector, path, format):
+    before = time.time_ns()
+    text = f"{SECRET} two three. Four five."
+    headers = {"traceparent": PARENT, "X-Request-ID": "mine"}
+    await ask(client, path, text=text, format=format, response_format=None, headers=headers)
+    (served,) = await collector.told(f"POST {path}")
+    first, second = await collector.told("sentence", 2)
+    assert (served.trace, served.parent, served.kind, served.is_error) == (TRACE, CALLER, SERVER, False)
+    assert served.about == {
+        "http.request.method": "POST",
+        "http.route": path,
+        "http.response.status_code": 200,
+        "voicebooth.door": "http",
+        "voicebooth.request_id": "mine",
+    }
+    assert before < served.begin < served.end < time.time_ns()
+    assert [span.name for span in collector.parts(served)] in (["sentence", "sentence", "encode"], ["sentence", "encode", "sentence"])
+    for sentence in (first, second):
+        collector.check(sentence)
+        assert sentence.kind == INTERNAL and not sentence.is_error and sentence.service == "voicebooth"
+    about = first.about
+    assert 0 < about.pop("voicebooth.ttft") <= about.pop("voicebooth.lag") < 5
+    assert about == {
+        "voicebooth.door": "http",
+        "voicebooth.request_id": "mine",
+        "voicebooth.language": "en",
+        "voicebooth.characters": len(SECRET) + 11,
+        "voicebooth.engine": "tone",
+        "voicebooth.cached": False,
+        "voicebooth.outcome": "heard",
+    }
+    (encode,) = [span for span in collector.spans if span.name == "encode"]
+    assert encode.about == {"voicebooth.format": format}
+
+
+async def test_what_was_refused_and_what_is_no_speech(client, collector):
+    await client.get("/live")
+    await ask(client, text=f"{SECRET} two.", language="tlh")
+    (served,) = await collector.told("POST /synthesize")
+    assert (served.about["error.type"], served.about["http.response.status_code"]) == ("unsupported_language", 422)
+    assert not served.is_error, "it is the caller's"
+    assert len(collector.spans) == 1
+
+
+async def test_a_fault_of_ours_is_an_error(client, collector, node, monkeypatch):
+    monkeypatch.setattr(type(node.studio), "offers", property(lambda studio: 1 / 0))
+    await ask(client, text=f"{SECRET} two.")
+    (served,) = await collector.told("POST /synthesize")
+    assert served.is_error and served.about["http.response.status_code"] == 500
+
+
+async def test_whoever_is_not_sampled_leaves_nothing(client, collector):
+    await ask(client, text=f"{SECRET} two.", headers={"traceparent": PARENT[:-2] + "00"})
+    await ask(client, text="Three.", headers={"traceparent": "nonsense"})
+    (sentence,) = await collector.told("sentence")
+    assert sentence.trace != TRACE and {span.trace for span in collector.spans} == {sentence.trace}
+
+
+async def test_the_log_names_the_trace_that_begins_here(client, collector, caplog):
+    caplog.set_level("INFO")
+    await ask(client, text=f"{SECRET} two.", headers={"X-Request-ID": "mine"})
+    (served,) = await collector.told("POST /synthesize")
+    assert served.parent == ""
+    assert [vars(record)["trace_id"] for record in caplog.records if vars(record).get("request_id") == "mine"] == [served.trace]
+
+
+async def test_a_session_s_sentences_belong_to_the_trace_of_its_upgrade_or_to_their_own(address, collector):
+    other = PARENT.replace("4bf9", "5cf9")
+    place = address.replace("http", "ws", 1) + "/ws/synthesize?dialect=native"
+    async with connect(place, additional_headers={"traceparent": PARENT, "X-Request-ID": "mine"}) as ws:
+        for fields in ({}, {"traceparent": other}):
+            await ws.send(json.dumps({"type": "text", "text": f"{SECRET} two.", **fields}))
+        count = 0
+        while count < 2:
+            message = await ws.recv()
+            count += isinstance(message, str) and json.loads(message)["type"] == "speech_finished"
+    first, second = await collector.told("sentence", 2)
+    assert (first.trace, first.parent, second.trace, second.parent) == (TRACE, CALLER, other[3:35], CALLER)
+    for sentence in (first, second):
+        collector.check(sentence)
+        assert (sentence.about["voicebooth.door"], sentence.about["voicebooth.request_id"]) == ("websocket", "mine")
+        assert "encode" not in [span.name for span in collector.parts(sentence)], "samples are sent as they are"
