@@ -139,6 +139,12 @@ class Speaker:
         self.buffer.rewind()
         self.buffer.thaw()
 
+    def on_encoded(self, sentence: str, begin: float, end: float) -> None:
+        """As :meth:`Stage.on_encoded` has it."""
+        turn = self._turns.get(sentence)
+        if turn is not None:
+            turn.encoded = (begin if turn.encoded is None else turn.encoded[0], end)
+
     @property
     def backlog(self) -> float:
         """Seconds of speech that wait, made or not."""
@@ -332,16 +338,16 @@ class Speaker:
         self._report.on_count("underruns", self.buffer.underruns - self._underruns)
         self._underruns = self.buffer.underruns
         self._tell(sentence, SentenceFinished(sentence.id, sentence.utterance))
-        self._tell_journey(turn, "heard" if turn.is_whole else "dropped:failed", now)
         self._close(turn, heard=turn.samples / self._studio.rate, now=now)
+        self._tell_journey(turn, "heard" if turn.is_whole else "dropped:failed", now)
 
     def _on_unsaid(self, turn: Turn, now: float) -> None:
         sentence = turn.sentence
         del self._turns[sentence.id]
         self._caption(turn, sentence.text, final=False)
         self._caption(turn, "", final=True)
-        self._tell_journey(turn, "dropped:failed", now)
         self._do(self._script.on_dropped(sentence.id, "failed", now=now))
+        self._tell_journey(turn, "dropped:failed", now)
 
     def _close(self, turn: Turn, *, heard: float, now: float) -> None:
         del self._turns[turn.sentence.id]
@@ -383,9 +389,9 @@ class Speaker:
                 turn.owed, self._free_at = 0.0, now
             if had_started:
                 self._report.on_count("interrupted")
-                self._tell_journey(turn, "interrupted", now)
                 seconds = heard.seconds if heard is not None and heard.sentence == turn.sentence.id else 0.0
                 self._close(turn, heard=seconds, now=now)
+                self._tell_journey(turn, "interrupted", now)
             else:
                 del self._turns[turn.sentence.id]
                 if isinstance(event := lost.get(turn.sentence.id), Dropped):

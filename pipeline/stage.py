@@ -180,6 +180,10 @@ class Stage:
         """It could be published after all."""
         self._unheard.discard(key)
 
+    def on_encoded(self, key: TrackKey, sentence: str, begin: float, end: float) -> None:
+        """A piece of that sentence's sound has been encoded, from then to then."""
+        self._speakers[key].on_encoded(sentence, begin, end)
+
     def look_at_level(self) -> None:
         """Tell every sender how degraded the node is, when that has changed."""
         level, why = self._studio.level()

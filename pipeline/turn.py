@@ -77,6 +77,7 @@ class Turn:
         """When its first audible sample went out."""
         self.ttft: float | None = None
         self.lag: float | None = None
+        self.encoded: tuple[float, float] | None = None
 
     def on(self, fact: Fact) -> bool:
         """Move on; False when the fact does not apply any more."""
@@ -105,6 +106,7 @@ class Turn:
             is_cached=self.is_cached,
             ttft=self.ttft,
             lag=self.lag,
+            encoded=self.encoded,
         )
 
     @property

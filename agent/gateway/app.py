@@ -39,7 +39,7 @@ from agent.node import Node
 
 CODES = {404: "not_found", 405: "method_not_allowed"}
 METHODS = ("GET", "POST", "PATCH", "DELETE")
-ASKED = ("Authorization", "Content-Type", "If-Match", "X-Request-ID")
+ASKED = ("Authorization", "Content-Type", "If-Match", "X-Request-ID", "traceparent")
 """Headers that pages of allowed origins may send."""
 TOLD = (
     *("Location", "Link", "ETag", "Retry-After", "X-Request-ID"),

@@ -193,6 +193,14 @@ def test_a_sentence_comes_sample_by_sample_as_it_was_made(node: OtherNode) -> No
     }
 
 
+def test_whose_trace_it_is_part_of_goes_along(node: OtherNode) -> None:
+    made = engine(node)
+    speak(made)
+    assert "traceparent" not in node.asked[-1][1]
+    speak(made, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    assert node.asked[-1][1]["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
 def test_marks_are_guesses_that_learn(node: OtherNode) -> None:
     made = engine(node)
     first = [mark for chunk in speak(made) for mark in chunk.marks]

@@ -7,6 +7,7 @@ import pytest
 
 from engines.base import SynthesisFailed
 from engines.scripted import Die, Hang, Late, Script, Scripted
+from engines.tone import ToneEngine
 from pipeline.journey import Origin, read_traceparent, trace_of
 from pipeline.protocol import Cancel, Text
 from pipeline.report import Watcher
@@ -231,6 +232,24 @@ def test_a_text_s_own_trace_goes_before_that_of_its_place():
             assert [journey.origin for journey in follower.journeys] == [place, Origin("http", "mine", other), place]
 
     run(go())
+
+
+def test_an_engine_is_told_the_trace_for_it_may_ask_somebody_else():
+    asked = []
+
+    class Asking(ToneEngine):
+        def synthesize(self, request, pace):
+            asked.append((request.text, request.traceparent))
+            return super().synthesize(request, pace)
+
+    async def go():
+        async with Room([Asking()]) as room:
+            room.stage.on_message("up", Text(text="One two.", traceparent=PARENT))
+            room.stage.on_message("up", Text(text="Three four."))
+            await room.quiet()
+
+    run(go())
+    assert asked[-2:] == [("One two.", PARENT), ("Three four.", "")]
 
 
 def test_where_a_text_comes_from_does_not_make_it_another_wish():

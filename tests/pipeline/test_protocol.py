@@ -165,6 +165,14 @@ def test_attributes_are_checked(attributes: dict[str, str]) -> None:
     assert caught.value.event.code == "bad_field"
 
 
+def test_a_trace_is_taken_where_it_is_one_and_else_ignored() -> None:
+    known = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert from_attributes("Hallo", {"traceparent": known}, final=True).traceparent == known
+    for value in (known, "nonsense", "", 7, None, [], {}, "x" * 10_000):
+        message = parse(json.dumps({"type": "text", "text": "Hallo", "traceparent": value}).encode())
+        assert isinstance(message, Text) and message.traceparent == (known if value == known else "")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

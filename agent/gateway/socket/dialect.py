@@ -118,6 +118,11 @@ class Dialect(ABC):
         """A text that was taken is not said: for now its client has had enough. What is being said goes on."""
         return [Refuse(ProtocolError(refused.code, refused.message, stream=text.stream, seq=text.seq))]
 
+    @property
+    @abstractmethod
+    def encoding(self) -> str:
+        """What sound is sent as now; empty while nobody has said."""
+
     @abstractmethod
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         """An error in this dialect's shape. ``is_last``: the connection ends with it."""

@@ -39,6 +39,10 @@ class Incremental(Dialect):
         self._places: dict[str, int] = {}  # in its stream, of the stage's sentences that are not yet sent
         self._sequence = self._place = 0
 
+    @property
+    def encoding(self) -> str:
+        return self._press.format if self._press is not None else ""
+
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         found = {"type": "error", "message": refused.message, "code": refused.code, "field": refused.field, "recoverable": not is_last}
         return {name: value for name, value in found.items() if value is not None}

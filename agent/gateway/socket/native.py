@@ -48,6 +48,10 @@ class Native(Dialect):
         self._sequence = 0
         self._resumed_from: int | None = None
 
+    @property
+    def encoding(self) -> str:
+        return self._format.encoding
+
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         return {"type": "error", "code": refused.code, "message": refused.message, "retryable": refused.status in (429, 503)}
 

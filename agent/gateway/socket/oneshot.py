@@ -53,6 +53,10 @@ class OneShot(Dialect):
         self._current: _Request | None = None
         self._names = [terms.request_id] if terms.request_id else []
 
+    @property
+    def encoding(self) -> str:
+        return self._current.press.format if self._current is not None else ""
+
     def error(self, refused: Refused, *, is_last: bool, request: str | None = None) -> dict[str, Any]:
         found = {"type": "error", "message": refused.message, "code": refused.code, "field": refused.field, "is_final": True}
         return {name: value for name, value in {**found, "request_id": request}.items() if value is not None}

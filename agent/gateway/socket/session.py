@@ -19,12 +19,13 @@ from agent.gateway.wanted import Wanted
 from agent.node import Node
 from pipeline.events import Event
 from pipeline.journey import NOWHERE
-from pipeline.playout import PlayoutBuffer
+from pipeline.playout import PlayoutBuffer, Sound
 from pipeline.protocol import AnyMessage, Text
 from pipeline.speaker import Caption, TrackKey
 from pipeline.stage import Stage
 
 CLIENT = "client"  # the one sender of a session's stage
+PLAIN = ("", "linear16", "pcm")  # what nobody has to encode
 PIECE = 0.2  # seconds of sound sent at a time: small enough that a cancel finds little on its way
 
 
@@ -260,9 +261,16 @@ class Session:
                 self._facts.samples += len(sound.samples)
                 self._facts.rate = buffer.sample_rate
                 self.guest.spend(len(sound.samples) / buffer.sample_rate)
-                self.run(self.dialect.on_sound(key, sound))
+                self.run(self._sound(key, sound))
             return True
         return False
+
+    def _sound(self, key: TrackKey, sound: Sound) -> list[Order]:
+        begin = self._loop.time()
+        orders = self.dialect.on_sound(key, sound)
+        if self.dialect.encoding not in PLAIN and self._place is not None and self._place.stage is not None:
+            self._place.stage.on_encoded(key, sound.sentence, begin, self._loop.time())
+        return orders
 
     async def aclose(self) -> None:
         """Silence; what was not said is dropped."""

@@ -42,6 +42,10 @@ class Speak(Dialect):
         self._answers = 0
         self._closes_after: int | None = None
 
+    @property
+    def encoding(self) -> str:
+        return self._encoder.encoding if self._encoder is not None else ""
+
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
         return {"type": "Error" if is_last else "Warning", "description": refused.message, "code": refused.code}
 

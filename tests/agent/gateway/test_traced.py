@@ -1,5 +1,6 @@
 """Requests and sessions as a collector sees them."""
 
+import asyncio
 import json
 import time
 
@@ -7,6 +8,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from agent.config import Settings
+from engines.base import Pace, Request
+from engines.remote import RemoteEngine, RemoteSettings
 from tests.agent.gateway.conftest import SETTINGS
 from tests.agent.gateway.test_synthesis import ask
 from tests.collector import CALLER, PARENT, TRACE, Collector
@@ -111,3 +114,40 @@ async def test_a_session_s_sentences_belong_to_the_trace_of_its_upgrade_or_to_th
         collector.check(sentence)
         assert (sentence.about["voicebooth.door"], sentence.about["voicebooth.request_id"]) == ("websocket", "mine")
         assert "encode" not in [span.name for span in collector.parts(sentence)], "samples are sent as they are"
+
+
+async def test_another_node_that_is_asked_for_a_sentence_belongs_to_its_trace(address, collector):
+    asking = RemoteEngine(RemoteSettings(url=address))
+
+    def ask_it():
+        asking.load()
+        return list(asking.synthesize(Request(f"{SECRET} two.", traceparent=PARENT), Pace()))
+
+    await asyncio.to_thread(ask_it)
+    (served,) = await collector.told("POST /synthesize/stream")
+    (sentence,) = await collector.told("sentence")
+    assert (served.trace, served.parent, sentence.parent) == (TRACE, CALLER, served.id)
+
+
+SOUND = {"type": "config", "audio": {"encoding": "mulaw", "sample_rate": 8000}}
+ENCODED = {
+    "native": ([SOUND, {"type": "text", "text": f"{SECRET} two."}], "speech_finished"),
+    "oneshot": ([{"text": f"{SECRET} two.", "format": "mp3"}], "duration_seconds"),
+    "incremental": ([{"format": "mp3"}, {"text": f"{SECRET} two."}, {"type": "end_of_stream"}], "complete"),
+    "speak&encoding=alaw": ([{"type": "Speak", "text": f"{SECRET} two."}, {"type": "Flush"}], "Flushed"),
+}
+"""What a client says to each dialect, and what is in the message that comes last."""
+
+
+@pytest.mark.parametrize("dialect", ENCODED)
+async def test_what_a_socket_encodes_is_told_with_its_sentence(address, collector, dialect):
+    said, last = ENCODED[dialect]
+    async with connect(address.replace("http", "ws", 1) + f"/ws/synthesize?dialect={dialect}") as ws:
+        for message in said:
+            await ws.send(json.dumps(message))
+        async for message in ws:
+            if isinstance(message, str) and last in message:
+                break
+    (sentence,) = await collector.told("sentence")
+    collector.check(sentence)
+    assert "encode" in [span.name for span in collector.parts(sentence)]
