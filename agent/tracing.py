@@ -157,7 +157,7 @@ class _Exporter(OTLPSpanExporter):
 
 def _context(traceparent: str) -> Context:
     """Of a parent elsewhere; empty, and not whatever is current in this task, where none is named."""
-    return _w3c.extract({"traceparent": traceparent}, Context())
+    return _w3c.extract({"traceparent": traceparent})
 
 
 def _traceparent(span: Span) -> str:

@@ -91,7 +91,7 @@ async def test_what_a_node_says_reaches_the_collector_before_it_ends():
             await node.ready()
             async for _ in node.say("One two. Three four."):
                 pass
-        first, second = await collector.told("sentence", 2)
+        first, second = (span for span in collector.spans if span.name == "sentence")
         for sentence in (first, second):
             collector.check(sentence)
             assert sentence.parent == "" and sentence.about["voicebooth.door"] == "own"
@@ -120,6 +120,23 @@ async def test_a_collector_that_takes_nothing_keeps_nobody_waiting(kind, caplog)
             assert loop.time() - begun < 1.7
     told = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert [(record.name, record.levelname) for record in told] == [("agent.tracing", "WARNING")]
+
+
+async def test_whatever_waits_for_a_collector_that_hangs_is_left(caplog):
+    from agent.tracing import WAITING, Tracing
+
+    caplog.set_level(TALKATIVE["opentelemetry"], "opentelemetry")
+    loop, lanes = asyncio.get_running_loop(), Lanes()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        tracing = Tracing(f"http://127.0.0.1:{server.getsockname()[1]}", "booth 7")
+        begun = loop.time()
+        for _ in range(WAITING // 4):
+            tracing.on_journey(journey())
+        assert loop.time() - begun < 2.0
+        begun = loop.time()
+        await tracing.aclose(lanes)
+        assert loop.time() - begun < 1.7
+    lanes.close()
 
 
 def test_a_node_without_a_collector_does_without_the_libraries():
