@@ -383,7 +383,7 @@ class Speaker:
             self._making[1].cancel()
         now = self._loop.time()
         for turn in [self._turns[id] for id in ids if id in self._turns]:
-            had_started = turn.has_started
+            had_started = turn.was_started
             turn.on(Fact.RETRACT)
             if self._last is turn:
                 turn.owed, self._free_at = 0.0, now

@@ -69,6 +69,8 @@ class Turn:
         """Seconds of silence that belong after it, once it has been made: they are part of what it has to say."""
         self.is_whole = True
         """False when no engine could say its end."""
+        self.was_started = False
+        """True once the track has come to it; a rewind does not change that: its end is owed to whoever was told."""
         self.was_told = False
         """True once its start has been told; a rewind does not tell it again."""
         self.legs: list[Leg] = []
@@ -85,6 +87,7 @@ class Turn:
         if phase is None:
             return False
         self.phase = phase
+        self.was_started |= phase is Phase.STARTED
         return True
 
     def journey(self, outcome: str, now: float) -> Journey:

@@ -291,6 +291,19 @@ async def test_a_lost_connection_freezes_and_the_cut_sentence_is_said_again(room
 
 
 @in_room()
+async def test_what_is_cancelled_before_it_is_said_again_is_over_too(room):
+    room.stage.on_message("up", Text(text="This one is cut by the break.", utterance="u"))
+    await asyncio.sleep(0.8)
+    assert room.told(SpeechStarted)
+    room.stage.freeze()
+    room.stage.thaw()
+    room.stage.on_message("up", Cancel())
+    await room.quiet()
+    (finished,) = room.told(SpeechFinished)
+    assert (finished.utterance, finished.interrupted, finished.position, finished.characters) == ("u", True, 0.0, 0)
+
+
+@in_room()
 async def test_a_new_door_to_a_living_stage_gets_its_tracks(room):
     opened = []
 
