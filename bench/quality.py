@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.dnsmos import score
+from agent.dnsmos import score
 from bench.engine import WINDOW, is_audible
 from bench.journal import Journal
 from bench.passages import passage

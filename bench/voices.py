@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.dnsmos import score
+from agent.dnsmos import score
 from bench.journal import Journal
 from bench.passages import TEXTS
 from bench.recognition import plain, transcribe, word_errors
