@@ -19,6 +19,7 @@ from agent.gateway.canary import Canary
 from agent.gateway.health import gpu_bytes
 from agent.node import DOORS, Node
 from pipeline.cache import CacheStats
+from pipeline.chain import UNRATED
 from pipeline.report import Watcher
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ FINE = (0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0,
 REASONS = {"hedge": "hedge", "late": "late", "rests": "resting", "back to": "returned", "lanes": "load"}
 """Words in the reason for a change of engine, and the label for it; anything else is ``failed``. Labels are few and known."""
 RATING = "1 to 5: the rating that the settings give an engine (selection.quality), not measured; 1 while it is not heard."
+MARK = (
+    "1 to 5: what DNSMOS estimates that listeners would give the last sentence of the canary that it marked; for an engine of which it"
+    " has marked none, the rating that the settings give (selection.quality), not measured; 1 while it is not heard."
+)
 UNHEARD = 1.0  # of 5: how an engine is rated that was not heard when it should have been
 
 
@@ -132,12 +137,11 @@ class _State(Collector):
             sessions.add_metric([door], open_now[door])
         yield sessions
         up = GaugeMetricFamily("tts_engine_up", "Whether an engine can speak.", labels=["engine"])
-        quality = GaugeMetricFamily("tts_audio_quality_score", RATING, labels=["engine"])
+        quality = GaugeMetricFamily("tts_audio_quality_score", MARK if node.settings.canary.mos else RATING, labels=["engine"])
         for status in node.studio.status:
             is_up = status.state == "ready"
             up.add_metric([status.name], is_up)
-            is_unheard = not is_up or (self._canary.engine == status.name and bool(self._canary.problem))
-            quality.add_metric([status.name], UNHEARD if is_unheard else node.settings.selection.quality.get(status.name, 3.0))
+            quality.add_metric([status.name], self._quality(status.name, is_up=is_up))
         yield up
         yield quality
         yield GaugeMetricFamily(
@@ -152,6 +156,12 @@ class _State(Collector):
         build = GaugeMetricFamily("tts_build_info", "What runs here.", labels=["version"])
         build.add_metric([version("voicebooth")], 1)
         yield build
+
+    def _quality(self, engine: str, *, is_up: bool) -> float:
+        canary = self._canary
+        if not is_up or (canary.engine == engine and canary.problem):
+            return UNHEARD
+        return canary.marks.get(engine, self._node.settings.selection.quality.get(engine, UNRATED))
 
 
 def reason_of(why: str) -> str:

@@ -101,6 +101,8 @@ class CanarySettings:
     """What it says to itself. Empty: a short sentence in its first language."""
     interval_s: Annotated[float, Field(ge=5, le=3_600)] = 30.0
     """Seconds between two."""
+    mos: bool = False
+    """Whether DNSMOS marks what it said well, while nobody else speaks. Wants the extra ``mos``."""
 
 
 @dataclass(frozen=True, slots=True)
