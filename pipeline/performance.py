@@ -237,6 +237,7 @@ class Performance:
             pause=self._timing.pause(),
             traceparent=self._wish.origin.traceparent,
             fades_in=self._progress.written > 0,
+            is_crowded=self._means.lanes.live > 0,
         )
 
     def _open(self, candidate: Candidate) -> None:
