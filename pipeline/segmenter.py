@@ -49,14 +49,16 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 class SegmenterSettings:
     quiet: float = 0.3
     """Seconds without a delta after which a text that ends like a sentence is taken for one."""
+    unsure: float = 1.0
+    """The same where its full stop may be none: behind a number, an initial, an abbreviation."""
     comfortable: int = 220
     """Characters; a sentence that is a quarter longer is cut at a clause before this length."""
     comfortable_wide: int = 80
     """The same for Chinese, Japanese and Korean."""
 
     def __post_init__(self) -> None:
-        if self.quiet < 0 or min(self.comfortable, self.comfortable_wide) < 20:
-            raise ValueError("quiet must not be negative, and the comfortable lengths at least 20 characters")
+        if min(self.quiet, self.unsure) < 0 or min(self.comfortable, self.comfortable_wide) < 20:
+            raise ValueError("quiet and unsure must not be negative, and the comfortable lengths at least 20 characters")
 
 
 Ending = Literal["clause", "sentence", "paragraph"]
@@ -85,7 +87,7 @@ class Segmenter:
 
     def __init__(self, language: str, settings: SegmenterSettings = SegmenterSettings()) -> None:
         self._language = primary(language)
-        self._quiet = settings.quiet
+        self._settings = settings
         self._comfortable = settings.comfortable_wide if self._language in WIDE_LANGUAGES else settings.comfortable
         self._longest = self._comfortable + self._comfortable // SLACK
         self._text = ""
@@ -113,7 +115,8 @@ class Segmenter:
             return []
         self._text += text
         pieces = self._cut_all(final=False)
-        self._due = now + self._quiet if self._is_complete() else None
+        wait = self._wait()
+        self._due = None if wait is None else now + wait
         return pieces
 
     def flush(self, now: float) -> list[Piece]:
@@ -248,19 +251,21 @@ class Segmenter:
         known = _WHOLE_WORD.get(self._language)
         return known is not None and known.search(head) is not None
 
-    def _is_complete(self) -> bool:
-        """Does the pending text end like a sentence?"""
+    def _wait(self) -> float | None:
+        """Seconds without a delta after which the pending text is a sentence; None when it does not end like one."""
         word = _LAST_WORD.search(self._text, max(0, len(self._text) - LAST_MARKS - 1))
         event = _EVENT.search(self._text, word.end()) if word else None
         if event is None:
-            return False
-        if event.group() != ".":
-            return True
-        head = self._text[: event.start()]
+            return None
+        return self._settings.quiet if event.group() != "." or self._is_sure(event) else self._settings.unsure
+
+    def _is_sure(self, stop: re.Match[str]) -> bool:
+        """Does the pending text end a sentence with this full stop, whatever follows?"""
+        head = self._text[: stop.start()]
         if _UNSURE_WORD.search(head) and (not head[-1].isdigit() or _OPEN_NUMBER.search(head)):
             return False
         text = self._text.rstrip()
-        return self._is_whole_word(head) or self._ends(text + " Xq", event.end(), len(text) + 1)
+        return self._is_whole_word(head) or self._ends(text + " Xq", stop.end(), len(text) + 1)
 
 
 def _word_end(view: str, start: int, *, final: bool) -> int | None:
