@@ -134,6 +134,22 @@ async def test_two_languages_are_heard_at_once_on_two_tracks(house: House):
     assert sounds_like(heard(listener, "booth-fr"), "Le français va ici en même temps.")
 
 
+@judged_by_ear
+async def test_two_speakers_of_one_language_are_heard_at_once_on_two_tracks(house: House):
+    await house.booth()
+    listener = await house.listener()
+    person = await house.person()
+    said = {"minister": "One of us goes here and takes a while.", "ambassador": "The other one speaks in the same moment."}
+    for speaker, text in said.items():
+        await person.send(text=text, speaker=speaker)
+    await person.told("speech_started", count=2)
+    assert not [event for event in person.events if event["type"] == "speech_finished"]
+    await person.told("speech_finished", count=2)
+    await asyncio.sleep(SETTLE)
+    for speaker, text in said.items():
+        assert sounds_like(heard(listener, f"{speaker}-en"), text)
+
+
 async def test_after_a_cancel_there_is_silence_at_the_listener_within_150_ms(house: House):
     await house.booth()
     listener = await house.listener()
@@ -226,6 +242,7 @@ async def test_garbage_is_answered_and_the_session_goes_on(house: House):
         *(b"", b"null", b"[]", b"{}", b'{"type":"nonsense"}', b"\xff\xfe", b'{"type":"text","text":1}', b'{"type":"text"}'),
         *(b'{"type":"text","text":"a\\u0000b"}', b'{"type":"text","text":"\\ud800"}', b'{"type":"text","text":"x","seq":-1,"stream":"s"}'),
         *(json.dumps({"type": "text", "text": "x" * 5_001}).encode(), b'{"type":"text","text":"x","language":"tlh"}'),
+        *(json.dumps({"type": "text", "text": "x", "stream": "s", "seq": seq}).encode() for seq in (10**6, 2**53, 10**400)),
         *(chance.randbytes(chance.randrange(1, 200)) for _ in range(20)),
     ]
     for raw in garbage:

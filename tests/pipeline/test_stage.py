@@ -100,6 +100,18 @@ async def test_a_refused_message_is_told_and_leaves_no_gap(room):
 
 
 @in_room()
+async def test_an_utterance_that_never_ends_is_told_to_its_sender_and_others_are_heard(room):
+    room.stage.on_message("up", Text(text="One. Thr", utterance="u", final=False))
+    room.stage.on_message("other", Text(text="Somebody else."))
+    await asyncio.sleep(9.0)
+    assert not room.told(Failure)
+    await room.quiet()
+    assert [event.code for event in room.told(Failure, "up")] == ["not_finished"]
+    assert room.told(Failure) == room.told(Failure, "up")
+    assert [event.text for event in room.told(SentenceChosen)] == ["One.", "Thr", "Somebody else."]
+
+
+@in_room()
 async def test_markup_is_refused_and_leaves_no_gap(room):
     room.stage.on_message("up", Text(text="<speak>One.</speak>", stream="s", seq=0))
     for seq, part in enumerate(["<Sp", "EAK>Two.", " Three."], 1):
