@@ -49,6 +49,8 @@ class Served:
     status: int = 0
     error: str = ""
     """The code of what was refused."""
+    is_fault: bool = False
+    """Whether that is a failure which the status does not tell: the answer had begun."""
 
 
 class Tracing(Watcher):
@@ -101,11 +103,14 @@ class Tracing(Watcher):
         served = Served(_traceparent(span))
         try:
             yield served
+        except BaseException as error:
+            served.error, served.is_fault = served.error or type(error).__name__, True
+            raise
         finally:
             method, _, place = name.partition(" ")
             http = {"http.request.method": method, "http.route": place, "http.response.status_code": served.status or None}
             span.set_attributes({key: value for key, value in http.items() if value is not None})
-            is_broken = served.status >= 500 or not served.status
+            is_broken = served.is_fault or served.status >= 500 or not served.status
             self._end(span, self._loop.time(), served.error or ("broken off" if is_broken else ""), is_ours=is_broken)
 
     # Spans

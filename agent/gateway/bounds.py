@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.gateway.connection import ABORT
 from agent.gateway.errors import Refused
-from agent.gateway.notes import Notes, begin
+from agent.gateway.notes import Notes, begin, on_refused
 from agent.gateway.places import method_of, path_of
 from agent.gateway.settings import LimitSettings, StreamSettings
 from pipeline.journey import read_traceparent
@@ -125,6 +125,7 @@ class _Passage:
             async with asyncio.timeout(self._stall):
                 await self._send(message)
         except TimeoutError:
+            on_refused("slow_reader", is_fault=True)
             self._abort()
             raise Stalled from None
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.gateway import notes
 from agent.gateway.errors import Refused
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class Faults:
             await self._app(scope, receive, passing)
         except Exception:
             if has_begun:
+                notes.on_refused("internal", is_fault=True)
                 raise  # the server cuts the connection, and logs it
             log.exception("a request failed by a fault of ours")
             refused = Refused("internal", "the node has failed at this; its log says how", 500)

@@ -31,6 +31,8 @@ class Notes:
     """Of the latest text; complete when its sound has ended."""
     error: str = ""
     """The code of what was refused."""
+    is_fault: bool = False
+    """Whether that is a failure which no status tells: the answer had begun."""
     extra: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -43,6 +45,11 @@ class Notes:
         self.texts += 1
         self.characters += characters
         self.facts = facts
+
+    def on_refused(self, code: str, *, is_fault: bool = False) -> None:
+        """A fault stays: what else is refused after it follows from it, or weighs less."""
+        if not self.is_fault:
+            self.error, self.is_fault = code, is_fault
 
     def write(self, words: str, *, took: float, level: int = logging.INFO) -> None:
         """``took``: seconds."""
@@ -85,8 +92,8 @@ def on_text(characters: int, facts: Facts) -> None:
         notes.on_text(characters, facts)
 
 
-def on_refused(code: str) -> None:
-    """Likewise."""
+def on_refused(code: str, *, is_fault: bool = False) -> None:
+    """Likewise. ``is_fault``: as :class:`Notes` has it."""
     notes = _CURRENT.get()
     if notes is not None:
-        notes.error = code
+        notes.on_refused(code, is_fault=is_fault)

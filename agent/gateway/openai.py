@@ -151,7 +151,7 @@ async def _events(
             async for piece in rest:
                 yield _delta(piece)
         except Refused as refused:
-            notes.on_refused(refused.code)
+            notes.on_refused(refused.code, is_fault=refused.status >= 500)
             yield _event({"type": "error", **refused.renamed(NAMES).openai_body()})
             return
     taken = math.ceil(characters / TOKEN_CHARACTERS)

@@ -90,11 +90,11 @@ class AudioStream(Response):
             await unless_gone(receive, self._send(send))
         except Gone:
             notes.on_refused("client_gone")
-            return
-        except (Refused, Stalled) as error:
-            code = error.code if isinstance(error, Refused) else "slow_reader"  # its words may hold some of the text
-            notes.on_refused(code)
-            log.warning("an answer was broken off: %s", code)
+        except Stalled:
+            log.warning("an answer was broken off: slow_reader")
+        except Refused as error:
+            notes.on_refused(error.code, is_fault=error.status >= 500)
+            log.warning("an answer was broken off: %s", error.code)  # its words may hold some of the text
             scope.get(ABORT, lambda: None)()
 
     async def _send(self, send: Send) -> None:

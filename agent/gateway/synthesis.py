@@ -184,7 +184,7 @@ class Desk:
             wait = asked.wanted.timeout or self._settings.limits.body_wait_s
             product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
         except Refused as refused:
-            notes.on_refused(refused.code)
+            notes.on_refused(refused.code, is_fault=refused.status >= 500)
             again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
             return {**refused.body(request.state.request_id), "status": refused.status, **again}
         return self._envelope(product, asked)

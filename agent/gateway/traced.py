@@ -36,4 +36,4 @@ class Traced:
             try:
                 await self._app(scope, receive, tell)
             finally:
-                served.error = found.error
+                served.error, served.is_fault = found.error, found.is_fault

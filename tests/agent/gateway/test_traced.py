@@ -1,15 +1,27 @@
 """Requests and sessions as a collector sees them."""
 
 import asyncio
+import contextlib
 import json
 import time
 
+import aiohttp
+import numpy as np
 import pytest
+from starlette.responses import Response
 from websockets.asyncio.client import connect
 
 from agent.config import Settings
+from agent.gateway.bounds import Bounds
+from agent.gateway.errors import Refused
+from agent.gateway.faults import Faults
+from agent.gateway.settings import LimitSettings, StreamSettings
+from agent.gateway.speech import Speech
+from agent.gateway.traced import Traced
+from agent.gateway.traffic import Traffic
 from engines.base import Pace, Request
 from engines.remote import RemoteEngine, RemoteSettings
+from pipeline.lanes import Lanes
 from tests.agent.gateway.conftest import SETTINGS
 from tests.agent.gateway.test_synthesis import ask
 from tests.collector import CALLER, PARENT, TRACE, Collector
@@ -81,6 +93,71 @@ async def test_a_fault_of_ours_is_an_error(client, collector, node, monkeypatch)
     await ask(client, text=f"{SECRET} two.")
     (served,) = await collector.told("POST /synthesize")
     assert served.is_error and served.about["http.response.status_code"] == 500
+
+
+SSE = {"model": "tts-1", "voice": "alloy", "input": SECRET, "response_format": "pcm", "stream_format": "sse"}
+STREAMS = {
+    "/synthesize/stream": {"text": SECRET, "format": "pcm"},
+    "/v1/audio/speech": SSE,
+    "/batch_synthesize": {"texts": [SECRET, " "], "parallel_processing": False},
+}
+
+
+@pytest.mark.parametrize("path", STREAMS)
+@pytest.mark.parametrize(("code", "status"), [("synthesis_failed", 500), ("content_filtered", 422)])
+async def test_a_stream_that_fails_on_its_way_is_an_error_where_the_fault_is_ours(client, collector, monkeypatch, path, code, status):
+    async def half(speech):
+        speech.facts.samples += 24_000
+        for _ in range(2):
+            yield np.zeros(12_000, np.int16)
+        raise Refused(code, SECRET, status)
+
+    monkeypatch.setattr(Speech, "sound", half)
+    with contextlib.suppress(aiohttp.ClientPayloadError):
+        answer, _ = await ask(client, path, **STREAMS[path])
+        assert answer.status == 200
+    (served,) = await collector.told(f"POST {path}")
+    is_covered = path == "/batch_synthesize" and status < 500
+    assert (served.about["error.type"], served.is_error) == ("text_required" if is_covered else code, status == 500)
+    assert served.about["http.response.status_code"] == 200
+
+
+async def begins(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": True})
+
+
+async def fails(scope, receive, send):
+    await begins(scope, receive, send)
+    raise ZeroDivisionError(SECRET)
+
+
+async def stays(scope, receive, send):
+    await begins(scope, receive, send)
+    await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("app", "reading", "error"), [(fails, 0.0, "internal"), (begins, 60.0, "slow_reader"), (stays, 0.0, "CancelledError")]
+)
+async def test_an_answer_that_breaks_off_is_an_error_whatever_its_status(collector, app, reading, error):
+    from agent.tracing import Tracing
+
+    async def send(message):
+        await asyncio.sleep(reading)
+
+    async def refuse(request, refused):
+        return Response()
+
+    lanes, tracing = Lanes(), Tracing(collector.address, "booth")
+    whole = Bounds(Traced(Faults(app, refuse), tracing), LimitSettings(), StreamSettings(stall_s=0.05), Traffic())
+    with contextlib.suppress(ZeroDivisionError, OSError):
+        async with asyncio.timeout(0.3):
+            await whole({"type": "http", "method": "POST", "path": "/synthesize", "headers": []}, None, send)
+    await tracing.aclose(lanes)
+    lanes.close()
+    (served,) = collector.spans
+    assert (served.about["error.type"], served.is_error, served.about["http.response.status_code"]) == (error, True, 200)
 
 
 async def test_whoever_is_not_sampled_leaves_nothing(client, collector):
