@@ -22,6 +22,7 @@ from agent.node import Node
 from engines.base import NO_SAMPLES
 from pipeline.cache import CacheStats, no_stats
 from pipeline.chain import primary
+from pipeline.journey import Journey, Leg
 from pipeline.report import CACHE
 
 OPTIONS_RATE = 22_050  # hertz that whoever sends a block `options` without a rate expects
@@ -113,6 +114,7 @@ class Workshop:
         report, cache = self.node.report, self.node.studio.cache
         report.on_started(CACHE, ttft=0.0, lag=0.0, budget=self.node.settings.chain.budget)
         report.on_made(CACHE, primary(facts.language), work=0.0, seconds=kept.seconds)
+        report.on_journey(_repeated(facts, len(plan.text), begun, self.node.loop.time()))
         if cache is not None:
             cache.hits += facts.sentences
         applied = kept.applied if facts.is_cached and "cache" in kept.applied else ("cache", *kept.applied)
@@ -173,3 +175,23 @@ class Workshop:
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         size = self._settings.stream.chunk_bytes
         yield from (data[start : start + size] for start in range(0, len(data), size))
+
+
+def _repeated(facts: Facts, characters: int, begin: float, end: float) -> Journey:
+    """What a reply went through that was kept: one sentence, whatever it holds."""
+    return Journey(
+        origin=notes.origin(),
+        language=primary(facts.language),
+        characters=characters,
+        received=begin,
+        held=begin,
+        released=begin,
+        end=end,
+        outcome="heard",
+        legs=(Leg(facts.engine, begin, end, "cached"),),
+        audible=end,
+        engine=facts.engine,
+        is_cached=True,
+        ttft=0.0,
+        lag=0.0,
+    )

@@ -79,6 +79,28 @@ async def test_a_request_is_a_span_and_its_sentences_are_parts_of_it(client, col
     assert encode.about == {"voicebooth.format": format}
 
 
+async def test_a_reply_that_was_kept_is_one_sentence_of_its_request(client, collector):
+    text = f"{SECRET} two. Three four."
+    for name in ("first", "again"):
+        await ask(client, text=text, headers={"traceparent": PARENT, "X-Request-ID": name})
+    _, again = await collector.told("POST /synthesize", 2)
+    (sentence,) = [span for span in await collector.told("sentence", 3) if span.parent == again.id]
+    collector.check(sentence)
+    assert (sentence.trace, sentence.is_error, sentence.end <= again.end) == (TRACE, False, True)
+    assert sentence.about == {
+        "voicebooth.door": "http",
+        "voicebooth.request_id": "again",
+        "voicebooth.language": "en",
+        "voicebooth.characters": len(text),
+        "voicebooth.engine": "tone",
+        "voicebooth.cached": True,
+        "voicebooth.outcome": "heard",
+        "voicebooth.ttft": 0.0,
+        "voicebooth.lag": 0.0,
+    }
+    assert [part.about["voicebooth.ended"] for part in collector.parts(sentence) if part.name == "synthesise tone"] == ["cached"]
+
+
 async def test_what_was_refused_and_what_is_no_speech(client, collector):
     await client.get("/live")
     await ask(client, text=f"{SECRET} two.", language="tlh")
