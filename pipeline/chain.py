@@ -156,13 +156,21 @@ class Chain:
     # Who can
 
     def candidates(
-        self, offers: Mapping[str, Sequence[Voice]], *, language: str, voice: str, engine: str, strategy: str, strict: bool = False
+        self,
+        offers: Mapping[str, Sequence[Voice]],
+        *,
+        language: str,
+        voice: str,
+        engine: str,
+        strategy: str,
+        strict: bool = False,
+        with_resting: bool = False,
     ) -> list[Candidate]:
         """Who can say it, the preferred one first; empty when nobody speaks the language.
 
         ``offers``: voices by engine, of the engines that are loaded; the same object while they are the same. ``voice`` and ``engine``:
-        wishes, may be empty; ``strict``: that engine or none. Voices that rest are left out while others speak; when all rest they are
-        the last hope.
+        wishes, may be empty; ``strict``: that engine or none. Voices that rest are left out while others speak, unless they are wanted,
+        too (``with_resting``); when all rest they are the last hope.
         """
         if offers is not self._offers or len(self._found) >= MOST_WISHES:
             self._offers, self._found = offers, {}
@@ -175,7 +183,8 @@ class Chain:
             return [candidate for candidate in found if candidate.engine == engine]
         if strategy == "manual":
             return found[:1]
-        found = [candidate for candidate in found if self.breaker(candidate).is_closed] or found
+        if not with_resting:
+            found = [candidate for candidate in found if self.breaker(candidate).is_closed] or found
         if strategy == "quality_first" and not engine:
             found = sorted(found, key=lambda candidate: -self._quality(candidate))
         return sorted(found, key=lambda candidate: candidate.engine != engine and self._is_poor(candidate))

@@ -123,6 +123,7 @@ class Studio:
         self.rate = rate
         self.cache = cache
         self._builds: dict[str, str] = {}
+        self._ready: dict[str, tuple[str, int]] = {}  # build and voices, as they were loaded
         self._means = Means(self._engines, chain, lanes, rate, self._gain, self._unsettled, self._measure, self._arm, cache, self._key)
 
     def budget(self, wish: Wish) -> float:
@@ -146,6 +147,20 @@ class Studio:
         """Voices by engine, of the engines that are ready; with those that were mixed for somebody, and without those that were cloned:
         who has lent a voice does not offer it to others."""
         return self._offers
+
+    @property
+    def builds(self) -> tuple[tuple[str, str, int], ...]:
+        """Of the engines that are ready: name, build, and a number for their own voices. Another one whenever the same text may sound
+        different; a number means nothing beyond this process."""
+        return tuple((name, *self._ready[name]) for name in self._offers)
+
+    def preferred(self, wish: Wish) -> str:
+        """The engine that is to say it as long as none rests and all are in time; empty where nobody speaks the language, or where
+        whoever is heard first is to."""
+        if (wish.strategy or self.chain.settings.strategy) == "speed_first":
+            return ""
+        found = self._candidates(wish, with_resting=True)
+        return found[0].engine if found else ""
 
     @property
     def cloning(self) -> tuple[str, ...]:
@@ -334,6 +349,7 @@ class Studio:
             return error
         self.chain.forget_engine(engine.name)
         self._loudness = {key: known for key, known in self._loudness.items() if key[0] != engine.name}
+        self._ready[engine.name] = self._builds[engine.name], hash(repr(voices))
         self._on_warm(engine, voices[0], heard)
         self._status[engine.name] = EngineStatus(engine.name, "ready", "", len(voices), self._builds[engine.name], engine.network)
         self._offer()
@@ -395,10 +411,7 @@ class Studio:
 
         Raises :exc:`EngineUnavailable` when nobody here speaks the language, :exc:`SynthesisFailed` when all have failed.
         """
-        voice, _ = self._mean(wish)
-        candidates = self.chain.candidates(
-            self._spoken, language=wish.language, voice=voice, engine=wish.engine, strategy=wish.strategy, strict=wish.is_strict
-        )
+        candidates = self._candidates(wish)
         if not candidates:
             who = f"engine {wish.engine} is not loaded, or does not speak" if wish.is_strict else "no engine that is loaded speaks"
             raise EngineUnavailable(f"{who} {wish.language!r}", remedy="see `voicebooth doctor`")
@@ -409,6 +422,18 @@ class Studio:
         async with aclosing(performance.sounds()) as events:
             async for event in events:
                 yield event
+
+    def _candidates(self, wish: Wish, *, with_resting: bool = False) -> list[Candidate]:
+        voice, _ = self._mean(wish)
+        return self.chain.candidates(
+            self._spoken,
+            language=wish.language,
+            voice=voice,
+            engine=wish.engine,
+            strategy=wish.strategy,
+            strict=wish.is_strict,
+            with_resting=with_resting,
+        )
 
     def _key(self, candidate: Candidate, text: str, wish: Wish) -> bytes | None:
         """Under what its sound is kept; None where it is not."""

@@ -24,6 +24,7 @@ from pipeline.cache import CacheStats, no_stats
 from pipeline.chain import primary
 from pipeline.journey import Journey, Leg
 from pipeline.report import CACHE
+from pipeline.script import Wish
 
 OPTIONS_RATE = 22_050  # hertz that whoever sends a block `options` without a rate expects
 
@@ -91,7 +92,8 @@ class Workshop:
             audio.trim_silence if wanted.trim is None else wanted.trim,
             -audio.loudness if (audio.normalize if wanted.normalize is None else wanted.normalize) else None,
         )
-        key = digest(plan.text, plan.config, plan.effects, medium, finish, sorted(self.node.studio.offers))
+        builds = self.node.studio.builds
+        key = digest(plan.text, plan.config, plan.effects, medium, finish, builds)
         if wanted.use_cache and (again := self._again(key, plan)) is not None:
             return again
         try:
@@ -99,9 +101,21 @@ class Workshop:
                 product = await self._make(plan, medium, finish, wait)
         except TimeoutError:
             raise Refused("timeout", f"the reply was not ready within {limit:g} s", 504) from None
-        if wanted.use_cache and not product.facts.fallback:
+        if wanted.use_cache and builds == self.node.studio.builds and self._is_lasting(plan, product.facts):
             self.replies.keep(key, product, self.node.loop.time())
         return product
+
+    def _is_lasting(self, plan: Plan, facts: Facts) -> bool:
+        """Whether who said it is who should: it is not kept where a fault, or the forecast of a busy moment, gave it to somebody else."""
+        config = plan.config
+        wish = Wish(
+            plan.language,
+            voice=config.voice or "",
+            engine=config.engine or "",
+            is_strict=bool(config.strict_engine),
+            strategy=config.strategy or "",
+        )
+        return not facts.fallback and self.node.studio.preferred(wish) in ("", facts.engine)
 
     def _again(self, key: bytes, plan: Plan) -> Product | None:
         """What was answered before, if it is kept; counted as sentences from the cache are."""

@@ -141,6 +141,13 @@ def test_voices_that_rest_are_probed_and_come_back(chain):
     assert find(chain) == [first, second] and chain.next_probe() is None
 
 
+def test_one_that_rests_is_named_to_whoever_wants_to_know_who_is_preferred(chain):
+    first, second = find(chain)
+    chain.on_failed(first, EngineUnavailable("gone"), now=NOW)
+    wish = {"language": "en", "voice": "", "engine": "", "strategy": ""}
+    assert (chain.candidates(OFFERS, **wish), chain.candidates(OFFERS, **wish, with_resting=True)) == ([second], [first, second])
+
+
 def test_new_offers_are_seen(chain):
     assert names(find(chain, engine="third")) == ["t-en", "f-en", "s-en"]
     found = chain.candidates({"second": OFFERS["second"]}, language="en", voice="", engine="third", strategy="")

@@ -1,12 +1,16 @@
+import dataclasses
+
 import pytest
 
+import agent.node
 from agent.config import Settings
 from agent.gateway.errors import Refused
 from agent.gateway.production import Medium, Workshop
 from agent.gateway.slots import Slots
 from agent.gateway.speech import Speech, make_plan
 from agent.gateway.wanted import Wanted
-from tests.agent.gateway.conftest import decoded
+from engines.tone import ToneEngine
+from tests.agent.gateway.conftest import SETTINGS, decoded
 
 
 @pytest.mark.parametrize(
@@ -44,3 +48,79 @@ async def test_what_was_done_to_it_is_told(node):
     assert product.applied == ("enhancement", "compression", "loudness")
     rate, samples = decoded(product.data)
     assert (rate, len(samples) / rate) == (16_000, pytest.approx(product.seconds, abs=0.05))
+
+
+class Other(ToneEngine):
+    name = "other"
+    build = "other-1"
+
+    def voices(self):
+        return tuple(dataclasses.replace(voice, engine=self.name) for voice in self._voices)
+
+
+class TestKept:
+    """Whole replies, and another engine beside the tones."""
+
+    @pytest.fixture
+    def other(self, monkeypatch):
+        engine, find = Other(), agent.node.find_engine
+        monkeypatch.setattr(agent.node, "find_engine", lambda name, settings: engine if name == "other" else find(name, settings))
+        return engine
+
+    @pytest.fixture
+    def settings(self, other):
+        ratings = {"tone": 4.0, "other": 4.0}
+        return Settings.model_validate({**SETTINGS, "selection": {"fallback_chain": ["tone", "other"], "quality": ratings}})
+
+    @pytest.fixture
+    def say(self, node):
+        workshop = Workshop(node, Slots(1, 0.0), lambda gap: None)
+
+        async def say(**fields):
+            wanted = Wanted("One two three.", **fields)
+            return await workshop.whole(wanted, make_plan(node, wanted), Medium("wav", 24_000))
+
+        return say
+
+    async def test_a_reply_goes_with_the_build_and_the_voices_that_made_it(self, node, other, say):
+        async def is_kept():
+            first = await say(strategy="manual")
+            await node.unload_engine("other")
+            await node.load_engine("other")
+            return (await say(strategy="manual")).data is first.data
+
+        assert await is_kept(), "all is as it was"
+        other.build = "other-2"
+        assert not await is_kept()
+        other._known = other._known[1:]
+        assert not await is_kept()
+
+    async def test_one_that_began_before_a_change_is_not_kept_for_what_was_before(self, node, other, say, monkeypatch):
+        make = Workshop._make
+
+        async def slow(*arguments):
+            other.build += "x"
+            await node.unload_engine("other")
+            await node.load_engine("other")
+            return await make(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Workshop, "_make", slow)
+            first = await say(strategy="manual")
+        other.build = "other-1"
+        await node.unload_engine("other")
+        await node.load_engine("other")
+        assert (await say(strategy="manual")).data is not first.data
+
+    async def test_what_a_busy_moment_gave_to_another_engine_is_not_kept(self, node, say, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(node.studio.chain, "choose", lambda found, *_, **__: max(found, key=lambda one: one.engine == "other"))
+            first = await say()
+            assert (first.facts.engine, first.facts.fallback) == ("other", [])
+            assert (await say()).data is not first.data
+            for asked in ({"engine": "other"}, {"strategy": "speed_first"}):
+                first = await say(**asked)
+                assert first.facts.engine == "other" and (await say(**asked)).data is first.data, "that is what was asked for"
+        monkeypatch.setattr(node.studio.chain, "choose", lambda found, *_, **__: found[0])
+        first = await say()
+        assert first.facts.engine == "tone" and (await say()).data is first.data
