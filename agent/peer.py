@@ -25,14 +25,18 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError
 
 from agent.failures import tell_failure
+from agent.gateway import notes
 from agent.gateway.errors import Refused
+from agent.gateway.notes import Notes
 from agent.gateway.seats import Seats
 from agent.gateway.settings import PeerSettings
+from agent.gateway.speech import Facts
 from agent.mix import Mix
 from agent.offer import Fragment, Offer, OfferRefused, read
 from agent.opus import OpusTrack
 from agent.pump import Feed, Pump
 from pipeline.events import Captioned, Event, Failure
+from pipeline.journey import Origin
 from pipeline.playout import PlayoutBuffer
 from pipeline.protocol import TEXT_CHARACTERS, Hello, Ping, ProtocolError, Text, encode, parse
 from pipeline.stage import Caption, Outlet, Stage, TrackKey
@@ -73,7 +77,7 @@ class Host(Protocol):
     @property
     def is_draining(self) -> bool: ...
 
-    def session(self, outlet: Outlet, *, door: str) -> AbstractAsyncContextManager[Stage]: ...
+    def session(self, outlet: Outlet, *, door: str, origin: Origin) -> AbstractAsyncContextManager[Stage]: ...
 
 
 class Guest(Protocol):
@@ -95,10 +99,11 @@ class Peer:
     1. Whatever ends it, there is silence first; what was not heard is told.
     2. It ends by itself: when it does not connect in time, says nothing for too long, vanishes (aiortc asks every 5 s for a sign
        of life and gives up after six), or does not read what it is told.
+    3. It leaves one line in the log, by the name of the request that brought its offer; its sentences belong to that one's trace.
     """
 
     def __init__(self, host: Host, guest: Guest, settings: PeerSettings, characters: int = TEXT_CHARACTERS) -> None:
-        """``characters``: the most that one text may hold."""
+        """Made where the offer is answered. ``characters``: the most that one text may hold."""
         self.name = f"peer-{next(_numbers)}"
         self.username = ""
         """The ICE user fragment of its offer."""
@@ -112,7 +117,10 @@ class Peer:
         self._connection.on("connectionstatechange", self._on_state)
         self._connection.on("datachannel", self._on_channel)
         self._channel: RTCDataChannel | None = None
-        self._mix = Mix(host.studio.rate, guest.spend)
+        asked = notes.origin()
+        self._notes = Notes(asked.request, DOOR, asked.traceparent)
+        self._facts = Facts(rate=host.studio.rate)
+        self._mix = Mix(host.studio.rate, self._on_heard)
         self._voice = OpusTrack(host.studio.rate)
         self._feed = Feed(self._mix, self._voice, LINGER)
         self._feed.is_held = True
@@ -145,11 +153,14 @@ class Peer:
 
     async def run(self) -> None:
         """Returns when it has ended. Cancelling it ends it, too."""
+        notes.begin(self._notes)
+        since, why = self._loop.time(), "it was cancelled"
         try:
-            async with self._host.session(self, door=DOOR) as stage:
+            async with self._host.session(self, door=DOOR, origin=self._notes.origin) as stage:
                 self._stage = stage
-                log.info("%s: ended: %s", self.name, await self._stay(stage))
+                why = await self._stay(stage)
         finally:
+            self._notes.write(f"{self.name} ended: {why}", took=self._loop.time() - since)
             await self._goodbye()
             await self.aclose()
 
@@ -176,11 +187,13 @@ class Peer:
             await asyncio.wait((self._over,), timeout=LOOK)
             refused = self._refusal()
             if refused is not None and refused.is_for_good:
+                self._notes.on_refused(refused.code)
                 self._tell(Failure(refused.code, refused.message))
                 return refused.message
             if not stage.is_idle:
                 self._active = self._loop.time()
             if self._loop.time() - self._active > self._settings.idle:
+                self._notes.on_refused("idle")
                 self._tell(Failure("idle", f"nothing was said for {self._settings.idle:g} s", retryable=True))
                 return "idle"
         return self._over.result()
@@ -201,6 +214,7 @@ class Peer:
         buffer.on_ready = self._rouse
 
     def send(self, sender: str | None, event: Event) -> None:
+        self._facts.on_event(event)
         self._tell(event)
 
     def caption(self, caption: Caption) -> None:
@@ -239,7 +253,13 @@ class Peer:
         if isinstance(message, Text) and (refused := self._refusal()) is not None:
             self._tell(Failure(refused.code, refused.message, not refused.is_for_good, message.stream, message.seq))
             return
+        if isinstance(message, Text) and message.text:
+            self._notes.on_text(len(message.text), self._facts)
         stage.on_message(self._sender, message)
+
+    def _on_heard(self, seconds: float) -> None:
+        self._facts.samples += round(seconds * self._facts.rate)
+        self._guest.spend(seconds)
 
     def _refusal(self) -> Refused | None:
         """Why nothing more is said to it, now or for good."""

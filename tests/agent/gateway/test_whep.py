@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -11,6 +12,9 @@ from agent.gateway.app import make_app
 from agent.gateway.serving import Doors
 from agent.gateway.settings import PeerSettings
 from agent.node import Node
+from pipeline.journey import Journey, Origin
+from pipeline.report import Watcher
+from tests.collector import PARENT, TRACE
 
 pytestmark = pytest.mark.shell
 SDP, FRAGMENT = {"Content-Type": "application/sdp"}, {"Content-Type": "application/trickle-ice-sdpfrag"}
@@ -50,6 +54,44 @@ async def test_an_offer_is_answered_and_can_be_taken_back(client: aiohttp.Client
         assert "peer" not in node.sessions()
     finally:
         await connection.close()
+
+
+class Journeys(Watcher):
+    def __init__(self) -> None:
+        self.told: list[Journey] = []
+
+    def on_journey(self, journey: Journey) -> None:
+        self.told.append(journey)
+
+
+async def test_a_session_s_sentences_and_its_line_carry_what_its_offer_brought(
+    client: aiohttp.ClientSession, node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    journeys = Journeys()
+    node.report.watch(journeys)
+    connection = RTCPeerConnection(RTCConfiguration([]))
+    connection.addTransceiver("audio", direction="recvonly")
+    channel = connection.createDataChannel("voicebooth")
+    finished = asyncio.Event()
+    channel.on("open", lambda: channel.send(json.dumps({"type": "text", "text": "One two three."})))
+    channel.on("message", lambda raw: finished.set() if json.loads(raw)["type"] == "speech_finished" else None)
+    await connection.setLocalDescription(await connection.createOffer())
+    headers = {**SDP, "X-Request-ID": "mine", "traceparent": PARENT}
+    answer = await client.post("/whep", data=connection.localDescription.sdp, headers=headers)
+    await connection.setRemoteDescription(RTCSessionDescription(await answer.text(), "answer"))
+    try:
+        async with asyncio.timeout(5):
+            await finished.wait()
+        await client.delete(answer.headers["Location"])
+    finally:
+        await connection.close()
+    assert [journey.origin for journey in journeys.told] == [Origin("peer", "mine", PARENT)]
+    (line,) = [vars(record) for record in caplog.records if vars(record).get("door") == "peer"]
+    assert (line["name"], line["request_id"], line["trace_id"]) == ("agent.gateway.notes", "mine", TRACE)
+    assert line["message"].endswith(" ended: it was ended")
+    assert (line["texts"], line["text_length"], line["engine"], line["cached"]) == (1, 14, "tone", False)
+    assert line["duration"] > 0.3 and 0 <= line["ttfa_ms"] <= line["took_ms"] and "error" not in line
 
 
 @pytest.mark.parametrize("body", ["", "hello", '{"sdp": "v=0"}', "v=0\r\n", "v=0\r\nm=audio 9 x y\r\n"])
