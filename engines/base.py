@@ -169,6 +169,8 @@ class Request:
     """What only some engines know, for example ``noise_scale``. Unknown names are ignored."""
     traceparent: str = ""
     """W3C Trace Context of whoever wants it said, for engines that ask somebody else; empty for none."""
+    request_id: str = ""
+    """How the node calls the request or the session that it is part of, likewise. May be a caller's own words."""
 
 
 class Engine(ABC):

@@ -39,6 +39,7 @@ ENGINE = "remote"
 SAMPLE_RATE = 24_000  # hertz that it is asked for: that of most tracks, whatever its engines speak at
 NAME_IT = "set remote.url"
 STREAM, VOICES = "/synthesize/stream", "/voices"
+NAME_LENGTH = 128  # characters of a request's name that the other node takes
 TOLD = 4096  # bytes of an error's body that are read: its message is a line
 LISTED = 4 << 20  # bytes of a list of voices: a thousand voices take half a megabyte
 REST = 5.0  # seconds of rest when a node is full and does not say for how long
@@ -100,7 +101,7 @@ class RemoteEngine(Engine):
         if not self._settings.url:
             raise EngineUnavailable("no other node is named", remedy=NAME_IT)
         pieces: list[bytes] = []
-        transfer = self._transfer(partial(self._fetch, "GET", VOICES, None, LISTED))
+        transfer = self._transfer(partial(self._fetch, "GET", VOICES, None, LISTED, {}))
         try:
             while not transfer.is_over:
                 pieces += self._receive(transfer, begun=bool(pieces))
@@ -139,7 +140,7 @@ class RemoteEngine(Engine):
         }
         if self._settings.engine:
             body |= {"engine": self._settings.engine, "strict_engine": True}
-        transfer = self._transfer(partial(self._fetch, "POST", STREAM, body, None, traceparent=request.traceparent))
+        transfer = self._transfer(partial(self._fetch, "POST", STREAM, body, None, _whose(request)))
         try:
             yield from self._follow(transfer, request, voice, pace)
         finally:
@@ -190,15 +191,12 @@ class RemoteEngine(Engine):
         path: str,
         body: Mapping[str, Any] | None,
         most: int | None,
+        whose: Mapping[str, str],
         tell: Callable[[bytes], None],
-        *,
-        traceparent: str = "",
     ) -> None:
-        """Raises :exc:`ServiceFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound."""
+        """Raises :exc:`ServiceFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound. ``whose``: headers."""
         aiohttp, settings = _import("aiohttp"), self._settings
-        headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
-        if traceparent:
-            headers["traceparent"] = traceparent
+        headers = {"Authorization": f"Bearer {settings.token}", **whose} if settings.token else whose
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session,
             session.request(method, settings.url.rstrip("/") + path, json=body, headers=headers) as answer,
@@ -236,6 +234,13 @@ class RemoteEngine(Engine):
             raise EngineUnavailable(
                 f"{self._settings.url} answers with no list of voices: {problem!r}", remedy="set remote.url"
             ) from problem
+
+
+def _whose(request: Request) -> dict[str, str]:
+    """The headers that tell what a sentence is part of. A name that is none to the other node, or no header at all, is left out."""
+    name = request.request_id
+    is_name = 0 < len(name) <= NAME_LENGTH and name.isascii() and name.isprintable()
+    return ({"traceparent": request.traceparent} if request.traceparent else {}) | ({"X-Request-ID": name} if is_name else {})
 
 
 def _tier(row: Mapping[str, Any]) -> str:

@@ -236,6 +236,7 @@ class Performance:
             rate=self._means.rate,
             pause=self._timing.pause(),
             traceparent=self._wish.origin.traceparent,
+            request_id=self._wish.origin.request,
             fades_in=self._progress.written > 0,
             is_crowded=self._means.lanes.live > 0,
         )

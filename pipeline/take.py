@@ -60,6 +60,8 @@ class Order:
     """Of a voice that has not been heard for long enough: what is known of it. Its gain is learned while it speaks."""
     traceparent: str = ""
     """W3C Trace Context, for an engine that asks somebody else."""
+    request_id: str = ""
+    """Name of the request or session, likewise."""
     fades_in: bool = False
     """It goes on in the middle of a sentence."""
     is_crowded: bool = False
@@ -202,7 +204,14 @@ class Take:
 
     def _request(self, text: str) -> Request:
         order = self.order
-        return Request(text, self.candidate.voice.id, order.language, order.speed, traceparent=order.traceparent)
+        return Request(
+            text,
+            self.candidate.voice.id,
+            order.language,
+            order.speed,
+            traceparent=order.traceparent,
+            request_id=order.request_id,
+        )
 
     def _frame(self, samples: Samples, *, last: bool = False) -> Sounded | None:
         framed = self._framer.feed(self._gain.feed(samples), last=last)

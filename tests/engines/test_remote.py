@@ -196,9 +196,16 @@ def test_a_sentence_comes_sample_by_sample_as_it_was_made(node: OtherNode) -> No
 def test_whose_trace_it_is_part_of_goes_along(node: OtherNode) -> None:
     made = engine(node)
     speak(made)
-    assert "traceparent" not in node.asked[-1][1]
-    speak(made, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    assert not {"traceparent", "X-Request-ID"} & set(node.asked[-1][1])
+    speak(made, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", request_id="mine 1")
     assert node.asked[-1][1]["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert node.asked[-1][1]["X-Request-ID"] == "mine 1"
+
+
+@pytest.mark.parametrize("name", ["x" * 129, "a\r\nb: c", "a\tb", "\x00", "ü"])
+def test_a_name_that_is_no_header_does_not_go_along(node: OtherNode, name: str) -> None:
+    made = engine(node)
+    assert len(sound(speak(made, request_id=name))) and not {"X-Request-ID", "b"} & set(node.asked[-1][1])
 
 
 def test_marks_are_guesses_that_learn(node: OtherNode) -> None:

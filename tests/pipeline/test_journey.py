@@ -234,22 +234,25 @@ def test_a_text_s_own_trace_goes_before_that_of_its_place():
     run(go())
 
 
-def test_an_engine_is_told_the_trace_for_it_may_ask_somebody_else():
+def test_an_engine_is_told_the_trace_and_the_request_for_it_may_ask_somebody_else():
     asked = []
 
     class Asking(ToneEngine):
         def synthesize(self, request, pace):
-            asked.append((request.text, request.traceparent))
+            asked.append((request.text, request.traceparent, request.request_id))
             return super().synthesize(request, pace)
 
     async def go():
         async with Room([Asking()]) as room:
-            room.stage.on_message("up", Text(text="One two.", traceparent=PARENT))
-            room.stage.on_message("up", Text(text="Three four."))
-            await room.quiet()
+            stage = Stage("s", room.studio, StageSettings(), room, report=room.report, origin=Origin("http", "mine"))
+            stage.on_message("up", Text(text="One two.", traceparent=PARENT))
+            stage.on_message("up", Text(text="Three four."))
+            while not stage.is_idle:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            await stage.aclose()
 
     run(go())
-    assert asked[-2:] == [("One two.", PARENT), ("Three four.", "")]
+    assert asked[-2:] == [("One two.", PARENT, "mine"), ("Three four.", "", "mine")]
 
 
 def test_where_a_text_comes_from_does_not_make_it_another_wish():

@@ -220,12 +220,13 @@ async def test_another_node_that_is_asked_for_a_sentence_belongs_to_its_trace(ad
 
     def ask_it():
         asking.load()
-        return list(asking.synthesize(Request(f"{SECRET} two.", traceparent=PARENT), Pace()))
+        return list(asking.synthesize(Request(f"{SECRET} two.", traceparent=PARENT, request_id="mine"), Pace()))
 
     await asyncio.to_thread(ask_it)
     (served,) = await collector.told("POST /synthesize/stream")
     (sentence,) = await collector.told("sentence")
     assert (served.trace, served.parent, sentence.parent) == (TRACE, CALLER, served.id)
+    assert served.about["voicebooth.request_id"] == "mine"
 
 
 SOUND = {"type": "config", "audio": {"encoding": "mulaw", "sample_rate": 8000}}
