@@ -185,7 +185,7 @@ class ModelSettings(Section):
 
 
 class OtelSettings(Section):
-    endpoint: WebUrl = ""
+    endpoint: WebUrl = Field(default="", repr=False)
     """Collector of OpenTelemetry that is sent traces, by OTLP over HTTP: ``http://127.0.0.1:4318``. Empty: none is."""
 
 

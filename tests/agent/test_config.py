@@ -144,7 +144,8 @@ def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_do_not_show() -> None:
-    shown = repr(Settings.model_validate({"livekit": {"api_secret": "hush", "encryption_key": "hush"}}))
+    collector = {"endpoint": "http://me:hush@127.0.0.1:4318"}
+    shown = repr(Settings.model_validate({"livekit": {"api_secret": "hush", "encryption_key": "hush"}, "otel": collector}))
     assert "hush" not in shown
 
 

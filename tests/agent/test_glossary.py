@@ -41,8 +41,10 @@ def test_the_page_holds_the_table_of_this_code() -> None:
     assert glossary.markdown() in PAGE.read_text(encoding="utf-8")
 
 
-def test_a_secret_of_an_engine_does_not_show_either() -> None:
-    settings = Settings.model_validate({"remote": {"token": "hush"}, "edge": {"proxy": "http://me:hush@proxy:1"}})
+def test_a_secret_of_an_engine_or_in_an_address_does_not_show_either() -> None:
+    proxy, collector = "http://me:hush@proxy:1", "http://me:hush@collector:4318"
+    settings = Settings.model_validate({"remote": {"token": "hush"}, "edge": {"proxy": proxy}, "otel": {"endpoint": collector}})
     found = {row.key: row.shown(settings) for row in glossary.rows()}
     assert (found["remote.token"], found["edge.proxy"], found["remote.engine"]) == ("(set)", "(set)", "")
+    assert found["otel.endpoint"] == "(set)", "its address may hold a password"
     assert "hush" not in str(settings)
