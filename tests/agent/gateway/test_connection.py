@@ -185,6 +185,56 @@ async def test_garbage_is_400(door):
     assert (status, body["code"]) == (400, "bad_request")
 
 
+CALLED = [  # as a caller calls its request, what is answered, and by which name; None: a new one
+    (b"a\r\nSet-Cookie: evil=1", 200, "a"),
+    (b"a%0d%0aSet-Cookie: evil=1", 200, "a%0d%0aset-cookie: evil=1"),
+    (b"a\x85Set-Cookie: evil=1", 200, None),
+    (b"a\xe2\x80\xa8Set-Cookie: evil=1", 200, None),
+    (b"a\rSet-Cookie: evil=1", 400, None),
+    (b"a\nSet-Cookie: evil=1", 400, None),
+    (b"a\r\n Set-Cookie: evil=1", 400, None),
+    (b"a\x00Set-Cookie: evil=1", 400, None),
+]
+
+
+def head(data):
+    """The headers of an answer, each in its own line."""
+    lines = data.partition(b"\r\n\r\n")[0].decode("latin-1").lower().split("\r\n")[1:]
+    assert not {"\r", "\n"} & set("".join(lines))
+    return [line.split(": ", 1) for line in lines]
+
+
+async def test_no_name_of_a_request_becomes_another_header(address):
+    request = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nX-Request-ID: %b\r\n\r\n"
+    for name, status, kept in CALLED:
+        data, _ = await until_closed(int(address.rpartition(":")[2]), request % name)
+        assert told(data)[0] == status, name
+        ids = [value for field, value in head(data) if field == "x-request-id"]
+        assert ids == [kept] if kept else len(ids) == 1 and len(ids[0]) == 32, name
+        assert "set-cookie" not in [field for field, _ in head(data)], name
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"),
+    [
+        (b"../../etc/passwd", 404, "not_found"),
+        (b"%2e%2e%2f%2e%2e%2fetc%2fpasswd", 404, "not_found"),
+        (b"%2e%2e", 404, "model_not_found"),
+        (b"..%5c..%5cetc", 404, "model_not_found"),
+        (b"%00", 404, "model_not_found"),
+        (b"a%0d%0aSet-Cookie:%20evil=1", 404, "model_not_found"),
+        (b"%ff%fe", 404, "model_not_found"),
+        (b"a\x00b", 400, "bad_request"),
+    ],
+)
+async def test_a_path_that_points_elsewhere_finds_nothing(address, name, status, code):
+    request = b"GET /v1/models/%b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    data, _ = await until_closed(int(address.rpartition(":")[2]), request % name)
+    found, body = told(data)
+    assert (found, body["error"]["code"] if status == 404 else body["code"]) == (status, code)
+    assert not [line for line in head(data) if "evil" in line[1] or "etc" in line[1] or line[0] == "set-cookie"]
+
+
 async def test_who_does_not_read_an_answer_is_cut_off(door):
     reader, writer = await asyncio.open_connection("127.0.0.1", door, limit=1024)
     writer.write(b"GET /flood HTTP/1.1\r\nHost: a\r\n\r\n")

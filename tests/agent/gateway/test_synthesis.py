@@ -189,6 +189,26 @@ async def test_bad_input_gets_a_typed_error_that_names_the_field(client, path):
             assert told["detail"][0]["field"] == field, body
 
 
+ELSEWHERE = ("../../etc/passwd", "%2e%2e%2fetc", "..", "/etc/passwd", "a\x00b", "a\r\nSet-Cookie: evil=1", "a\u2028evil")
+"""Names that are a way to somewhere else, or the end of a line."""
+NAMED = [  # path, what else it needs, fields that hold a name
+    ("/synthesize", {"text": "a"}, ("voice_id", "engine", "model_name")),
+    ("/synthesize/stream", {"text": "a"}, ("voice_id", "engine")),
+    ("/tts/synthesize", {"text": "a", "model_name": "tone"}, ("voice", "model_name")),
+    ("/v1/audio/speech", {"input": "a", "model": "tts-1", "voice": "alloy"}, ("voice", "model")),
+]
+
+
+@pytest.mark.parametrize(("path", "rest", "fields"), NAMED)
+async def test_a_name_that_points_elsewhere_is_nobody_s_and_in_no_header(client, path, rest, fields):
+    for field, name in itertools.product(fields, ELSEWHERE):
+        answer, told = await ask(client, path, **{**rest, field: name})
+        told = told.get("error") if path.startswith("/v1/") else told
+        assert (answer.status, told["code"]) in [(status, f"unknown_{kind}") for status in (400, 404, 422) for kind in ("voice", "engine")]
+        said = [value for value in answer.headers.values() if "evil" in value or "etc" in value or "\x00" in value or "%2e" in value]
+        assert not said and "Set-Cookie" not in answer.headers, (field, name)
+
+
 async def test_what_is_no_json_object_is_told_so(client):
     for raw in (b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"text": NaN}', b"[" * 10_000):
         async with client.post("/synthesize", data=raw) as answer:
