@@ -235,18 +235,14 @@ class Take:
 
 
 def first_length(order: Order, comfort: int) -> int:
-    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`; in a crowd it may be less."""
+    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`; less in a crowd."""
     return len(_parts(order, comfort)[0][1])
 
 
 def _parts(order: Order, comfort: int) -> list[tuple[int, str]]:
     """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
     text, rest = order.text, order.rest
-    left = text[rest:]
-    cut = 0
-    if not order.in_hand and len(left) > comfort:
-        cut = first_clause(left, comfort, order.language)
-    elif not order.in_hand and order.is_crowded:
-        cut = first_clause(left, BESIDE)  # of no language: where somebody wrote a mark, and no voice is torn before a conjunction
+    comfort = min(comfort, BESIDE) if order.is_crowded else comfort
+    cut = 0 if order.in_hand or len(text) - rest <= comfort else first_clause(text[rest:], comfort, order.language)
     bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
     return [(start, text[start:end]) for start, end in pairwise(bounds)]

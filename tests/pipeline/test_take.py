@@ -98,8 +98,6 @@ def test_beside_others_a_shorter_text_is_said_in_two_parts_too():
     assert first_length(order(text, is_crowded=True), Engine.comfort) == text.index(",") + 2
     assert first_length(order(text, is_crowded=True, in_hand=True), Engine.comfort) == len(text)
     assert first_length(order(text, is_crowded=True), 20) == len(text), "an engine that wants less than a crowd keeps to that"
-    unmarked = "The first light came over the hills and turned the snow into something warm."
-    assert first_length(order(unmarked, is_crowded=True), Engine.comfort) == len(unmarked), "no voice is torn before a conjunction"
 
 
 def test_the_word_that_follows_is_known_before_it_is_said():
