@@ -238,7 +238,6 @@ class Performance:
             traceparent=self._wish.origin.traceparent,
             request_id=self._wish.origin.request,
             fades_in=self._progress.written > 0,
-            is_crowded=self._means.lanes.live > 0,
         )
 
     def _open(self, candidate: Candidate) -> None:

@@ -16,7 +16,6 @@ from pipeline.loudness import Gain, Loudness, fade_in
 from pipeline.segmenter import first_clause
 
 NEARLY = 0.030  # seconds before the next word at which one is over: what is missing of it is heard less than the word said again
-BESIDE = 60  # characters that any engine begins soon enough beside others: fronts cannot be interrupted, and the next one waits for them
 FADE = 0.008  # seconds in which a voice that goes on for another one rises: no click
 
 
@@ -64,8 +63,6 @@ class Order:
     """Name of the request or session, likewise."""
     fades_in: bool = False
     """It goes on in the middle of a sentence."""
-    is_crowded: bool = False
-    """Others are being made, too, and wait for its front."""
 
 
 class Take:
@@ -235,14 +232,13 @@ class Take:
 
 
 def first_length(order: Order, comfort: int) -> int:
-    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`; less in a crowd."""
+    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`."""
     return len(_parts(order, comfort)[0][1])
 
 
 def _parts(order: Order, comfort: int) -> list[tuple[int, str]]:
     """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
     text, rest = order.text, order.rest
-    comfort = min(comfort, BESIDE) if order.is_crowded else comfort
     cut = 0 if order.in_hand or len(text) - rest <= comfort else first_clause(text[rest:], comfort, order.language)
     bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
     return [(start, text[start:end]) for start, end in pairwise(bounds)]

@@ -7,7 +7,7 @@ from engines.base import BadSound, Engine
 from engines.scripted import Die, Hang, Odd, Script, Scripted, level_of
 from pipeline.chain import Candidate
 from pipeline.loudness import Loudness
-from pipeline.take import BESIDE, Order, Take, first_length
+from pipeline.take import Order, Take, first_length
 from tests.virtual_time import Work, run, virtual_lanes
 from tests.words import distinct_words
 
@@ -89,15 +89,6 @@ def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
         assert [LONG[word.start : word.end] for sound in sounds for word in sound.words] == LONG.split()
 
     run(go())
-
-
-def test_beside_others_a_shorter_text_is_said_in_two_parts_too():
-    text = " ".join(WORDS[:4]) + ", " + " ".join(WORDS[4:10]) + "."
-    assert BESIDE < len(text) < Engine.comfort
-    assert first_length(order(text), Engine.comfort) == len(text)
-    assert first_length(order(text, is_crowded=True), Engine.comfort) == text.index(",") + 2
-    assert first_length(order(text, is_crowded=True, in_hand=True), Engine.comfort) == len(text)
-    assert first_length(order(text, is_crowded=True), 20) == len(text), "an engine that wants less than a crowd keeps to that"
 
 
 def test_the_word_that_follows_is_known_before_it_is_said():
