@@ -26,7 +26,7 @@ from engines.base import Voice
 from engines.catalog import Catalog, known_kokoro
 from engines.kokoro.voices import describe
 from engines.tone import ToneEngine
-from tests.engines.edge_service import EdgeService
+from tests.engines.edge_service import in_place_of_edge
 
 pytestmark = pytest.mark.shell
 TONE = ("--set", "selection.fallback_chain=tone")
@@ -201,8 +201,7 @@ def test_doctor_sends_text_to_a_service_only_where_somebody_asks_for_it(monkeypa
 
     monkeypatch.setattr("agent.doctor.server", well)
     monkeypatch.setattr("agent.node.installed_engines", lambda: ("edge", "tone"))
-    with EdgeService() as service:
-        monkeypatch.setattr("edge_tts.communicate.WSS_URL", service.url)
+    with in_place_of_edge(monkeypatch) as service:
         answer = voicebooth("doctor", *TONE)
         assert not service.asked and answer.exit_code == 0
         assert "no     engine edge: not tried: what it says is sent elsewhere\n       mend it: --network tries it\n" in answer.stdout

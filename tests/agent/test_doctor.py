@@ -20,7 +20,7 @@ from engines.base import Chunk, Engine, EngineUnavailable, Pace, Request, Sample
 from engines.edge import EdgeEngine, EdgeSettings
 from engines.tone import ToneEngine
 from pipeline.lanes import Lanes, LaneSettings
-from tests.engines.edge_service import Call, EdgeService
+from tests.engines.edge_service import Call, EdgeService, in_place_of_edge
 
 RATE = 24_000
 TEXT = "A sentence of thirty-two letters"
@@ -141,10 +141,7 @@ async def test_an_engine_that_raises_or_hangs_ends_nothing(monkeypatch: pytest.M
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeService]:
-    for name in ("http_proxy", "HTTP_PROXY", "ws_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with EdgeService() as running:
-        monkeypatch.setattr("edge_tts.communicate.WSS_URL", running.url)
+    with in_place_of_edge(monkeypatch) as running:
         yield running
 
 

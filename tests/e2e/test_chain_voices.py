@@ -19,7 +19,7 @@ from engines.edge import EdgeEngine
 from engines.kokoro import KokoroEngine, KokoroSettings
 from engines.piper import PiperEngine, PiperSettings
 from tests.e2e.conftest import House, judged_by_ear
-from tests.engines.edge_service import EdgeService
+from tests.engines.edge_service import EdgeService, in_place_of_edge
 
 pytestmark = pytest.mark.voice
 RATE = 48_000
@@ -111,10 +111,7 @@ def _without_gaps(samples: Samples) -> Samples:
 
 @pytest.fixture
 def edge(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeService]:
-    for name in ("http_proxy", "HTTP_PROXY", "ws_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with EdgeService() as service:
-        monkeypatch.setattr("edge_tts.communicate.WSS_URL", service.url)
+    with in_place_of_edge(monkeypatch) as service:
         yield service
 
 

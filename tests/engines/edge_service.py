@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from types import TracebackType
@@ -15,6 +16,7 @@ from xml.sax.saxutils import escape, unescape
 
 import av
 import numpy as np
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as Asked
 from websockets.http11 import Response
@@ -26,6 +28,7 @@ from engines.tone import ToneEngine
 RATE = 24_000
 ENCODER_DELAY = 576  # samples by which the encoder used here is late
 PATIENCE = 5.0  # seconds for what happens at once
+PROXIES = ("ws_proxy", "WS_PROXY")  # where aiohttp looks for the way to a ws:// address
 Script = Callable[["Call"], None]
 
 
@@ -149,6 +152,19 @@ class EdgeService:
             self.script(call)
         except (ConnectionClosed, TimeoutError):
             self.lost.set()
+
+
+@contextmanager
+def in_place_of_edge(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeService]:
+    """What edge-tts asks instead of Edge's own, and without the proxy that this machine may have: no proxy finds its way back here.
+
+    ``monkeypatch`` takes both back at the end of its test, in order with whatever else the test has patched.
+    """
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    with EdgeService() as service:
+        monkeypatch.setattr("edge_tts.communicate.WSS_URL", service.url)
+        yield service
 
 
 def waves(text: str) -> Iterator[tuple[int, int, int]]:

@@ -31,7 +31,7 @@ from engines.base import (
 )
 from engines.edge import DECODER_DELAY, SAMPLE_RATE, EdgeEngine, EdgeSettings, known_voices
 from pipeline.lanes import Lanes, LaneSettings
-from tests.engines.edge_service import ENCODER_DELAY, Call, EdgeService, encode, mp3, tones, waves
+from tests.engines.edge_service import ENCODER_DELAY, Call, EdgeService, encode, in_place_of_edge, mp3, tones, waves
 
 TEXT = "Ham & eggs, 3 < 4: good morning."
 WAIT = 0.1  # seconds of patience where a test wants it to run out
@@ -39,10 +39,7 @@ WAIT = 0.1  # seconds of patience where a test wants it to run out
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[EdgeService]:
-    for name in ("http_proxy", "HTTP_PROXY", "ws_proxy", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with EdgeService() as running:
-        monkeypatch.setattr("edge_tts.communicate.WSS_URL", running.url)
+    with in_place_of_edge(monkeypatch) as running:
         yield running
 
 
