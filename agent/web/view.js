@@ -52,7 +52,7 @@ function line({ queued, chosen, started, finished }, now) {
 }
 
 function facts(sentence) {
-  const { queued, chosen, started, finished, ttft, engine, voice, cached, turns, why } = sentence;
+  const { utterance, queued, chosen, started, finished, ttft, engine, voice, cached, turns, why } = sentence;
   const row = make("p", "facts");
   const add = (words, value) => row.append(value === undefined ? make("span", "", words) : labelled(words, value));
   if (why) row.append(make("span", "lost", forDrop(why)));
@@ -64,6 +64,7 @@ function facts(sentence) {
   if (finished !== undefined && started !== undefined) add("spoken", `+${span(finished - queued)}`);
   if (engine) add(voice ? `${engine}, ${voice}` : engine);
   if (cached) add("from the cache");
+  if (utterance === undefined) add("sent by somebody else");
   for (const turn of turns) row.append(make("span", "turn", forTurn(turn)));
   return row;
 }

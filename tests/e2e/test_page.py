@@ -227,6 +227,8 @@ async def test_a_room_is_heard_in_one_language_and_people_are_lowered_meanwhile(
         await say(page, "Un deux trois.")
         await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
         await spoken(page, 2)
+        facts = await page.locator("#sentences .facts").all_inner_texts()
+        assert ["sent by somebody else" in one for one in facts] == [False, True, False]
     await source.aclose()
 
 
