@@ -133,9 +133,9 @@ def node_in_room(url: str, room: str, *, engine: str, environment: Mapping[str, 
     return Process("node", command, {**_settings(url, engine), **(environment or {})})
 
 
-def node(url: str, *, engine: str) -> Process:
+def node(url: str, *, engine: str, environment: Mapping[str, str] | None = None) -> Process:
     """A node to which the server sends the jobs of every room."""
-    return Process("node", [sys.executable, "-m", "agent.cli", "run"], _settings(url, engine))
+    return Process("node", [sys.executable, "-m", "agent.cli", "run"], {**_settings(url, engine), **(environment or {})})
 
 
 def node_alone(engine: str, *, environment: Mapping[str, str] | None = None) -> Process:
