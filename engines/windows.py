@@ -26,6 +26,10 @@ class Stage:
     """Columns of its output for each column of its input."""
     conditions: tuple[str, ...] = ()
     """What it takes besides: values that hold for the whole sentence."""
+    lag: int | None = None
+    """Of one that continues: columns by which its output is behind until it has all of its input."""
+    rest: int = 0
+    """Of one that continues: columns of its input that are taken with those before when there are no more."""
 
 
 class Chain:
@@ -33,6 +37,7 @@ class Chain:
 
     ``runs`` holds, for each stage, a function from columns (1, channels, n) to columns (1, channels, n * factor). At the ends of the
     whole a stage sees no further columns, just as in one pass; inside, it sees ``reach`` columns more than it needs on each side.
+    A stage that continues is given each column once, and gives all that it can make of those so far.
     """
 
     def __init__(self, stages: Sequence[Stage], runs: Sequence[Callable[[Floats], Floats]], source: Floats) -> None:
@@ -42,6 +47,7 @@ class Chain:
         self._source = source
         self._kept: list[Floats | None] = [None] * len(stages)  # the last columns of each stage's output, up to `ready`
         self._ready = [0] * len(stages)
+        self._taken = [0] * len(stages)  # columns of its input
         self._columns = [int(source.shape[-1])]
         for stage in stages:
             self._columns.append(self._columns[-1] * stage.factor)
@@ -58,20 +64,30 @@ class Chain:
     def _pull(self, number: int, start: int, end: int) -> Floats:
         if number < 0:
             return self._source[..., start:end]
-        stage, ready, kept = self._stages[number], self._ready[number], self._kept[number]
+        ready, kept = self._ready[number], self._kept[number]
         if end > ready:
-            whole = self._columns[number + 1]
-            until = whole if whole - end <= CRUMB * stage.reach * stage.factor else end
-            first = max(0, ready // stage.factor - stage.reach)
-            last = min(self._columns[number], -(-until // stage.factor) + stage.reach)
+            first, last, until = self._needs(number, end)
             made = self._run(number, np.ascontiguousarray(self._pull(number - 1, first, last)), first)
-            fresh = made[..., ready - first * stage.factor : until - first * stage.factor]
+            self._taken[number] = last
+            base = ready if self._stages[number].lag is not None else first * self._stages[number].factor
+            fresh = made[..., ready - base : until - base]
             kept = fresh if kept is None else np.concatenate([kept, fresh], axis=-1)
             ready = until
         assert kept is not None
         base = ready - kept.shape[-1]
         self._ready[number], self._kept[number] = ready, kept[..., start - base :]
         return kept[..., start - base : end - base]
+
+    def _needs(self, number: int, end: int) -> tuple[int, int, int]:
+        """The columns of its input that a stage needs for those of its output up to ``end``, and up to where it makes them then."""
+        stage, given, whole = self._stages[number], self._columns[number], self._columns[number + 1]
+        if stage.lag is not None:
+            last = -(-(end + stage.lag) // stage.factor)
+            last = given if given - last <= stage.rest else last
+            return self._taken[number], last, whole if last == given else last * stage.factor - stage.lag
+        until = whole if whole - end <= CRUMB * stage.reach * stage.factor else end
+        first = max(0, self._ready[number] // stage.factor - stage.reach)
+        return first, min(given, -(-until // stage.factor) + stage.reach), until
 
     def _run(self, number: int, columns: Floats, first: int) -> Floats:
         """One stage over these columns, whose first one has this index: for chains whose stages take more that goes along in time."""

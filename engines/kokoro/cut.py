@@ -17,21 +17,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.continuing import Intake, State, go_on
 from engines.graph import Graph, Unsplittable, declared, integers
 from engines.kokoro.dequantise import dequantise
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-FORMAT = 1  # raised when the parts or the plan change, so that older ones in the cache are cut again
+FORMAT = 2  # raised when the parts or the plan change, so that older ones in the cache are cut again
 FRONT, STYLE, PLAN = "front.onnx", "style.onnx", "plan.json"
 STAGES = ("decoder", "coarse", "fine")
+CONTINUING = STAGES[:2]
+"""Those whose frozen form goes on where its last window ended. The last one's windows overlap, as quantised ones have to be blended."""
 UNSPLITTABLE, CORRUPT, UNEQUIPPED, FULL = 3, 4, 5, 6
 """Exit status: not a graph of this kind, not a graph, the onnx package is missing, or the parts cannot be written."""
 TERMS = 5  # of the polynomial for a squared sine: it is off by 1.3e-6 at the most
@@ -50,6 +53,11 @@ class Part:
     """Channels of each norm's statistics, in the order in which they are given and told."""
     spread: tuple[int, ...]
     """For each place of use, which of these norms it uses: several share one."""
+    lag: int | None = None
+    """Of one that continues: columns of its output that are missing until it has all of its input."""
+    states: tuple[State, ...] = ()
+    intake: Intake | None = None
+    """How one that continues takes the harmonic source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +82,15 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         """Raises :exc:`OSError`, :exc:`ValueError`, :exc:`KeyError` or :exc:`TypeError` for anything but a plan."""
         fields: dict[str, Any] = json.loads(path.read_text())
-        lists = ("columns", "channels", "spread")
-        parts = [Part(**part | {name: tuple(part[name]) for name in lists}) for part in fields["parts"]]
-        return cls(**fields | {"parts": tuple(parts), "weights": tuple(fields["weights"])})
+        parts = tuple(_part(**part) for part in fields["parts"])
+        return cls(**fields | {"parts": parts, "weights": tuple(fields["weights"])})
+
+
+def _part(columns: list[str], channels: list[int], spread: list[int], states: list[dict[str, int]], **rest: Any) -> Part:
+    """As JSON has it."""
+    intake = Intake(**rest.pop("intake")) if rest["intake"] else rest.pop("intake")
+    kept = tuple(State(**state) for state in states)
+    return Part(columns=tuple(columns), channels=tuple(channels), spread=tuple(spread), states=kept, intake=intake, **rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,14 +259,32 @@ def cut(graph: Graph, places: Places, kind: str) -> tuple[Plan, dict[str, ModelP
         widths = [_width(graph, norm) for norm in norms]
         channels = tuple(widths[spread.index(number)] for number in range(len(sources)))
         part = Part(f"{stage}.onnx", columns, harmonics, channels, spread)
+        model = _stage(graph, part, norms, widths, end, frozen=frozen)
+        if frozen and stage in CONTINUING:
+            going = go_on(model, {name: _channels(graph, places, name) for name in columns}, end, harmonics)
+            part, model = replace(part, lag=going.lag, states=going.states, intake=going.intake), going.model
         parts.append(part)
-        models[part.file] = _stage(graph, part, norms, widths, end, frozen=frozen)
+        models[part.file] = model
         factors.append(norms)
     models[STYLE] = _style(graph, names[1], factors)
     ends = [places.durations, places.pitch, places.text, *places.contours]
     models[FRONT] = _model(graph, declared(graph), ends, [graph.nodes[index] for index in sorted(graph.before(ends))], [])
     tokens, style, speed = names
     return Plan(tokens, style, speed, places.durations, places.pitch, tuple(parts), places.weights), models
+
+
+def _channels(graph: Graph, places: Places, name: str) -> int:
+    """Of a tensor at which a stage begins: a contour has one, else as many as the convolution behind it takes."""
+    if name in places.contours:
+        return 1
+    waiting = [name]
+    for reached in waiting:
+        for node in _takers(graph, reached, "Conv", "ConvInteger", "ConvTranspose"):
+            weights = graph.constant(node.input[1])
+            if weights is not None and reached == node.input[0]:
+                return int(weights.shape[0 if node.op_type == "ConvTranspose" else 1])
+        waiting += [node.output[0] for node in _takers(graph, reached, "LeakyRelu", "DynamicQuantizeLinear")]
+    raise Unsplittable(f"no convolution behind {name}")
 
 
 def _width(graph: Graph, norm: Norm) -> int:

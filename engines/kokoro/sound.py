@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from engines.base import Pace
+from engines.continuing import BEGINS, ENDS, GIVEN, KEPT, Intake
 from engines.kokoro.cut import Part
-from engines.kokoro.harmonics import HOP, SPECTRUM, Harmonics
+from engines.kokoro.harmonics import COLUMNS, HOP, SPECTRUM, Harmonics
 from engines.kokoro.runtimes import Feed, Made, Model
 from engines.windows import Chain, Floats, Stage
 
-# A column's reach through all convolutions is 11, 8 and 12 columns; what lies beyond these is 50 dB below the sound and more.
+# A column of the last stage reaches 12 columns; what lies beyond ten is 50 dB below the sound and more. The others continue: they reach
+# back only where a sentence begins inside, behind silence that nobody needs, and from then on these are 42 dB and more.
 STAGES = (
-    Stage("decoder.onnx", reach=10, factor=2),  # 40 to 80 frames a second
-    Stage("coarse.onnx", reach=6, factor=10),  # to 800
+    Stage("decoder.onnx", reach=6, factor=2),  # 40 to 80 frames a second
+    Stage("coarse.onnx", reach=3, factor=10),  # to 800
     Stage("fine.onnx", reach=10, factor=30),  # to 24 000; the reach is a whole number of frames, as the source's windows are
 )
 FRAMES = 80  # a second
@@ -54,7 +58,8 @@ class Flow(Chain):
     ) -> None:
         """``names``: how the stages call their factors. ``gain``: in decibels. ``blends``: a window goes over into the next one in
         ``BLEND`` samples, for quantised stages, which round each by its own extremes: without it their seams click."""
-        super().__init__(STAGES, (), source.columns)
+        stages = [_as_cut(stage, part) for stage, part in zip(STAGES, parts, strict=True)]
+        super().__init__(stages, (), source.columns)
         self._models, self._parts = models, parts
         self._factors = [dict(zip(names, (item.first, item.second), strict=True)) for item in factors]
         self._source = source.columns
@@ -62,15 +67,19 @@ class Flow(Chain):
         self._scale = SCALE * 10 ** (gain / 20)
         self._blends = blends
         self._before: tuple[int, Floats] | None = None  # what the last stage made last, and at which sample that begins
+        self._intakes = [
+            _Intake(part.intake, stage.factor, source) if part.intake else None for stage, part in zip(stages, parts, strict=True)
+        ]
         self.told: dict[int, Made] = {}
-        """What each stage gave last besides its columns: statistics of a measuring one."""
+        """What each stage gave last: besides its columns the statistics of a measuring one, and the states of one that continues."""
 
     def _run(self, number: int, columns: Floats, first: int) -> Floats:
         part = self._parts[number]
         feed: Feed = self._factors[number] | _split(part, columns)
+        if part.lag is not None:
+            feed = {**feed, **self._going_on(number, first + columns.shape[-1])}
         if part.harmonics:
-            rate = stage_rate(number)
-            feed = {**feed, part.harmonics: self._harmonics.window(first // rate, (first + columns.shape[-1]) // rate)}
+            feed = {**feed, part.harmonics: self._beside(number, first, first + columns.shape[-1])}
         made = self._models[number].run(feed)
         out = next(iter(made.values()))
         self.told[number] = made
@@ -79,6 +88,24 @@ class Flow(Chain):
             sound = self._scale * out.reshape(1, 1, -1)[..., half:-half]
             return self._blended(sound, first * STAGES[number].factor) if self._blends else sound
         return out
+
+    def _going_on(self, number: int, end: int) -> Feed:
+        """What its last window left to this one, which goes up to that column of its input."""
+        states, told = self._parts[number].states, self.told.get(number)
+        flags = {BEGINS: told is None, ENDS: end == self._columns[number]}
+        feed: dict[str, npt.NDArray[Any]] = {name: np.array([flag], dtype=np.int64) for name, flag in flags.items()}
+        for index, state in enumerate(states):
+            empty = np.zeros((1, state.channels, state.columns), dtype=np.float32)
+            feed[f"{GIVEN}{index}"] = empty if told is None else told[f"{KEPT}{index}"]
+        return feed
+
+    def _beside(self, number: int, first: int, last: int) -> Floats:
+        """The harmonic source for these columns of a stage's input."""
+        intake = self._intakes[number]
+        if intake is not None:
+            return intake.take(first, last)
+        rate = stage_rate(number)
+        return self._harmonics.window(first // rate, last // rate)
 
     def _blended(self, sound: Floats, first: int) -> Floats:
         """Where the last window went on, into its reach, that is faded out and this one faded in."""
@@ -99,20 +126,45 @@ class Flow(Chain):
     def skip(self, start: int) -> None:
         """Nothing before this sample will be asked for; before the first pull."""
         for number in range(len(STAGES) - 1, -1, -1):
-            self._ready[number] = start
-            start = max(0, start // STAGES[number].factor - STAGES[number].reach)
+            stage, ready = self._stages[number], start
+            start = max(0, start // stage.factor - stage.reach)
+            self._taken[number], self._ready[number] = start, ready if stage.lag is None else start * stage.factor
 
     def advance(self, end: int) -> Iterator[None]:
         """Makes what the last stage will want for samples up to ``end``, a stage a step, so that no step is long."""
         wanted = []
         for number in range(len(STAGES) - 1, 0, -1):
-            stage = STAGES[number]
-            start = max(0, self._ready[number] // stage.factor - stage.reach)
-            end = min(self._columns[number], -(-end // stage.factor) + stage.reach)
-            wanted.append((number - 1, start, end))
-        for number, start, end in reversed(wanted):
-            self._pull(number, start, end)
+            first, end, _ = self._needs(number, end)
+            wanted.append((number - 1, first, end))
+        for number, first, end in reversed(wanted):
+            self._pull(number, first, end)
             yield
+
+
+def _as_cut(stage: Stage, part: Part) -> Stage:
+    ahead = part.intake.ahead if part.intake else 0  # at the end there is no more of the source that it could have
+    return replace(stage, lag=part.lag, rest=-(-ahead // stage.factor))
+
+
+class _Intake:
+    """Hands the source to a stage that continues, ahead of its columns as it wants it, and none of it twice."""
+
+    def __init__(self, intake: Intake, factor: int, source: Source) -> None:
+        """``factor``: columns that the first convolution makes of the source, for each column of the stage's input."""
+        self._intake, self._factor, self._harmonics = intake, factor, source.harmonics
+        self._whole = source.harmonics.frames * COLUMNS + 1
+        self._made: int | None = None
+
+    def take(self, first: int, last: int) -> Floats:
+        """What goes with these columns of the stage's input."""
+        begin = first * self._factor if self._made is None else self._made
+        most = self._whole // self._intake.steps
+        self._made = min(last * self._factor + self._intake.ahead, most)
+        start, end = self._intake.span(begin, self._made)
+        here, there = max(0, start), min(end, self._whole)
+        at, after = here // COLUMNS, min(-(-there // COLUMNS), self._harmonics.frames)
+        window = self._harmonics.window(at, after)[..., here - at * COLUMNS : there - at * COLUMNS]
+        return np.pad(window, ((0, 0), (0, 0), (here - start, end - there)))
 
 
 def stage_rate(number: int) -> int:

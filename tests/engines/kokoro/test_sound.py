@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Pace
+from engines.continuing import Intake, State
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
@@ -22,35 +23,44 @@ class Smear(Model):
         self.number, self.reach, self.sizes = number, reach, []
 
     def run(self, feed):
-        stage = STAGES[self.number]
+        factor = STAGES[self.number].factor
         columns = np.concatenate([value for name, value in feed.items() if name.startswith("in")], axis=1).mean(axis=1)[0]
         self.sizes.append(len(columns))
+        padded = (
+            np.concatenate([feed["given:0"][0, 0], columns, np.zeros(self.reach * feed["ends"][0])])
+            if "ends" in feed
+            else np.pad(columns, self.reach)
+        )
         kernel = np.ones(2 * self.reach + 1) / (2 * self.reach + 1)
-        mean = np.convolve(np.pad(columns, self.reach), kernel, "valid")
-        out = np.repeat(mean, stage.factor) * feed["scale"].ravel()[0] + feed["shift"].ravel()[0]
+        out = np.repeat(np.convolve(padded, kernel, "valid"), factor) * feed["scale"].ravel()[0] + feed["shift"].ravel()[0]
+        told = {"kept:0": padded[-2 * self.reach :].astype(np.float32)[None, None]}
         if "source" in feed:
-            levels = feed["source"][0, :BINS].mean(axis=0)[:-1]
-            out = (
-                out + levels[:: len(levels) // len(out)][: len(out)]
-                if len(levels) >= len(out)
-                else out + np.repeat(levels, len(out) // len(levels))
-            )
+            levels = feed["source"][0, :BINS].mean(axis=0)
+            if "ends" in feed:
+                levels = np.concatenate([feed["given:1"][0, 0], levels[:: COLUMNS // factor]])
+                told["kept:1"] = levels[len(out) :].astype(np.float32)[None, None]
+                out = out + levels[: len(out)]
+            else:
+                out = out + np.repeat(levels[:-1], len(out) // (len(levels) - 1))
         if self.number == len(STAGES) - 1:
             out = np.pad(out, 10)
-        return {"out": out.astype(np.float32)[None, None]}
+        return {"out": out.astype(np.float32)[None, None], **told}
 
 
-def flow(frames=100, **wish):
+def flow(frames=100, reaches=(8, 5, 9), **wish):
+    """As the model is cut: two stages continue, and the last one's windows overlap."""
+    first, second, third = reaches
     random = np.random.default_rng(3)
     columns = random.normal(size=(1, 6, frames // 2)).astype(np.float32)
     source = Source(columns, Harmonics(np.full(frames // 2 * 2, 150.0, np.float32), (0.2,) * 9 + (0.0,)))
+    taken = Intake(steps=6, kernel=6, pad=0, ahead=0)
     parts = (
-        Part("a", ("in0", "in1", "in2"), "", (1,), (0,)),
-        Part("b", ("in0",), "source", (1,), (0,)),
+        Part("a", ("in0", "in1", "in2"), "", (1,), (0,), lag=first * 2, states=(State(1, first),)),
+        Part("b", ("in0",), "source", (1,), (0,), lag=second * 10, states=(State(1, second), State(1, 0)), intake=taken),
         Part("c", ("in0",), "source", (1,), (0,)),
     )
     factors = [Factors(np.full((1, 1, 1), 1.5, np.float32), np.full((1, 1, 1), 0.1, np.float32))] * 3
-    models = [Smear(0, 8), Smear(1, 5), Smear(2, 9)]
+    models = [Smear(0, first), Smear(1, second), Smear(2, third)]
     return Flow(models, parts, ("scale", "shift"), factors, source, **wish), models
 
 
@@ -103,12 +113,14 @@ def test_advancing_stage_by_stage_leaves_only_the_last_one_to_do():
 
 
 def test_a_later_beginning_skips_what_nobody_hears():
-    chain, models = flow(400)
-    expected = flow(400)[0].pull(0, 400 * HOP).ravel()
+    """And begins as far before it as the stages reach back."""
+    reaches = [stage.reach for stage in STAGES]
+    chain, models = flow(400, reaches)
+    expected = flow(400, reaches)[0].pull(0, 400 * HOP).ravel()
     chain.skip(300 * HOP)
     got = chain.pull(300 * HOP, 320 * HOP).ravel()
     assert np.abs(got - expected[300 * HOP : 320 * HOP]).max() < 1e-5
-    assert sum(models[-1].sizes) <= 60 * 10
+    assert [sum(model.sizes) for model in models] == [26, 28, 220]
 
 
 def test_columns_of_the_source():
