@@ -23,7 +23,7 @@ from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
 from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
 from engines.kokoro.runtimes import NAMES, choose, make, version
-from engines.kokoro.sound import windows
+from engines.kokoro.sound import QUIET, windows
 from engines.kokoro.statistics import FILE, VERSION, Known, Measured
 from engines.kokoro.torched import Torched, Whole, missing
 from engines.kokoro.voices import LANGUAGES, Mixture, Styles, describe
@@ -36,8 +36,6 @@ log = logging.getLogger(__name__)
 
 MOST_THREADS = 4  # per step: windows are too small to feed more
 REMEMBERED = 4096  # words whose sound alone is kept for the marks: a few hundred kB a voice's language
-ATTACK = 0.110  # seconds kept of the silence before the first phoneme: it sounds up to 0.1 s before its durations say
-QUIET = 10 ** (-60 / 20)  # of full scale, RMS: the end of a piece is silence below it
 FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
 PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
 NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
@@ -140,10 +138,10 @@ class Loaded:
         position, cut = 0, list(pieces(phonemes))
         for number, piece in enumerate(cut):
             prepared = (self._torched or self._kokoro).prepare(piece.phonemes, self._styles.style(mixture), request.speed)
-            lead = max(0, int(prepared.durations[0]) * TICK - round(ATTACK * RATE)) // HOP  # frames of silence that nobody needs
-            yield Chunk(NO_SAMPLES, tuple(marks(words, piece, prepared.durations, position - lead * HOP)))
-            ending = Ending(_last_sound(piece, prepared.durations) - lead * HOP, FALL if number == len(cut) - 1 else PAUSE)
-            for sound in self._sound(piece, prepared, mixture, request.speed, lead, pace):
+            skipped = prepared.lead * HOP
+            yield Chunk(NO_SAMPLES, tuple(marks(words, piece, prepared.durations, position - skipped)))
+            ending = Ending(_last_sound(piece, prepared.durations) - skipped, FALL if number == len(cut) - 1 else PAUSE)
+            for sound in self._sound(piece, prepared, mixture, request.speed, pace):
                 samples = _pcm(ending.trim(sound), voice.id)
                 position += len(samples)
                 yield Chunk(samples)
@@ -156,18 +154,18 @@ class Loaded:
     def _groups_alone(self, letter: str, word: str) -> tuple[str, ...]:
         return tuple(_ALPHABETIC.findall(self._read(word, letter)))
 
-    def _sound(self, piece: Piece, prepared: Prepared | Whole, mixture: Mixture, speed: float, lead: int, pace: Pace) -> Iterator[Floats]:
+    def _sound(self, piece: Piece, prepared: Prepared | Whole, mixture: Mixture, speed: float, pace: Pace) -> Iterator[Floats]:
         """Windows, and nothing between the stages of one: there, too, somebody else may have a turn."""
         if isinstance(prepared, Whole):
-            yield prepared.sound[lead * HOP :]
+            yield prepared.sound[prepared.lead * HOP :]
             return
         measured = self._measured(mixture)
         if measured is None:
-            yield self._speak_whole(piece, mixture, speed)[lead * HOP :]
+            yield self._speak_whole(piece, mixture, speed)[prepared.lead * HOP :]
             return
         flow = self._kokoro.flow(prepared, measured, pace)
-        flow.skip(lead * HOP)
-        for first, last in windows(lead, flow.frames, pace):
+        flow.skip(prepared.lead * HOP)
+        for first, last in windows(prepared.lead, flow.frames, pace):
             for _ in flow.advance(last * HOP):
                 yield NO_SOUND
             yield flow.pull(first * HOP, last * HOP).ravel()

@@ -20,6 +20,8 @@ from engines.windows import Floats
 
 PROBE = 32  # frames of the window with which runtimes are tried
 PADDING = 0  # the token of the silence before and after
+ONSET = -5.0  # of the energy's contour, -14 in silence and 5 to 15 in speech: where it first is above, sound begins within 25 ms
+EARLIER = 2  # frames before: of 621 sentences in 54 voices and 9 languages none began more than 23 ms before it, and half within 5 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,14 @@ class Prepared:
     def frames(self) -> int:
         """Frames of 12.5 ms."""
         return self.source.harmonics.frames
+
+    @property
+    def lead(self) -> int:
+        """Of these, silence before the first sound, which need not be made. Durations tell it less well: a sound may begin 0.18 s before
+        its phoneme or with it."""
+        spoken = int(self.durations[0])
+        loud = np.flatnonzero(self.source.columns[0, -1, :spoken] > ONSET)
+        return max(0, 2 * (int(loud[0]) if len(loud) else spoken) - EARLIER)
 
 
 class Kokoro:

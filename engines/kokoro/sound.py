@@ -24,9 +24,9 @@ STAGES = (
     Stage("fine.onnx", reach=10, factor=30),  # to 24 000; the reach is a whole number of frames, as the source's windows are
 )
 FRAMES = 80  # a second
+QUIET = 10 ** (-60 / 20)  # of full scale, RMS: what is below it is silence
 SCALE = 4.0  # from one spectrum to the next is a quarter of its length: what the inverse transform adds up is so much less
-FIRST = 16  # frames of 12.5 ms in the first window, 0.2 s: half of that can be silence, and the rest is heard while the next is made
-SMALLEST = 12  # frames in later ones: 0.15 s, which two cores make in less
+SMALLEST = 12  # frames of 12.5 ms, 0.15 s, which two cores make in half that time
 LARGEST = 48  # frames of the largest window, 0.6 s: seams cost a seventh there, and a longer step would keep others waiting
 BLEND = 120  # samples, 5 ms: half of what a window's reach makes beyond it
 GROWTH = 1.5  # from a window to the next: while one is heard, the next is made
@@ -194,10 +194,10 @@ def _split(part: Part, columns: Floats) -> dict[str, Floats]:
 
 def windows(start: int, end: int, pace: Pace) -> Iterator[tuple[int, int]]:
     """Frames of windows that grow, none larger than the pace allows at that time."""
-    least, most = FIRST, float(LARGEST)
+    most = float(LARGEST)
     while start < end:
-        size = int(max(min(pace.window * FRAMES, most, LARGEST), least))
-        most, least = size * GROWTH, SMALLEST
+        size = int(max(min(pace.window * FRAMES, most, LARGEST), SMALLEST))
+        most = size * GROWTH
         left = end - start
         size = -(-left // -(-left // size)) if left < 2 * size else size  # the last two are equal: a crumb would cost a whole seam
         yield start, start + size

@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from engines.base import BadModel, EngineUnavailable, SynthesisFailed
 from engines.kokoro.files import digest, find_voices, model_folder
+from engines.kokoro.harmonics import HOP
 from engines.kokoro.model import PADDING
 from engines.kokoro.phonemes import tokens
 from engines.kokoro.runtimes import version
+from engines.kokoro.sound import QUIET
 from engines.weights import FAILURES
 from engines.windows import Floats
 
@@ -37,6 +39,12 @@ class Whole:
     """Frames of 25 ms for each token, the silences before and after included."""
     sound: Floats
     """Shape (samples,)."""
+
+    @property
+    def lead(self) -> int:
+        """Frames of 12.5 ms of silence before the first sound."""
+        blocks = np.square(self.sound[: len(self.sound) // HOP * HOP]).reshape(-1, HOP).mean(axis=1)
+        return int(np.argmax(blocks > QUIET**2))
 
 
 def missing(folder: Path | None, cache: Path) -> str:

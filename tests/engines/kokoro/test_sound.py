@@ -12,7 +12,7 @@ from engines.continuing import Intake, State
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
-from engines.kokoro.sound import BLEND, FIRST, FRAMES, LARGEST, SCALE, SMALLEST, STAGES, Factors, Flow, Source, windows
+from engines.kokoro.sound import BLEND, FRAMES, LARGEST, SCALE, SMALLEST, STAGES, Factors, Flow, Source, windows
 from tests.examples import examples
 
 
@@ -135,7 +135,7 @@ def test_windows_follow_each_other_and_end_where_they_should(start, count, large
     assert spans[-1][1] == start + count
     assert all(left[1] == right[0] for left, right in pairwise(spans))
     assert all(b - a <= max(LARGEST, SMALLEST) for a, b in spans)
-    assert spans[0][1] - spans[0][0] <= max(FIRST, largest * FRAMES)
+    assert spans[0][1] - spans[0][0] <= max(SMALLEST, largest * FRAMES)
 
 
 def test_the_pace_is_asked_for_each_window():
