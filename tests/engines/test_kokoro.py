@@ -9,7 +9,7 @@ from engines.base import EngineUnavailable, Pace, Request, SynthesisFailed, Unkn
 from engines.kokoro import KokoroEngine, KokoroSettings
 from engines.kokoro.calibrate import CHECKS, SENTENCES, calibrate, level
 from engines.kokoro.files import cache_folder, digest, find_model, find_parts, find_voices
-from engines.kokoro.harmonics import HOP
+from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, phonemize
 from engines.kokoro.runtimes import make
@@ -68,9 +68,26 @@ def test_speaks_in_windows_that_grow(either):
         pace.window = 10.0 if len(chunk.samples) else 0.0
     sizes = [len(chunk.samples) for chunk in chunks if len(chunk.samples)]
     assert len(chunks[0].samples) == 0  # the front
-    assert sizes[:3] == [16 * HOP, 24 * HOP, 36 * HOP]
+    assert sizes[:3] == [12 * HOP, 18 * HOP, 27 * HOP]
     level = np.sqrt(np.mean(np.square(sound(chunks) / 32767.0)))
     assert 0.02 < level < 0.2
+
+
+@pytest.mark.parametrize(
+    ("voice", "text"),
+    [("af_heart", "Good morning to all."), ("bf_emma", "Yes."), ("am_adam", "Kings and queens."), ("bf_lily", "Hurry up!")],
+)
+def test_little_silence_is_made_before_a_sentence_and_nothing_of_it_is_lost(either, voice, text):
+    """Some begin long before their first phoneme, others with it."""
+    spoken, block = sound(speak(either, text, voice=voice)) / 32767.0, 60  # 2.5 ms
+    whole = either.raw(text, voice, "once")
+    first, expected = (
+        int(np.argmax(np.square(samples[: len(samples) // block * block].reshape(-1, block)).mean(axis=1) > 10 ** (-50 / 10)))
+        for samples in (spoken, whole)
+    )
+    assert 0 < first * block / RATE < 0.080
+    here, there = spoken[first * block :][: RATE // 10], whole[expected * block :][: RATE // 10]
+    assert abs(level(here) - level(there)) < 1.0
 
 
 def test_pace_bounds_the_windows_and_changes_the_sound_inaudibly(kokoro):
