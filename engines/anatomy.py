@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.graph import Graph, Unsplittable, attribute, integers
+from engines.graph import POINTWISE, Graph, Unsplittable, attribute, check_channels, integers
 from engines.windows import Floats, Stage
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 SEAM = 6.0  # frames of reach that a stage gathers before it is cut: one coupling of the flow, or the decoder's first rise
 
-# Operators that leave the time axis alone.
-_POINTWISE = {"Add", "Sub", "Mul", "Div", "Neg", "Exp", "Tanh", "Sigmoid", "LeakyRelu", "Relu", "Identity", "Cast", "Clip", "Pow", "Sqrt"}
 _BY_CHANNEL = {"Slice", "Split", "Concat"}
 
 
@@ -137,8 +135,8 @@ def find_reach(graph: Graph, start: str, end: str, given: Iterable[str] = ()) ->
             stride, kernel = _stride(graph, node)
             far, rate = far + -(-kernel // stride) / rate, rate * stride
         elif node.op_type in _BY_CHANNEL:
-            _check_channels(graph, node)
-        elif node.op_type not in _POINTWISE and not (node.op_type in ("Unsqueeze", "Squeeze", "Reshape") and end in node.output):
+            check_channels(graph, node)
+        elif node.op_type not in POINTWISE and not (node.op_type in ("Unsqueeze", "Squeeze", "Reshape") and end in node.output):
             raise Unsplittable(f"{node.op_type} may mix times")
         reach.update((name, (far, rate)) for name in node.output)
     return reach[end]
@@ -229,17 +227,6 @@ def _stride(graph: Graph, node: NodeProto) -> tuple[int, int]:
     if kernel - sum(pads) + extra != stride:
         raise Unsplittable("a transposed convolution whose length is no multiple of its input's")
     return stride, kernel
-
-
-def _check_channels(graph: Graph, node: NodeProto) -> None:
-    """Raises :exc:`Unsplittable` when a slice, split or concatenation is not along the channels."""
-    if node.op_type == "Slice":
-        axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
-        along = [int(axis) for axis in np.ravel(axes)] if axes is not None else []
-    else:
-        along = [integers(node, "axis", (0,))[0]]
-    if along not in ([1], [-2]):
-        raise Unsplittable(f"{node.op_type} along axis {along or 'unknown'}")
 
 
 def once(names: Iterable[str]) -> tuple[str, ...]:

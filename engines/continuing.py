@@ -15,30 +15,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from engines.graph import Graph, Unsplittable, integers
+from engines.graph import POINTWISE, Graph, Unsplittable, check_channels, integers
+from engines.windows import BEGINS, ENDS, GIVEN, KEPT, State
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-BEGINS, ENDS = "begins", "ends"
-"""Inputs of shape (1,), integers: 1 for the first window, and 1 for the one with which the whole ends; else 0."""
-GIVEN, KEPT = "given:", "kept:"
-"""How a state is called as it comes in and as it goes out; its number follows."""
 TIME = 2  # the axis of columns
 FAR = 2**31  # behind every column
 _QUANTISATION = "DynamicQuantizeLinear"
 _CONVOLUTIONS = ("Conv", "ConvInteger")
-_BY_COLUMN = {"Add", "Sub", "Mul", "Div", "Pow", "Neg", "Exp", "Sin", "Tanh", "Sigmoid", "LeakyRelu", "Round", "Floor", "Cast", "Concat"}
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """Columns that one window leaves to the next."""
-
-    channels: int
-    columns: int
-    """With how many it begins, all of them zero."""
+OPSET = 15  # the first in which a shape can be asked for one axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +47,7 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Continuing:
-    """A graph that goes on. Besides its inputs and its output it takes and gives its states, and takes ``BEGINS`` and ``ENDS``."""
+    """A graph that goes on. Behind its inputs and its output it takes and gives its states, and takes ``BEGINS`` and ``ENDS``."""
 
     model: ModelProto
     states: tuple[State, ...]
@@ -87,6 +76,9 @@ def go_on(model: ModelProto, columns: Mapping[str, int], output: str, source: st
 
     Raises :exc:`Unsplittable` for operators whose columns depend on others in a way that is not known here.
     """
+    version = max((item.version for item in model.opset_import if not item.domain), default=0)
+    if version < OPSET:
+        raise Unsplittable(f"operators of version {version}")
     trial = _Rewriter(model, columns, source, ahead=0)
     trial.run()
     rewriter = _Rewriter(model, columns, source, ahead=max(0, trial.apart))
@@ -123,8 +115,14 @@ class _Rewriter:
                 self._repetition(node)
             elif node.op_type == _QUANTISATION:
                 self._quantisation(node)
-            elif node.op_type in _BY_COLUMN:
+            elif node.op_type in POINTWISE or node.op_type == "Concat":
                 self._by_column(node)
+            elif node.op_type == "Slice":
+                self._slice(node)
+            elif node.op_type == "Split":
+                self._split(node)
+            elif node.op_type == "Unsqueeze" and not any(name in self._graph.takers for name in node.output):
+                self._axis_more(node)
             else:
                 raise Unsplittable(f"{node.op_type} among convolutions")
 
@@ -149,15 +147,17 @@ class _Rewriter:
             self._append(node)
             self._sources.add(node.output[0])
         elif node.op_type in _CONVOLUTIONS and self.intake is None:
-            (steps,), (kernel,) = integers(node, "strides", (1,)), integers(node, "kernel_shape", (1,))
-            self.intake = Intake(steps, kernel, integers(node, "pads", (0, 0))[0], self._ahead)
+            (steps,), weights = integers(node, "strides", (1,)), self._weights(node)
+            self.intake = Intake(steps, weights.shape[TIME], integers(node, "pads", (0, 0))[0], self._ahead)
             self._append(node, pads=[0, 0])
-            self.timed[node.output[0]] = _Timed(self._weights(node).dims[0], -self._ahead, is_source=True)
+            self.timed[node.output[0]] = _Timed(weights.shape[0], -self._ahead, is_source=True)
         else:
             raise Unsplittable(f"{node.op_type} takes the source, or a second convolution")
 
     def _by_column(self, node: NodeProto) -> None:
         """What has several inputs over time has them wait for the slowest."""
+        if node.op_type == "Concat":
+            check_channels(self._graph, node)
         inputs = {name: self.timed[name] for name in node.input if name in self.timed}
         slowest = max(inputs, key=lambda name: inputs[name].lag)
         lag = inputs[slowest].lag
@@ -168,6 +168,38 @@ class _Rewriter:
         widths = [item.channels for item in inputs.values()]
         channels = sum(widths) if node.op_type == "Concat" else max(widths)
         self.timed[node.output[0]] = replace(inputs[slowest], channels=channels, is_source=not others)
+
+    def _slice(self, node: NodeProto) -> None:
+        check_channels(self._graph, node)
+        item = self.timed[node.input[0]]
+        given = [self._graph.constant(name) for name in (*node.input[1:3], *node.input[4:5])]
+        values = [int(value.item()) for value in given if value is not None and value.size == 1]
+        if len(values) < len(given):
+            raise Unsplittable(f"a slice whose channels are not known: {node.output[0]}")
+        kept = range(item.channels)[slice(*values)]
+        self._append(node)
+        self.timed[node.output[0]] = replace(item, channels=len(kept))
+
+    def _split(self, node: NodeProto) -> None:
+        check_channels(self._graph, node)
+        item, count = self.timed[node.input[0]], len(node.output)
+        each = -(-item.channels // count)
+        sizes: Sequence[int] = [each] * (count - 1) + [item.channels - each * (count - 1)]
+        if len(node.input) > 1:
+            given = self._graph.constant(node.input[1])
+            if given is None:
+                raise Unsplittable(f"a split whose channels are not known: {node.output[0]}")
+            sizes = [int(size) for size in given]
+        self._append(node)
+        self.timed |= {name: replace(item, channels=size) for name, size in zip(node.output, sizes, strict=True)}
+
+    def _axis_more(self, node: NodeProto) -> None:
+        """At the very end, where nobody asks for columns any more but whoever takes the last axis."""
+        axes = self._graph.constant(node.input[1])
+        if axes is None or not {int(axis) for axis in np.ravel(axes)} <= {0, 1, TIME}:
+            raise Unsplittable(f"an axis behind the columns: {node.output[0]}")
+        self._append(node)
+        self.timed[node.output[0]] = self.timed[node.input[0]]
 
     def _waiting(self, name: str, slower: str) -> str:
         """As many columns of this tensor as the slower one has."""
@@ -184,7 +216,7 @@ class _Rewriter:
         """Takes in what the convolution behind it needs, so that it is rounded with the rest."""
         name, made = node.input[0], node.output[0]
         takers = [self._graph.nodes[index] for index in self._graph.takers.get(made, ())]
-        pads = {_pad(taker) if taker.op_type in _CONVOLUTIONS else 0 for taker in takers}
+        pads = {self._pad(taker) if taker.op_type in _CONVOLUTIONS else 0 for taker in takers}
         if len(pads) > 1:
             raise Unsplittable(f"convolutions of different reach share {made}")
         pad = pads.pop() if pads else 0
@@ -192,10 +224,10 @@ class _Rewriter:
         self.timed[made] = replace(self.timed[name], is_padded=True)
 
     def _convolution(self, node: NodeProto) -> None:
-        name, pad = node.input[0], _pad(node)
+        name, pad = node.input[0], self._pad(node)
         item = self.timed[name]
         self._append(node, {} if item.is_padded else {name: self._padded(name, pad)}, pads=[0, 0])
-        self.timed[node.output[0]] = replace(item, channels=self._weights(node).dims[0], lag=item.lag + pad, is_padded=False)
+        self.timed[node.output[0]] = replace(item, channels=self._weights(node).shape[0], lag=item.lag + pad, is_padded=False)
 
     def _padded(self, name: str, pad: int) -> str:
         """The columns of this tensor behind those that are needed again; at both ends of the whole there are zeros."""
@@ -219,7 +251,7 @@ class _Rewriter:
     def _rise(self, node: NodeProto) -> None:
         """A transposed convolution: a column of its output needs ``kernel / stride`` of its input, the latest of them last."""
         name, made = node.input[0], node.output[0]
-        (kernel,), (stride,) = integers(node, "kernel_shape", (1,)), integers(node, "strides", (1,))
+        kernel, (stride,) = self._weights(node).shape[TIME], integers(node, "strides", (1,))
         before, after = integers(node, "pads", (0, 0))
         (more,) = integers(node, "output_padding", (0,))
         cut, context = after - more, -(-kernel // stride) - 1
@@ -236,7 +268,7 @@ class _Rewriter:
         last = self._sum(stride - kernel, ENDS, (FAR if cut == 0 else -cut) - (stride - kernel), f"{made}:last")
         self._columns(raw, first, last, made)
         group = integers(node, "group", (1,))[0]
-        self.timed[made] = replace(item, channels=self._weights(node).dims[1] * group, lag=item.lag * stride + before)
+        self.timed[made] = replace(item, channels=self._weights(node).shape[1] * group, lag=item.lag * stride + before)
 
     def _repetition(self, node: NodeProto) -> None:
         scales = self._graph.constant(node.input[2])
@@ -268,11 +300,19 @@ class _Rewriter:
             self._constants[name] = numpy_helper.from_array(np.array([number], dtype=np.int64), name)
         return name
 
-    def _weights(self, node: NodeProto) -> TensorProto:
-        weights = self._graph.constants.get(node.input[1])
-        if weights is None:
-            raise Unsplittable(f"{node.op_type} whose weights are made: {node.output[0]}")
+    def _weights(self, node: NodeProto) -> npt.NDArray[Any]:
+        weights = self._graph.constant(node.input[1])
+        if weights is None or weights.ndim != TIME + 1:
+            raise Unsplittable(f"{node.op_type} whose weights are made, or of another rank: {node.output[0]}")
         return weights
+
+    def _pad(self, node: NodeProto) -> int:
+        """Columns that a convolution needs on each side. Raises :exc:`Unsplittable` for one that gives another number than it takes."""
+        (dilation,), (before, after) = integers(node, "dilations", (1,)), integers(node, "pads", (0, 0))
+        span = (self._weights(node).shape[TIME] - 1) * dilation
+        if integers(node, "strides", (1,)) != (1,) or before != after or 2 * before != span:
+            raise Unsplittable(f"a convolution of another kind: {node.output[0]}")
+        return before
 
     def _append(self, node: NodeProto, names: Mapping[str, str] | None = None, **attributes: Any) -> None:
         """The node as it was, but for these names and attributes."""
@@ -294,12 +334,3 @@ class _Rewriter:
 
         self._nodes.append(helper.make_node(operator, inputs, [made], name=f"{made}:{operator}", **attributes))
         return made
-
-
-def _pad(node: NodeProto) -> int:
-    """Columns that a convolution needs on each side. Raises :exc:`Unsplittable` for one that gives another number than it takes."""
-    (kernel,), (dilation,) = integers(node, "kernel_shape", (1,)), integers(node, "dilations", (1,))
-    before, after = integers(node, "pads", (0, 0))
-    if integers(node, "strides", (1,)) != (1,) or before != after or 2 * before != (kernel - 1) * dilation:
-        raise Unsplittable(f"a convolution of another kind: {node.output[0]}")
-    return before

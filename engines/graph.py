@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from engines.windows import Floats
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
 Declared = dict[str, tuple[int, list[Any]]]
 """Element type and shape of inputs, by name."""
+
+
+POINTWISE = {
+    *("Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Exp", "Sin", "Tanh", "Sigmoid", "LeakyRelu", "Relu"),
+    *("Round", "Floor", "Clip", "Cast", "Identity"),
+}
+"""Operators that take each value by itself, or with those at the same place in other inputs."""
 
 
 class Unsplittable(Exception):
@@ -99,6 +107,17 @@ def part(graph: Graph, inputs: Declared, outputs: Iterable[str], given: Mapping[
         constants,
     )
     return helper.make_model(body, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version)
+
+
+def check_channels(graph: Graph, node: NodeProto) -> None:
+    """Raises :exc:`Unsplittable` when a slice, split or concatenation is not along the channels."""
+    if node.op_type == "Slice":
+        axes = graph.constant(node.input[3]) if len(node.input) > 3 else None
+        along = [int(axis) for axis in np.ravel(axes)] if axes is not None else []
+    else:
+        along = [integers(node, "axis", (0,))[0]]
+    if along not in ([1], [-2]):
+        raise Unsplittable(f"{node.op_type} along axis {along or 'unknown'}")
 
 
 def attribute(node: NodeProto, name: str) -> Any:

@@ -281,7 +281,7 @@ class _Sound:
         while start < count:
             size = max(int(min(pace.window * rate / self.hop, LARGEST)), SMALLEST)
             left = count - start
-            size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost a whole seam
+            size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost almost what a window costs
             yield np.ravel(self.chain.pull(start * self.hop, (start + size) * self.hop))
             start += size
 

@@ -11,8 +11,8 @@ import logging
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,20 @@ import numpy.typing as npt
 
 from engines.anatomy import constant_fills, find_places, find_stages
 from engines.catalog import damaged
+from engines.continuing import go_on
 from engines.download import Busy
 from engines.graph import Graph as Graph  # cutting other voices begins here, too
 from engines.graph import Unsplittable as Unsplittable
 from engines.graph import declared, part
 from engines.parts import Stamp, find_whole
-from engines.windows import Chain, Floats, Stage
+from engines.windows import Chain, Floats, Going, Run, Stage, State
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # raised when the parts or the plan change, so that older ones in the cache are cut again
+FORMAT = 3  # raised when the parts or the plan change, so that older ones in the cache are cut again
 FRONT, PLAN = "front.onnx", "plan.json"
 FAITHFUL = 90.0  # decibels: what the parts together must reach against the whole graph
 PROBE_IDS = 48  # phonemes of the sentence on which parts and whole are compared: two to four seconds of sound
@@ -63,8 +64,14 @@ class Plan:
         """Raises :exc:`OSError`, :exc:`ValueError`, :exc:`KeyError` or :exc:`TypeError` for anything but a plan."""
         fields: dict[str, Any] = json.loads(path.read_text())
         fields["noises"] = tuple((str(name), int(channels)) for name, channels in fields["noises"])
-        fields["stages"] = tuple(Stage(**stage | {"conditions": tuple(stage["conditions"])}) for stage in fields["stages"])
+        fields["stages"] = tuple(_stage(**stage) for stage in fields["stages"])
         return cls(**fields)
+
+
+def _stage(conditions: list[str], lag: int | None, states: list[dict[str, int]], **rest: Any) -> Stage:
+    """As JSON has it."""
+    kept = tuple(State(**state) for state in states)
+    return Stage(**rest, conditions=tuple(conditions), lag=lag if lag is None else int(lag), states=kept)
 
 
 def find_parts(model: Path, digest: str, cache: Path, broken: Stamp | None = None) -> Path | None:
@@ -102,16 +109,28 @@ def cut(model: ModelProto) -> tuple[Plan, dict[str, ModelProto]]:
     back = graph.after([places.noisy]) & graph.before([places.sound])
     given = {name: np.ones((1, 1, 1), np.float32) for name in places.masks} | constant_fills(graph, back)
     spans, stages = find_stages(graph, places, given)
-    channels = _noise_channels(graph, places.noises)
-    noises = {name: (TensorProto.FLOAT, [1, count, "phonemes"]) for name, count in zip(places.noises, channels, strict=True)}
+    shapes = _shapes(graph, [*places.noises, *(start for start, _ in spans)])
+    noises = tuple((name, _channels(shapes[name])) for name in places.noises)
+    normal = {name: (TensorProto.FLOAT, [1, channels, "phonemes"]) for name, channels in noises}
     outputs = (places.durations, places.means, places.deviations, *places.conditions)
-    parts = {FRONT: part(graph, declared(graph) | noises, outputs, {})}
+    parts = {FRONT: part(graph, declared(graph) | normal, outputs, {})}
+    driven = []
     for (start, end), stage in zip(spans, stages, strict=True):
         taken: dict[str, tuple[int, list[Any]]] = {start: (TensorProto.FLOAT, [1, None, "columns"])}
         taken |= {name: (TensorProto.FLOAT, [1, None, 1]) for name in stage.conditions}
-        parts[stage.file] = part(graph, taken, [end], given)
+        fresh, parts[stage.file] = _going_on(stage, part(graph, taken, [end], given), {start: shapes[start][1]}, end)
+        driven.append(fresh)
     hop = math.prod(stage.factor for stage in stages)
-    return Plan(hop, stages, tuple(zip(places.noises, channels, strict=True)), "sid" in graph.inputs), parts
+    return Plan(hop, tuple(driven), noises, "sid" in graph.inputs), parts
+
+
+def _going_on(stage: Stage, model: ModelProto, columns: Mapping[str, int], end: str) -> tuple[Stage, ModelProto]:
+    """The stage so that it continues; as it is, its windows overlapping, where its operators are not known well enough."""
+    try:
+        going = go_on(model, columns, end)
+    except Unsplittable:
+        return stage, model
+    return replace(stage, lag=going.lag, states=going.states), going.model
 
 
 def check(model: ModelProto, plan: Plan, parts: Mapping[str, ModelProto]) -> float:
@@ -134,15 +153,18 @@ def check(model: ModelProto, plan: Plan, parts: Mapping[str, ModelProto]) -> flo
     return decibels(whole, windowed)
 
 
-def _noise_channels(graph: Graph, noises: tuple[str, ...]) -> list[int]:
-    """How many channels the noises of the front have: asked of the graph itself, with two phonemes."""
-    if not noises:
-        return []
-    front = part(graph, declared(graph), noises, {})
-    shapes = [item.shape for item in _session(front.SerializeToString()).run(None, _probe(graph, 2))]
-    if any(len(shape) != 3 or shape[2] != 2 for shape in shapes):
+def _shapes(graph: Graph, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Of these tensors: asked of the graph itself, with two phonemes."""
+    model = part(graph, declared(graph), names, {})
+    made = _session(model.SerializeToString()).run(None, _probe(graph, 2))
+    return {name: tuple(item.shape) for name, item in zip(names, made, strict=True)}
+
+
+def _channels(noise: tuple[int, ...]) -> int:
+    """Of a noise that has this shape for two phonemes."""
+    if len(noise) != 3 or noise[2] != 2:
         raise Unsplittable("noise of the durations is not one value a channel and phoneme")
-    return [int(shape[1]) for shape in shapes]
+    return noise[1]
 
 
 def _probe(graph: Graph, count: int) -> dict[str, npt.NDArray[Any]]:
@@ -168,13 +190,13 @@ def _session(model: bytes) -> Any:
     return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def bind(session: Any, conditions: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
-    """A stage as a function of its columns."""
+def bind(session: Any, conditions: Mapping[str, Floats]) -> Run:
+    """A stage for one sentence."""
     name = session.get_inputs()[0].name
 
-    def run(columns: Floats) -> Floats:
-        out: Floats = session.run(None, {name: columns, **conditions})[0]
-        return out
+    def run(columns: Floats, going: Going) -> Sequence[Floats]:
+        made: Sequence[Floats] = session.run(None, {name: columns, **conditions, **going})
+        return made
 
     return run
 

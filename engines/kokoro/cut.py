@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from engines.continuing import Intake, State, go_on
+from engines.continuing import Intake, go_on
 from engines.graph import Graph, Unsplittable, declared, integers
 from engines.kokoro.dequantise import dequantise
+from engines.windows import State
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto

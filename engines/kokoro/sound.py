@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from engines.base import Pace
-from engines.continuing import BEGINS, ENDS, GIVEN, KEPT, Intake
+from engines.continuing import Intake
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import COLUMNS, HOP, SPECTRUM, Harmonics
 from engines.kokoro.runtimes import Feed, Made, Model
-from engines.windows import Chain, Floats, Stage
+from engines.windows import KEPT, Chain, Floats, Going, Stage
 
 # A column of the last stage reaches 12 columns; what lies beyond ten is 50 dB below the sound and more. The others continue: they reach
 # back only where a sentence begins inside, behind silence that nobody needs, and from then on these are 42 dB and more.
@@ -71,13 +69,11 @@ class Flow(Chain):
             _Intake(part.intake, stage.factor, source) if part.intake else None for stage, part in zip(stages, parts, strict=True)
         ]
         self.told: dict[int, Made] = {}
-        """What each stage gave last: besides its columns the statistics of a measuring one, and the states of one that continues."""
+        """What each stage gave last: besides its columns, the statistics of a measuring one."""
 
-    def _run(self, number: int, columns: Floats, first: int) -> Floats:
+    def _make(self, number: int, columns: Floats, first: int, going: Going) -> Sequence[Floats]:
         part = self._parts[number]
-        feed: Feed = self._factors[number] | _split(part, columns)
-        if part.lag is not None:
-            feed = {**feed, **self._going_on(number, first + columns.shape[-1])}
+        feed: Feed = {**self._factors[number], **_split(part, columns), **going}
         if part.harmonics:
             feed = {**feed, part.harmonics: self._beside(number, first, first + columns.shape[-1])}
         made = self._models[number].run(feed)
@@ -86,18 +82,8 @@ class Flow(Chain):
         if number == len(STAGES) - 1:
             half = SPECTRUM // 2
             sound = self._scale * out.reshape(1, 1, -1)[..., half:-half]
-            return self._blended(sound, first * STAGES[number].factor) if self._blends else sound
-        return out
-
-    def _going_on(self, number: int, end: int) -> Feed:
-        """What its last window left to this one, which goes up to that column of its input."""
-        states, told = self._parts[number].states, self.told.get(number)
-        flags = {BEGINS: told is None, ENDS: end == self._columns[number]}
-        feed: dict[str, npt.NDArray[Any]] = {name: np.array([flag], dtype=np.int64) for name, flag in flags.items()}
-        for index, state in enumerate(states):
-            empty = np.zeros((1, state.channels, state.columns), dtype=np.float32)
-            feed[f"{GIVEN}{index}"] = empty if told is None else told[f"{KEPT}{index}"]
-        return feed
+            out = self._blended(sound, first * STAGES[number].factor) if self._blends else sound
+        return [out, *(made[f"{KEPT}{index}"] for index in range(len(part.states)))]
 
     def _beside(self, number: int, first: int, last: int) -> Floats:
         """The harmonic source for these columns of a stage's input."""
@@ -143,7 +129,7 @@ class Flow(Chain):
 
 def _as_cut(stage: Stage, part: Part) -> Stage:
     ahead = part.intake.ahead if part.intake else 0  # at the end there is no more of the source that it could have
-    return replace(stage, lag=part.lag, rest=-(-ahead // stage.factor))
+    return replace(stage, lag=part.lag, rest=-(-ahead // stage.factor), states=part.states)
 
 
 class _Intake:

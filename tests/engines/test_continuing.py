@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.continuing import BEGINS, ENDS, GIVEN, KEPT, Intake, go_on
+from engines.continuing import Intake, go_on
 from engines.graph import Unsplittable
+from engines.windows import BEGINS, ENDS, GIVEN, KEPT
 from tests.examples import examples
 
 onnx = pytest.importorskip("onnx")
@@ -48,11 +49,20 @@ class Network:
     def residual(self, name, channels, kernel, dilation=1):
         return self.add("Add", name, self.convolution(self.add("LeakyRelu", name), channels, channels, kernel, dilation))
 
-    def model(self, output):
+    def cut(self, name, start, end, step=1, axis=1):
+        return self.add("Slice", name, *(self.constant(np.array([value])) for value in (start, end, axis, step)))
+
+    def split(self, name, *sizes, **attributes):
+        names = [f"{name}:{number}" for number in range(len(sizes) or attributes["num_outputs"])]
+        given = [self.constant(np.array(sizes))] if sizes else []
+        self.nodes.append(onnx.helper.make_node("Split", [name, *given], names, name=f"{name}:split", **{"axis": 1, **attributes}))
+        return names
+
+    def model(self, output, version=20):
         inputs = [onnx.helper.make_tensor_value_info(name, 1, [1, channels, None]) for name, channels in self.inputs.items()]
         outputs = [onnx.helper.make_tensor_value_info(output, 1, None)]
         graph = onnx.helper.make_graph(self.nodes, "g", inputs, outputs, self.constants)
-        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+        return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", version)], ir_version=9)
 
 
 def session(model):
@@ -112,7 +122,46 @@ def odd_rise():
     return net, net.add("Add", doubled, net.add("Resize", "x", "", scales, **settings))
 
 
-SHAPES = {"residuals": residuals, "branches": branches, "rises": rises, "odd rise": odd_rise}
+def gates():
+    """As a flow has them: half of the channels says how much of the other half is let through."""
+    net = Network(x=CHANNELS)
+    both = net.convolution("x", CHANNELS, 2 * CHANNELS, 5)
+    through = net.add("Mul", net.add("Tanh", net.cut(both, 0, CHANNELS)), net.add("Sigmoid", net.cut(both, CHANNELS, 2**40)))
+    grown = net.add("Exp", net.add("Neg", net.add("Identity", net.convolution(through, CHANNELS, CHANNELS, 3))))
+    return net, net.convolution(net.add("Sub", "x", grown), CHANNELS, 2, 3)
+
+
+def flips():
+    """The channels the other way round, all of them and all but one, before what has to know how many they are."""
+    net = Network(x=CHANNELS)
+    whole = net.convolution(net.cut("x", -1, -1000, -1), CHANNELS, CHANNELS, 3)
+    return net, net.convolution(net.cut(whole, -1, 0, -1), CHANNELS - 1, 2, 5)
+
+
+def pieces():
+    """By sizes, and in equal pieces of which the last is smaller."""
+    net = Network(x=CHANNELS)
+    kept, moved = net.split("x", 1, CHANNELS - 1)
+    joined = net.add("Concat", net.convolution(kept, 1, 1, 3), net.convolution(moved, CHANNELS - 1, CHANNELS - 1, 5), axis=1)
+    more, less = net.split(joined, num_outputs=2)
+    return net, net.add("Add", net.convolution(more, 2, 1, 3), net.convolution(less, 1, 1, 3))
+
+
+def axis_more():
+    net = Network(x=CHANNELS)
+    return net, net.add("Unsqueeze", net.convolution("x", CHANNELS, 1, 3), net.constant(np.array([1])))
+
+
+SHAPES = {
+    "residuals": residuals,
+    "branches": branches,
+    "rises": rises,
+    "odd rise": odd_rise,
+    "gates": gates,
+    "flips": flips,
+    "pieces": pieces,
+    "an axis more": axis_more,
+}
 windows = st.lists(st.integers(1, 20), min_size=1, max_size=8)
 
 
@@ -217,3 +266,58 @@ def test_what_looks_along_the_columns_is_refused():
     output = net.add("ReduceMean", "x", net.constant(np.array([2])))
     with pytest.raises(Unsplittable, match="ReduceMean"):
         go_on(net.model(output), {"x": CHANNELS}, output)
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"), [("Slice", {}), ("Split", {"axis": 2, "num_outputs": 2}), ("Concat", {"axis": 2}), ("Concat", {"axis": -1})]
+)
+def test_what_takes_columns_apart_or_adds_some_is_refused(operator, attributes):
+    net = Network(x=CHANNELS)
+    if operator == "Slice":
+        output = net.cut("x", 1, 5, axis=2)
+    elif operator == "Split":
+        output, _ = net.split("x", **attributes)
+    else:
+        output = net.add(operator, "x", "x", **attributes)
+    with pytest.raises(Unsplittable, match=f"{operator} along axis"):
+        go_on(net.model(output), {"x": CHANNELS}, output)
+
+
+def test_channels_that_cannot_be_counted_are_refused():
+    for operator in ("Slice", "Split"):
+        net = Network(x=CHANNELS)
+        made = net.add("Identity", net.constant(np.array([1, 2])))
+        one = net.constant(np.array([1]))
+        output = net.add("Slice", "x", made, made, one) if operator == "Slice" else net.add("Split", "x", made, axis=1)
+        with pytest.raises(Unsplittable, match="channels are not known"):
+            go_on(net.model(output), {"x": CHANNELS}, output)
+
+
+def test_another_axis_is_added_at_the_end_only_and_before_the_columns():
+    behind, between = Network(x=CHANNELS), Network(x=CHANNELS)
+    output = behind.add("Unsqueeze", "x", behind.constant(np.array([3])))
+    with pytest.raises(Unsplittable, match="an axis behind"):
+        go_on(behind.model(output), {"x": CHANNELS}, output)
+    output = between.add("Tanh", between.add("Unsqueeze", "x", between.constant(np.array([1]))))
+    with pytest.raises(Unsplittable, match="Unsqueeze among"):
+        go_on(between.model(output), {"x": CHANNELS}, output)
+
+
+def test_weights_that_are_made_or_of_another_rank_are_refused():
+    for weights in (lambda net: net.add("Identity", net.weights(2, CHANNELS, 3)), lambda net: net.weights(2, CHANNELS, 3, 3)):
+        net = Network(x=CHANNELS)
+        output = net.add("Conv", "x", weights(net))
+        with pytest.raises(Unsplittable, match="whose weights are made, or of another rank"):
+            go_on(net.model(output), {"x": CHANNELS}, output)
+
+
+def test_a_convolution_need_not_say_how_wide_it_is():
+    net = Network(x=CHANNELS)
+    output = net.add("Conv", "x", net.weights(2, CHANNELS, 3), pads=[1, 1])
+    assert go_on(net.model(output), {"x": CHANNELS}, output).lag == 1
+
+
+def test_operators_of_an_older_version_are_refused():
+    net, output = residuals()
+    with pytest.raises(Unsplittable, match="version 14"):
+        go_on(net.model(output, version=14), {"x": CHANNELS}, output)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from engines import vits
 from engines.graph import Unsplittable
 from engines.vits import CORRUPT, FAITHFUL, FRONT, PLAN, UNSPLITTABLE, Plan, check, cut, decibels, expand, main
+from engines.windows import BEGINS, ENDS
 from tests.engines.tiny_vits import renamed, tiny_vits
 
 
@@ -21,6 +26,7 @@ def test_the_parts_give_the_samples_of_the_whole(speakers):
     assert any(stage.conditions for stage in plan.stages) == (speakers > 1)
     assert len(plan.stages) >= 3  # three couplings of 8 frames each, and the decoder
     assert [stage.reach for stage in plan.stages[:3]] == [8, 8, 8]
+    assert all(stage.lag is not None for stage in plan.stages)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -49,16 +55,64 @@ def test_a_graph_of_another_kind_is_left_whole():
         cut(model)
 
 
+@pytest.fixture
+def overlapping(monkeypatch):
+    """No stage continues."""
+
+    def refuse(*arguments):
+        raise Unsplittable("of another kind")
+
+    monkeypatch.setattr(vits, "go_on", refuse)
+
+
+@pytest.mark.usefixtures("overlapping")
+def test_stages_that_cannot_go_on_overlap():
+    model = tiny_vits(3)
+    plan, parts = cut(model)
+    assert {(stage.lag, stage.states) for stage in plan.stages} == {(None, ())}
+    assert check(model, plan, parts) >= FAITHFUL
+
+
+@pytest.mark.usefixtures("overlapping")
 def test_a_reach_that_is_too_short_is_noticed():
     model = tiny_vits()
     plan, parts = cut(model)
-    short = [{**vars_of(stage), "reach": stage.reach // 4} for stage in plan.stages]
-    cramped = Plan(plan.hop, tuple(type(plan.stages[0])(**fields) for fields in short), plan.noises, plan.speakers)
+    cramped = replace(plan, stages=tuple(replace(stage, reach=stage.reach // 4) for stage in plan.stages))
     assert check(model, cramped, parts) < FAITHFUL
 
 
-def vars_of(stage):
-    return {name: getattr(stage, name) for name in stage.__slots__}
+def test_one_stage_may_overlap_among_those_that_go_on(monkeypatch):
+    asked = []
+
+    def refuse_second(model, columns, end):
+        asked.append(end)
+        if len(asked) == 2:
+            raise Unsplittable("of another kind")
+        return going(model, columns, end)
+
+    model, going = tiny_vits(), vits.go_on
+    monkeypatch.setattr(vits, "go_on", refuse_second)
+    plan, parts = cut(model)
+    assert [stage.lag is None for stage in plan.stages[:3]] == [False, True, False]
+    assert check(model, plan, parts) >= FAITHFUL
+
+
+def test_a_state_that_is_not_handed_on_is_noticed(monkeypatch):
+    def forget(session, conditions):
+        run, first = bind(session, conditions), {}
+
+        def forgetful(columns, going):
+            given = {name: value for name, value in going.items() if name not in (BEGINS, ENDS)}
+            first.update({name: np.zeros_like(value) for name, value in given.items()})
+            return run(columns, {**going, **first})
+
+        return forgetful
+
+    bind = vits.bind
+    model = tiny_vits()
+    plan, parts = cut(model)
+    monkeypatch.setattr(vits, "bind", forget)
+    assert check(model, plan, parts) < FAITHFUL
 
 
 def test_the_parts_hold_each_weight_once(tmp_path):
@@ -81,6 +135,29 @@ def test_files_and_exit_status(tmp_path, capsys):
     assert plan == cut(tiny_vits())[0]
     for name in (FRONT, *(stage.file for stage in plan.stages)):
         onnxruntime.InferenceSession(tmp_path / "parts" / name, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda stage: stage.pop("states"),
+        lambda stage: stage.pop("lag"),
+        lambda stage: stage.update(states=[{"channels": 4}]),
+        lambda stage: stage.update(states=[3]),
+        lambda stage: stage.update(states=None),
+        lambda stage: stage.update(lag="far"),
+        lambda stage: stage.update(nobody=1),
+    ],
+)
+def test_a_plan_of_another_shape_is_refused(tmp_path, damage):
+    plan, path = cut(tiny_vits())[0], tmp_path / PLAN
+    plan.write(path)
+    assert Plan.read(path) == plan
+    fields = json.loads(path.read_text())
+    damage(fields["stages"][1])
+    path.write_text(json.dumps(fields))
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Plan.read(path)
 
 
 def test_expand_repeats_each_phoneme():

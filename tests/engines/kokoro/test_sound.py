@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engines.base import Pace
-from engines.continuing import Intake, State
+from engines.continuing import Intake
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
 from engines.kokoro.sound import BLEND, FRAMES, LARGEST, SCALE, SMALLEST, STAGES, Factors, Flow, Source, windows
+from engines.windows import State
 from tests.examples import examples
 
 
