@@ -3,9 +3,9 @@
 A Piper voice is one VITS graph: text encoder, duration predictor, expansion of each phoneme to its frames, noise, a flow of residual
 couplings, and a decoder of transposed convolutions. Only the part before the expansion needs the whole sentence. Flow and decoder are
 convolutions: a column depends on a bounded number of its neighbours, its *reach*, so they can run window by window and give the same
-samples. They are cut again wherever everything passes through one tensor and enough reach has come together: a window then computes
-each stage's short seam twice, and not the whole of it for the sum of all reaches. The expansion and the noise are plain array work
-and leave the graph: the front gives the statistics of each phoneme.
+samples. They are cut again wherever everything passes through one tensor and enough reach has come together: where windows overlap, one
+then computes each stage's short seam twice, and not the whole of it for the sum of all reaches. The expansion and the noise are plain
+array work and leave the graph: the front gives the statistics of each phoneme.
 
 Names of nodes differ between exports, so nothing here looks at one: the places are found from operators and from how they are joined.
 """
