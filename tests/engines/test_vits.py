@@ -97,6 +97,15 @@ def test_one_stage_may_overlap_among_those_that_go_on(monkeypatch):
     assert check(model, plan, parts) >= FAITHFUL
 
 
+def test_a_stage_of_short_reach_overlaps(monkeypatch):
+    """The last one's is 7 columns, of which there are 4 in a frame."""
+    model = tiny_vits()
+    monkeypatch.setattr(vits, "NARROW", 1.8)
+    plan, parts = cut(model)
+    assert [stage.lag is None for stage in plan.stages] == [False] * 4 + [True]
+    assert check(model, plan, parts) >= FAITHFUL
+
+
 def test_a_state_that_is_not_handed_on_is_noticed(monkeypatch):
     def forget(session, conditions):
         run, first = bind(session, conditions), {}
