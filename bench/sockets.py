@@ -33,7 +33,7 @@ AUDIBLE = 32_768 * 10 ** (-50 / 20)  # RMS: the quietest that counts as sound
 START = 60.0  # seconds for a node to load its voice on a busy machine
 SETTLE = 2.0  # seconds after which an idle node uses nothing
 LATEST = 60.0  # seconds after the last text in which everything must have been said
-SPOKEN = {"tone": 0.066, "piper": CHARACTER}  # seconds of speech a character takes, pauses between sentences left out
+SPOKEN = {"tone": 0.056, "piper": CHARACTER}  # seconds of speech a character takes, pauses between sentences left out
 EVERY = 0.5  # seconds between two looks at the node
 FIRST_SOUND = 8.0  # milliseconds over the engine's own first sound, p95
 PATH = "/ws/synthesize?dialect=native"
@@ -325,6 +325,7 @@ async def _rest(clients: Sequence[Client]) -> int:
 def _crowd_figures(crowd: Crowd, plan: Plan) -> list[Figure]:
     prefix = f"{plan.sessions} WebSocket sessions, {crowd.engine} at {crowd.duty:.0%} duty: "
     return [
+        Figure(f"{prefix}speech of each session, of its time", 100 * crowd.speech / (plan.sessions * plan.seconds), "%"),
         Figure(f"{prefix}refused", float(crowd.refused), "", most=0.0),
         Figure(f"{prefix}texts not said to their end", float(crowd.lost), "", most=0.0),
         Figure(f"{prefix}dropped texts and errors", float(crowd.problems), "", most=0.0),

@@ -21,6 +21,7 @@ from agent.gateway.errors import Refused
 from agent.gateway.fields import Body, Name, check_text
 from agent.gateway.production import Medium, Workshop
 from agent.gateway.replies import AudioStream, describe, mime, unless_gone
+from agent.gateway.settings import LimitSettings
 from agent.gateway.speech import Speech, make_plan
 from agent.gateway.synthesis import begin, cache_word
 from agent.gateway.wanted import Wanted
@@ -78,7 +79,7 @@ def routes(workshop: Workshop) -> APIRouter:
             raise refused.renamed(NAMES) from refused
 
     async def say(request: Request, asked: SpeechRequest) -> Response:
-        wanted = _wanted(asked, settings.limits.description_chars)
+        wanted = _wanted(asked, settings.limits)
         plan = make_plan(node, wanted, unknown_engine=404)
         format = asked.response_format or FORMAT
         medium = Medium(format, possible_rate(format, RATE))
@@ -86,7 +87,7 @@ def routes(workshop: Workshop) -> APIRouter:
         pieces = timely(workshop.stream(spoken, plan, medium), asked.timeout)
         first = await unless_gone(request.receive, begin(pieces))
         took = spoken.facts.ttft or spoken.seconds
-        cache = cache_word(wanted, spoken.facts, is_known=spoken.is_known)
+        cache = cache_word(wanted, spoken.facts, is_on=settings.cache.enabled, is_known=spoken.is_known)
         headers = describe(spoken.facts, medium, took=took, cache=cache, shape="bytes; by=route")
         if asked.stream_format != "sse":
             kind = "audio/opus" if format == "opus" else mime(medium)
@@ -124,14 +125,14 @@ def _model(id: str, created: int) -> dict[str, Any]:
     return {"id": id, "object": "model", "created": created, "owned_by": OWNER}
 
 
-def _wanted(asked: SpeechRequest, most: int) -> Wanted:
+def _wanted(asked: SpeechRequest, limits: LimitSettings) -> Wanted:
     """Raises :exc:`Refused`."""
-    description = asked.instructions or ""
+    description, most = asked.instructions or "", limits.description_chars
     if len(description) > most:
         raise Refused("too_long", f"instructions: at most {most} characters, these are {len(description)}", 422, field="instructions")
     strategy = strategy_of(asked.model)
     return Wanted(
-        text=check_text(asked.input, LONGEST_INPUT, field="input"),
+        text=check_text(asked.input, min(LONGEST_INPUT, limits.text_chars), field="input"),
         voice=asked.voice if isinstance(asked.voice, str) else asked.voice.id,
         description=description,
         language=(asked.language or "").replace("_", "-"),

@@ -114,7 +114,7 @@ class Desk:
         if reply is None:
             accept = parse_accept(request.headers.get("accept"))
             reply = decide(
-                body.model_fields_set,
+                body.model_fields_set - request.query_params.keys(),
                 named=wanted.format,
                 response_format=body.response_format or "",
                 accept=accept,
@@ -194,7 +194,8 @@ class Desk:
 
     def _headers(self, facts: Facts, asked: Asked, took: float, *, is_known: bool = True) -> dict[str, str]:
         shape = f"{asked.reply.shape}; by={asked.reply.rule}"
-        return describe(facts, asked.medium, took=took, cache=cache_word(asked.wanted, facts, is_known=is_known), shape=shape)
+        cache = cache_word(asked.wanted, facts, is_on=self._settings.cache.enabled, is_known=is_known)
+        return describe(facts, asked.medium, took=took, cache=cache, shape=shape)
 
 
 async def begin(pieces: AsyncGenerator[bytes, None]) -> bytes:
@@ -202,9 +203,9 @@ async def begin(pieces: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(pieces)
 
 
-def cache_word(wanted: Wanted, facts: Facts, *, is_known: bool) -> str:
-    """``is_known``: whether the facts are those of the whole text."""
-    if not wanted.use_cache:
+def cache_word(wanted: Wanted, facts: Facts, *, is_on: bool, is_known: bool) -> str:
+    """``is_on``: whether the node keeps anything. ``is_known``: whether the facts are those of the whole text."""
+    if not (is_on and wanted.use_cache):
         return "off"
     return "hit" if is_known and facts.is_cached else "miss"
 

@@ -163,4 +163,5 @@ UNDECIDED_ERROR = {"type": "error", "is_final": True, "recoverable": False}
 
 def undecided_error(refused: Refused) -> dict[str, Any]:
     """An error for a client that has not said yet how it speaks: what both dialects with an `error` look for is in it."""
-    return {**UNDECIDED_ERROR, "message": refused.message, "code": refused.code}
+    named = {} if refused.field is None else {"field": refused.field}
+    return {**UNDECIDED_ERROR, "message": refused.message, "code": refused.code, **named}

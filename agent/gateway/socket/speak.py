@@ -47,7 +47,8 @@ class Speak(Dialect):
         return self._encoder.encoding if self._encoder is not None else ""
 
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
-        return {"type": "Error" if is_last else "Warning", "description": refused.message, "code": refused.code}
+        named = {} if refused.field is None else {"field": refused.field}
+        return {"type": "Error" if is_last else "Warning", "description": refused.message, "code": refused.code, **named}
 
     def _begin(self, now: float) -> list[Order]:
         query = self._terms.query

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import av
@@ -45,6 +47,16 @@ async def address(node: Node) -> AsyncIterator[str]:
 async def client(address: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(address, timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
+
+
+@asynccontextmanager
+async def opened(**other: Any) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of a node of its own, with other settings."""
+    settings = Settings.model_validate({**SETTINGS, **other})
+    async with Node(settings) as node, Doors(make_app(node), settings.server, settings.ws) as doors:
+        await node.ready()
+        async with aiohttp.ClientSession(doors.addresses[0], timeout=aiohttp.ClientTimeout(total=10)) as session:
+            yield session
 
 
 def decoded(data: bytes) -> tuple[int, np.ndarray]:

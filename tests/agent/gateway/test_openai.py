@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from agent.gateway import openai
+from tests.agent.gateway.conftest import opened
 from tests.agent.gateway.test_synthesis import TEXT, ask, says
 
 SPEECH = "/v1/audio/speech"
@@ -97,3 +98,10 @@ async def test_models_and_voices_are_listed(client):
     async with client.get("/v1/audio/voices") as answer:
         ids = [voice["id"] for voice in (await answer.json())["voices"]]
     assert {"alloy", "cedar", "tone-en"} <= set(ids)
+
+
+async def test_the_node_may_take_less_text_than_that_contract():
+    async with opened(limits={"text_chars": 100}) as client:
+        answer, said = await ask(client, SPEECH, **{**HELLO, "input": "a" * 101})
+    assert (answer.status, said["error"]["param"]) == (400, "input")
+    assert "100" in said["error"]["message"]

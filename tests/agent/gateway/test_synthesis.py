@@ -14,7 +14,7 @@ from agent.config import Settings
 from bench.hearing import tones
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
-from tests.agent.gateway.conftest import SETTINGS, decoded
+from tests.agent.gateway.conftest import SETTINGS, decoded, opened
 
 TEXT = "One two three. Four five."
 
@@ -307,6 +307,22 @@ async def test_a_stream_is_a_hit_when_all_of_it_is_known(client):
     assert await words(text="One two.") == "hit"
     assert await words(text="One two. Three four five. Six.") == "miss", "what follows was never said"
     assert await words(text="One two.", use_cache=False) == "off"
+
+
+async def test_a_node_without_a_cache_says_that_it_is_off():
+    async with opened(cache={"enabled": False}) as client:
+        for path in ("/synthesize", "/synthesize/stream"):
+            answer, _ = await ask(client, path, text="One two.")
+            assert answer.headers["X-Cache"] == "off"
+        answer, _ = await ask(client, "/v1/audio/speech", model="tts-1", voice="alloy", input="One two.")
+        assert answer.headers["X-Cache"] == "off"
+
+
+async def test_a_field_of_the_query_decides_no_shape(client):
+    """Only at the top of a body does it tell which service the caller had before."""
+    for path, rule in (("/synthesize?enhance_audio=true", "bytes; by=default"), ("/synthesize", "json; by=json_fields")):
+        answer, _ = await ask(client, path, text="One two.", **({} if "?" in path else {"enhance_audio": True}))
+        assert (answer.status, answer.headers["X-Shape"]) == (200, rule)
 
 
 async def test_a_reply_that_is_kept_says_who_was_asked_for_all_the_same(client):
