@@ -45,7 +45,7 @@ class CacheSettings:
     memory_mb: Annotated[float, Field(ge=0, le=100_000)] = 32.0
     """Megabytes of them in memory, in front of the disk: 11 minutes of speech."""
     size_mb: Annotated[float, Field(ge=0, le=100_000)] = 500.0
-    """Megabytes of them in all: 3 hours of speech. What was asked for least recently makes room."""
+    """Megabytes of sentences: 3 hours of speech. What was asked for least recently makes room. Whole replies over HTTP are kept besides."""
     ttl_seconds: Annotated[float, Field(ge=0, le=31_536_000)] = 86_400.0
     """Seconds after which one is made anew."""
     max_entries: Annotated[int, Field(ge=0, le=1_000_000)] = 1_000
