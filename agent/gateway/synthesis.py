@@ -114,7 +114,7 @@ class Desk:
         if reply is None:
             accept = parse_accept(request.headers.get("accept"))
             reply = decide(
-                body.model_fields_set - request.query_params.keys(),
+                body.model_fields_set,
                 named=wanted.format,
                 response_format=body.response_format or "",
                 accept=accept,
@@ -217,13 +217,13 @@ async def _object(request: Request) -> dict[str, Any]:
 async def _read(request: Request, **query: Any) -> SpeechBody:
     """The body, and what the query adds to it. Raises :exc:`Refused`."""
     found = await _object(request)
+    added = {name: value for name, value in query.items() if value is not None and found.get(name) is None}
     for name, value in query.items():
-        if value is None:
-            continue
-        if found.get(name) not in (None, value):
+        if value is not None and name not in added and found[name] != value:
             raise Refused("conflicting_fields", f"{name}: the query and the body say different things", 422, field=name)
-        found[name] = value
-    return SpeechBody.check(found)
+    body = SpeechBody.check(found | added)
+    body.model_fields_set.difference_update(added)  # which fields the body has tells what its sender takes for an answer
+    return body
 
 
 def _with_model(body: SpeechBody) -> SpeechBody:

@@ -87,11 +87,11 @@ class Plan:
         return cls(**fields | {"parts": parts, "weights": tuple(fields["weights"])})
 
 
-def _part(columns: list[str], channels: list[int], spread: list[int], states: list[dict[str, int]], **rest: Any) -> Part:
+def _part(**fields: Any) -> Part:
     """As JSON has it."""
-    intake = Intake(**rest.pop("intake")) if rest["intake"] else rest.pop("intake")
-    kept = tuple(State(**state) for state in states)
-    return Part(columns=tuple(columns), channels=tuple(channels), spread=tuple(spread), states=kept, intake=intake, **rest)
+    typed = {name: tuple(fields[name]) for name in ("columns", "channels", "spread")}
+    states, intake = tuple(State(**state) for state in fields["states"]), fields["intake"]
+    return Part(**fields | typed | {"states": states, "intake": Intake(**intake) if intake else None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class Flow(Chain):
         self._scale = SCALE * 10 ** (gain / 20)
         self._blends = blends
         self._before: tuple[int, Floats] | None = None  # what the last stage made last, and at which sample that begins
-        self._intakes = [
-            _Intake(part.intake, stage.factor, source) if part.intake else None for stage, part in zip(stages, parts, strict=True)
+        self._supplies = [
+            _Supply(part.intake, stage.factor, source) if part.intake else None for stage, part in zip(stages, parts, strict=True)
         ]
         self.told: dict[int, Made] = {}
         """What each stage gave last: besides its columns, the statistics of a measuring one."""
@@ -87,9 +87,9 @@ class Flow(Chain):
 
     def _beside(self, number: int, first: int, last: int) -> Floats:
         """The harmonic source for these columns of a stage's input."""
-        intake = self._intakes[number]
-        if intake is not None:
-            return intake.take(first, last)
+        supply = self._supplies[number]
+        if supply is not None:
+            return supply.take(first, last)
         rate = stage_rate(number)
         return self._harmonics.window(first // rate, last // rate)
 
@@ -132,7 +132,7 @@ def _as_cut(stage: Stage, part: Part) -> Stage:
     return replace(stage, lag=part.lag, rest=-(-ahead // stage.factor), states=part.states)
 
 
-class _Intake:
+class _Supply:
     """Hands the source to a stage that continues, ahead of its columns as it wants it, and none of it twice."""
 
     def __init__(self, intake: Intake, factor: int, source: Source) -> None:

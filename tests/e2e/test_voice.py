@@ -16,7 +16,7 @@ from agent.room import RoomSettings
 from bench.passages import passage
 from bench.recognition import transcribe, understood, word_errors
 from engines.base import Samples
-from tests.e2e.conftest import House, Person, judged_by_ear
+from tests.e2e.conftest import House, Person
 
 pytestmark = pytest.mark.voice
 RATE = 48_000
@@ -63,7 +63,6 @@ async def say(house: House, send: Callable[[Person], Awaitable[None]], track: st
     return (await listener.ear(track)).recording().samples
 
 
-@judged_by_ear
 async def test_a_passage_sent_in_three_ways_is_understood_completely_and_in_order(livekit_server: DevServer):
     settings = Settings.model_validate({"selection": {"fallback_chain": ["piper"]}})
     async with Node(settings) as node, contextlib.AsyncExitStack() as stack:

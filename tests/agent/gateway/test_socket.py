@@ -346,6 +346,12 @@ async def test_what_ends_a_connection_is_told_before_in_the_dialect_s_own_shape(
             assert SHAPES[dialect](client.messages[-1])
 
 
+async def test_a_dialect_that_nobody_speaks_is_told_with_the_field(address):
+    async with talking(address, "/ws/synthesize?dialect=whistled") as client:
+        await client.end()
+    assert {"type": "error", "code": "bad_field", "field": "dialect"}.items() <= client.messages[-1].items()
+
+
 GARBAGE = ["[]", "null", "3", '"text"', "{", "text", "", "[" * 9_000, '{"a": NaN}']
 MESSAGES = [
     {"type": "shout"},

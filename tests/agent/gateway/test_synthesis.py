@@ -318,11 +318,19 @@ async def test_a_node_without_a_cache_says_that_it_is_off():
         assert answer.headers["X-Cache"] == "off"
 
 
-async def test_a_field_of_the_query_decides_no_shape(client):
-    """Only at the top of a body does it tell which service the caller had before."""
-    for path, rule in (("/synthesize?enhance_audio=true", "bytes; by=default"), ("/synthesize", "json; by=json_fields")):
-        answer, _ = await ask(client, path, text="One two.", **({} if "?" in path else {"enhance_audio": True}))
-        assert (answer.status, answer.headers["X-Shape"]) == (200, rule)
+@pytest.mark.parametrize(
+    ("path", "body", "rule"),
+    [
+        ("/synthesize?enhance_audio=true", {}, "bytes; by=default"),
+        ("/synthesize", {"enhance_audio": True}, "json; by=json_fields"),
+        ("/synthesize?enhance_audio=true", {"enhance_audio": True}, "json; by=json_fields"),
+        ("/synthesize?language=fr", {"language": "en"}, "json; by=json_fields"),
+    ],
+)
+async def test_what_the_query_adds_decides_no_shape(client, path, body, rule):
+    """Only at the top of a body do fields tell which service the caller had before."""
+    answer, _ = await ask(client, path, text="One two.", **body)
+    assert (answer.status, answer.headers["X-Shape"]) == (200, rule)
 
 
 async def test_a_reply_that_is_kept_says_who_was_asked_for_all_the_same(client):

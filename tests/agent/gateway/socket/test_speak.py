@@ -43,9 +43,9 @@ def test_the_query_fixes_how_it_sounds(query, size):
         ({"model": "nobody"}, "unknown_voice"),
     ],
 )
-def test_a_query_that_cannot_be_met_is_an_error_and_the_end(query, code):
+def test_a_query_that_cannot_be_met_is_an_error_with_its_field_and_the_end(query, code):
     _, opening = speaker(**query)
-    assert [(message["type"], message["code"]) for message in sent(opening)] == [("Error", code)]
+    assert [(message["type"], message["code"], message["field"]) for message in sent(opening)] == [("Error", code, *query)]
     assert closed(opening) == [1008]
 
 
