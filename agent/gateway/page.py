@@ -125,8 +125,8 @@ def find_client(tell: Callable[[str], None] = lambda line: None) -> Path:
     except subprocess.TimeoutExpired:
         raise ClientMissing(f"npm took more than {INSTALLING / 60:.0f} minutes to fetch {CLIENT}") from None
     if made.returncode or not path.is_file():
-        words = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise ClientMissing(f"npm could not fetch {CLIENT}: {words}")
+        lines = [line.removeprefix("npm error ") for line in made.stderr.splitlines() if "complete log" not in line]
+        raise ClientMissing(f"npm could not fetch {CLIENT}: {'; '.join(lines) or 'no reason given'}")
     return path
 
 

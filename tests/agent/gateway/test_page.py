@@ -88,6 +88,7 @@ def test_whoever_has_no_npm_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_npm_s_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    npm(tmp_path, monkeypatch, "echo 'npm error network' >&2; exit 1\n")
-    with pytest.raises(ClientMissing, match="network"):
+    said = "npm error code ENET\nnpm error request failed, reason: no network\nnpm error A complete log of this run can be found in: x"
+    npm(tmp_path, monkeypatch, f"echo '{said}' >&2; exit 1\n")
+    with pytest.raises(ClientMissing, match=r"code ENET; request failed, reason: no network$"):
         find_client()
