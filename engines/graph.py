@@ -70,6 +70,10 @@ class Graph:
             raise Unsplittable(f"expected {' or '.join(operators)} before {name}")
         return self.nodes[index]
 
+    def takers_of(self, name: str, *operators: str) -> list[NodeProto]:
+        """The nodes of these operators that take this tensor, each once."""
+        return [self.nodes[index] for index in dict.fromkeys(self.takers.get(name, [])) if self.nodes[index].op_type in operators]
+
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         from onnx import numpy_helper
 

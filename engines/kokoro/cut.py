@@ -6,8 +6,7 @@ of it behind the front is convolutions, except that 54 instance norms take the m
 utterance. Here each of them becomes one multiplication and one addition per channel, whose factors come from statistics that were
 measured beforehand (kind ``frozen``), or stays as it is and tells its statistics (kind ``measuring``).
 
-The harmonic source leaves the graph: :mod:`engines.kokoro.harmonics` makes it, window by window, in float32. Snake activations,
-x + sin(ax)^2 / a, get their sine as rounding and a polynomial, which processors do several times as fast.
+The harmonic source leaves the graph: :mod:`engines.kokoro.harmonics` makes it, window by window, in float32.
 
 Names of nodes differ between exports, so the places are found from operators and from how they are joined.
 """
@@ -26,19 +25,19 @@ import numpy as np
 from engines.continuing import Intake, go_on
 from engines.graph import Graph, Unsplittable, declared, integers
 from engines.kokoro.dequantise import dequantise
+from engines.kokoro.operators import flatten, smooth
 from engines.windows import State
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-FORMAT = 2  # raised when the parts or the plan change, so that older ones in the cache are cut again
+FORMAT = 3  # raised when the parts or the plan change, so that older ones in the cache are cut again
 FRONT, STYLE, PLAN = "front.onnx", "style.onnx", "plan.json"
 STAGES = ("decoder", "coarse", "fine")
 CONTINUING = STAGES[:2]
 """Those whose frozen form goes on where its last window ended. The last one's windows overlap, as quantised ones have to be blended."""
 UNSPLITTABLE, CORRUPT, UNEQUIPPED, FULL = 3, 4, 5, 6
 """Exit status: not a graph of this kind, not a graph, the onnx package is missing, or the parts cannot be written."""
-TERMS = 5  # of the polynomial for a squared sine: it is off by 1.3e-6 at the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ def find_places(graph: Graph) -> Places:
     transform = _one(graph, "STFT", set(range(len(graph.nodes))))
     after = graph.after(transform.output)
     sources = [name for index in after if graph.nodes[index].op_type == "Concat" for name in graph.nodes[index].output]
-    sources = [name for name in sources if len(_takers(graph, name, "Conv")) == 2]
+    sources = [name for name in sources if len(graph.takers_of(name, "Conv")) == 2]
     rises = [graph.nodes[index] for index in sorted(after) if graph.nodes[index].op_type == "ConvTranspose"]
     if len(sources) != 1 or len(rises) != 2:
         raise Unsplittable(f"expected one source and two rises behind it, found {len(sources)} and {len(rises)}")
@@ -142,8 +141,8 @@ def find_places(graph: Graph) -> Places:
     durations = _taker(graph, rounding.output[0], "Clip").output[0]
     timed = graph.after([durations])
     contours = [graph.nodes[index] for index in sorted(graph.before([decoded]) & timed) if _is_contour(graph, graph.nodes[index])]
-    contours.sort(key=lambda node: not _takers(graph, node.input[0], "Resize"))  # only the pitch goes to the source as well
-    if len(contours) != 2 or _takers(graph, contours[1].input[0], "Resize"):
+    contours.sort(key=lambda node: not graph.takers_of(node.input[0], "Resize"))  # only the pitch goes to the source as well
+    if len(contours) != 2 or graph.takers_of(contours[1].input[0], "Resize"):
         raise Unsplittable(f"expected the contours of pitch and energy before the decoder, found {len(contours)}")
     earlier = graph.before(contours[0].input) | graph.before(contours[1].input)
     expansions = [index for index in sorted((graph.before([decoded]) & timed) - earlier) if _is_expansion(graph, index, timed)]
@@ -171,13 +170,13 @@ def _norms(graph: Graph, within: Sequence[int]) -> list[Norm]:
         if node.op_type != "ReduceMean":
             continue
         source, mean = node.input[0], node.output[0]
-        centred = [taker for taker in _takers(graph, source, "Sub") if mean in taker.input]
+        centred = [taker for taker in graph.takers_of(source, "Sub") if mean in taker.input]
         if not centred:
             continue  # the mean of the squares, found from its partner
         squares = _taker(graph, centred[0].output[0], "Mul", "Pow")
         variance = _taker(graph, squares.output[0], "ReduceMean").output[0]
         ratio = _taker(graph, centred[0].output[0], "Div")
-        for scaled in _takers(graph, ratio.output[0], "Mul"):
+        for scaled in graph.takers_of(ratio.output[0], "Mul"):
             gamma = next(name for name in scaled.input if name != ratio.output[0])
             added = _taker(graph, scaled.output[0], "Add")
             beta = next(name for name in added.input if name != scaled.output[0])
@@ -205,12 +204,8 @@ def _one(graph: Graph, operator: str, within: set[int]) -> NodeProto:
     return found[0]
 
 
-def _takers(graph: Graph, name: str, *operators: str) -> list[NodeProto]:
-    return [graph.nodes[index] for index in dict.fromkeys(graph.takers.get(name, [])) if graph.nodes[index].op_type in operators]
-
-
 def _taker(graph: Graph, name: str, *operators: str) -> NodeProto:
-    found = _takers(graph, name, *operators)
+    found = graph.takers_of(name, *operators)
     if len(found) != 1:
         raise Unsplittable(f"expected one {' or '.join(operators)} behind {name}, found {len(found)}")
     return found[0]
@@ -280,11 +275,11 @@ def _channels(graph: Graph, places: Places, name: str) -> int:
         return 1
     waiting = [name]
     for reached in waiting:
-        for node in _takers(graph, reached, "Conv", "ConvInteger", "ConvTranspose"):
+        for node in graph.takers_of(reached, "Conv", "ConvInteger", "ConvTranspose"):
             weights = graph.constant(node.input[1])
             if weights is not None and reached == node.input[0]:
                 return int(weights.shape[0 if node.op_type == "ConvTranspose" else 1])
-        waiting += [node.output[0] for node in _takers(graph, reached, "LeakyRelu", "DynamicQuantizeLinear")]
+        waiting += [node.output[0] for node in graph.takers_of(reached, "LeakyRelu", "DynamicQuantizeLinear")]
     raise Unsplittable(f"no convolution behind {name}")
 
 
@@ -337,7 +332,7 @@ def _stage(graph: Graph, part: Part, norms: Sequence[Norm], widths: Sequence[int
     if part.harmonics:
         inputs[part.harmonics] = (1, [1, 22, "steps"])
     inputs |= {name: (1, [1, total, 1]) for name in given}
-    nodes, constants = _smooth(graph, nodes)
+    nodes, constants = smooth(graph, nodes)
     return _model(graph, inputs, outs, nodes, [sizes, *constants])
 
 
@@ -353,55 +348,6 @@ def _style(graph: Graph, style: str, factors: Sequence[Sequence[Norm]]) -> Model
     ends = [name for join in joins for name in join.input]
     nodes = [graph.nodes[index] for index in sorted(graph.before(ends))]
     return _model(graph, {style: declared(graph)[style]}, outs, [*nodes, *joins], [])
-
-
-def _smooth(graph: Graph, nodes: Sequence[NodeProto]) -> tuple[list[NodeProto], list[TensorProto]]:
-    """Squared sines as rounding and a polynomial: sin(ax)^2 has the period pi, and is a polynomial in the square of what is left."""
-    from onnx import helper, numpy_helper
-
-    constants = [numpy_helper.from_array(np.array(term, dtype=np.float32), f"term:{power}") for power, term in enumerate(_terms())]
-    gone: set[str] = set()
-    fresh: dict[str, list[NodeProto]] = {}
-    for node in nodes:
-        squares = _takers(graph, node.output[0], "Pow") if node.op_type == "Sin" else []
-        if len(squares) != 1 or len(graph.takers[node.output[0]]) != 1:
-            continue
-        product = graph.made_by(node.input[0], "Mul")
-        angles = [name for name in product.input if graph.constant(name) is not None]
-        if len(angles) != 1:
-            continue
-        source = next(name for name in product.input if name != angles[0])
-        out = squares[0].output[0]
-        value = graph.constant(angles[0])
-        assert value is not None
-        constants.append(numpy_helper.from_array((value / np.pi).astype(np.float32), f"{out}:turns"))
-        steps = [
-            ("Mul", [source, f"{out}:turns"], f"{out}:turn"),
-            ("Round", [f"{out}:turn"], f"{out}:round"),
-            ("Sub", [f"{out}:turn", f"{out}:round"], f"{out}:rest"),
-            ("Mul", [f"{out}:rest", f"{out}:rest"], f"{out}:square"),
-            ("Mul", [f"{out}:square", f"term:{TERMS - 1}"], f"{out}:product{TERMS - 1}"),
-        ]
-        for power in range(TERMS - 2, -1, -1):
-            steps.append(("Add", [f"{out}:product{power + 1}", f"term:{power}"], f"{out}:sum{power}"))
-            steps.append(("Mul", [f"{out}:sum{power}", f"{out}:square"], f"{out}:product{power}" if power else out))
-        fresh[out] = [helper.make_node(operator, taken, [made], name=made) for operator, taken, made in steps]
-        gone |= {product.output[0], node.output[0]}
-    kept: list[NodeProto] = []
-    for node in nodes:
-        if node.output[0] in fresh:
-            kept += fresh[node.output[0]]
-        elif node.output[0] not in gone:
-            kept.append(node)
-    return kept, constants if fresh else []
-
-
-def _terms() -> list[float]:
-    """Of sin(pi r)^2 for r in [-0.5, 0.5], as a polynomial in r^2 without a constant."""
-    squares = np.linspace(0.0, 0.5, 4001) ** 2
-    powers = np.stack([squares**power for power in range(1, TERMS + 1)], axis=1)
-    terms = np.linalg.lstsq(powers, np.sin(np.pi * np.sqrt(squares)) ** 2, rcond=None)[0]
-    return [float(term) for term in terms]
 
 
 def _model(
@@ -442,6 +388,8 @@ def main(model_path: str, folder: str, precision: str, kind: str) -> int:
     try:
         floating = Graph(dequantise(model))
         plan, parts = cut(floating if precision == "float32" else Graph(model), find_places(floating), kind)
+        if precision == "float32":
+            parts = {name: flatten(part) for name, part in parts.items()}
     except Unsplittable as problem:
         sys.stderr.write(str(problem))
         return UNSPLITTABLE

@@ -9,52 +9,12 @@ import pytest
 
 from engines.graph import Graph, Unsplittable
 from engines.kokoro import cut
-from engines.kokoro.cut import Part, Plan, _smooth, find_places
+from engines.kokoro.cut import Part, Plan, find_places
 from engines.kokoro.dequantise import dequantise
+from tests.engines.kokoro.small_graphs import build, run, snake
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
-
-
-def build(nodes, constants, channels=4):
-    from onnx import TensorProto, helper, numpy_helper
-
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, channels, None])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
-    items = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph([helper.make_node(*node, **more) for *node, more in nodes], "g", inputs, outputs, items)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
-
-
-def run(model, x):
-    session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
-
-
-def snake():
-    random = np.random.default_rng(0)
-    angle = random.uniform(0.2, 3, (1, 4, 1)).astype(np.float32)
-    nodes = [
-        ("Mul", ["angle", "x"], ["turned"], {}),
-        ("Sin", ["turned"], ["sine"], {}),
-        ("Pow", ["sine", "two"], ["squared"], {}),
-        ("Add", ["x", "squared"], ["y"], {}),
-    ]
-    return build(nodes, {"angle": angle, "two": np.array(2.0, np.float32)})
-
-
-def test_a_squared_sine_becomes_a_polynomial():
-    model = snake()
-    graph = Graph(model)
-    nodes, constants = _smooth(graph, graph.nodes)
-    assert "Sin" not in {node.op_type for node in nodes}
-    smooth = onnx.ModelProto()
-    smooth.CopyFrom(model)
-    del smooth.graph.node[:]
-    smooth.graph.node.extend(nodes)
-    smooth.graph.initializer.extend(constants)
-    x = np.random.default_rng(1).uniform(-9, 9, (1, 4, 500)).astype(np.float32)
-    assert np.abs(run(smooth, x) - run(model, x)).max() < 1e-5
 
 
 def test_a_disk_that_is_full_has_an_exit_status_of_its_own(tmp_path, monkeypatch, capsys):
