@@ -18,7 +18,7 @@ import numpy as np
 from bench.engine import Made, measure, windows
 from bench.passages import made_up, of_length
 from bench.processes import counted, server
-from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
+from bench.results import BFLOAT16, Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, milliseconds, rest, scene
 from engines.base import Samples
 from engines.kokoro import KokoroEngine
@@ -27,7 +27,7 @@ from engines.kokoro.voices import Mixture, Styles
 
 LENGTHS = (12, 54, 158)  # characters
 MOST = {12: 0.35, 54: 0.20, 158: 0.10}  # of kokoro-onnx's time to first audio
-WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio; with and without fast bfloat16
+WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio, on a processor that multiplies bfloat16, and on others
 MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
 VOICE = "af_heart"
 SHORTEST, LONGEST = 12, 200  # characters of the sentences that are heard in a room
@@ -59,7 +59,7 @@ class Footprint:
 
 def run(plan: Plan, url: str = "") -> Result:
     """Blocks, eight minutes and more: the peer makes each sentence as a whole. ``url``: a server for the room; empty starts one."""
-    busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
+    busy, when, here, chosen = os.getloadavg()[0], moment(), machine(), random.Random(plan.seed)
     heard, underruns = asyncio.run(_in_a_room(plan, url))
     engine = KokoroEngine()
     engine.load()
@@ -81,8 +81,8 @@ def run(plan: Plan, url: str = "") -> Result:
         f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room; then no room: both systems in one process, "
         f"{plan.repeats} sentences per length in turns; {engine.build}"
     )
-    found = (*room_figures(heard, underruns), *figures(made, memory, fast="bf16" in engine.build))
-    return Result("kokoro", plan.seed, load, found, (_table(made),), machine(), versions(), when, busy)
+    found = (*room_figures(heard, underruns), *figures(made, memory, fast=BFLOAT16 in here["processor"]))
+    return Result("kokoro", plan.seed, load, found, (_table(made),), here, versions(), when, busy)
 
 
 async def _in_a_room(plan: Plan, url: str) -> tuple[list[tuple[float, float | None]], float | None]:
