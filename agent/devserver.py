@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
+import random
 import re
 import shutil
 import signal
@@ -34,6 +36,7 @@ PROBE_WAIT = 1.0  # seconds for one answer to "are you there"
 PROBE_PAUSE = 0.02  # seconds between two of those questions
 INSIST_AFTER = 0.2  # seconds: with people in a room the first SIGTERM waits for them, the second does not
 STOP_WAIT = 1.5  # seconds from the first SIGTERM to SIGKILL; Ctrl-C promises an end within 2
+PORTS = range(20_000, 32_000)  # to choose from: below those that systems give to outgoing connections, one of which may come between
 ATTEMPTS = 3  # a port that was free a moment ago may have been taken
 REMEDY = (
     "install it (https://docs.livekit.io/home/self-hosting/local/ names a command for each system), "
@@ -223,18 +226,14 @@ async def is_answering(host: str, port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that are free for TCP and UDP alike; they stay free only until somebody takes them."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as stack:
-        while len(ports) < count:
-            tcp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp.bind(("127.0.0.1", 0))
-            try:
-                udp.bind(tcp.getsockname())
-            except OSError:
-                continue  # it stays held, so the next one is another
-            ports.append(tcp.getsockname()[1])
+    """Ports of 127.0.0.1 that are free for TCP and UDP alike; they stay free only until somebody takes them.
+
+    Raises :exc:`ServerFailed` when there are not as many.
+    """
+    likely = random.SystemRandom().sample(PORTS, len(PORTS))
+    ports = list(itertools.islice((port for port in likely if is_free(port) and is_udp_free(port)), count))
+    if len(ports) < count:
+        raise ServerFailed(f"of the ports from {PORTS.start} to {PORTS.stop - 1}, {len(ports)} are free: {count} are needed")
     return ports
 
 

@@ -111,6 +111,18 @@ def test_free_ports_can_be_taken() -> None:
             pass
 
 
+def test_no_outgoing_connection_takes_a_free_port_before_it_is_used() -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert max(free_ports(50)) < lowest
+
+
+def test_too_few_free_ports_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setattr(devserver, "PORTS", range(port, port + 1))
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(ServerFailed, match="0 are free: 2 are needed"):
+        free_ports(2)
+
+
 async def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
     broken = program(tmp_path / "server", "echo starting; echo cannot bind")
     with pytest.raises(ServerFailed, match=r"did not start on ws://127\.0\.0\.1:\d+: cannot bind"):
