@@ -51,12 +51,21 @@ class Prepared:
 class Kokoro:
     """The parts of one folder, loaded. Any thread may use it, several at once."""
 
-    def __init__(self, folder: Path, front: Runtime, windows: Runtime, *, beside: Runtime | None = None, blends: bool = False) -> None:
-        """``beside``: for windows while other sentences are being made, too. ``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
+    def __init__(
+        self,
+        folder: Path,
+        front: Runtime,
+        windows: Runtime,
+        *,
+        fronts: Path | None = None,
+        beside: Runtime | None = None,
+        blends: bool = False,
+    ) -> None:
+        """``fronts``: the folder of the front, if that is to be of another precision. ``beside``: for windows while other sentences are
+        being made, too. ``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
         self.plan = _plan(folder)
         self._blends = blends
-        self._front = front.open(folder / FRONT)
-        self._style = front.open(folder / STYLE)
+        self._front, self._style = (front.open((fronts or folder) / part) for part in (FRONT, STYLE))
         self._stages = [windows.open(folder / part.file) for part in self.plan.parts]
         self._beside = [beside.open(folder / part.file) for part in self.plan.parts] if beside is not None else self._stages
 
