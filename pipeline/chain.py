@@ -281,10 +281,13 @@ class Chain:
             self.forget(candidate)
 
     def on_warm(self, engine: str, firsts: Sequence[tuple[int, float]], *, cost: float, network: bool = False, cores: float = 1.0) -> None:
-        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts. ``cores``: that a step keeps busy."""
+        """An engine was loaded and has spoken sentences of ours, as :class:`Forecast` counts. ``cores``: that a step keeps busy.
+
+        Voices that have said others' sentences since keep what was learned from these.
+        """
         self._warm[engine] = firsts, cost
         self._cores[engine] = cores
-        self._forecasts = {key: forecast for key, forecast in self._forecasts.items() if key[0] != engine}
+        self._forecasts = {key: forecast for key, forecast in self._forecasts.items() if key[0] != engine or forecast.has_learned}
         (self._network.add if network else self._network.discard)(engine)
 
     def on_chosen(

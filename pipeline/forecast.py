@@ -99,6 +99,11 @@ class Forecast:
         self.outcomes: deque[bool] = deque(maxlen=REMEMBERED)
         """Of its sentences that were urgent, in order: whether the forecast of the first sound held."""
 
+    @property
+    def has_learned(self) -> bool:
+        """Whether it knows more than the warm-up."""
+        return len(self._alone) > 0
+
     def first(self, characters: int, *, wait: float = 0.0) -> float:
         """Seconds until its first audible sample that should not be exceeded, when it is begun now and waits so long for its lane."""
         excess = self._urgent if len(self._urgent) >= ENOUGH else self._alone

@@ -304,6 +304,19 @@ def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     assert choose(chain)[0] == "first"
 
 
+def test_a_longer_warm_up_that_ends_late_takes_nothing_from_what_was_learned(chain):
+    """A node that is busy from its start comes to it after many sentences."""
+    spoken, silent = find(chain)[0], find(chain, voice="f-gb", engine="first")[0]
+    assert (spoken.engine, silent.voice.id) == ("first", "f-gb")
+    for _ in range(60):
+        chain.on_first(spoken, 20, work=0.4, wait=0.0, took=0.4)
+    before = chain.forecast(spoken).first(20)
+    chain.on_warm("first", [(20, 0.1), (88, 0.2)], cost=0.6)
+    assert chain.forecast(spoken).first(20) == before
+    assert len(chain.outcomes()[spoken.key]) == 60
+    assert chain.forecast(silent).first(88) == pytest.approx(1.5 * 0.2), "nothing was known of this one"
+
+
 def test_a_voice_that_is_passed_over_for_want_of_experience_is_known_in_a_minute(chain):
     chain.on_warm("first", [(16, 0.18), (88, 0.30)], cost=0.6)
     first = find(chain)[0]
