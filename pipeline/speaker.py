@@ -31,11 +31,7 @@ log = logging.getLogger(__name__)
 FIRST_WINDOW = 0.25  # seconds of sound at the least in any step while others are made, too
 ROUND = 0.07  # seconds of it for each of them: it should last until they have had a step each
 FIRST_WORK = 0.06  # seconds of work at the most for what goes beyond the least: its listener waits for it
-SMALLEST_WINDOW = (
-    0.5  # seconds in later steps of a quick engine: a window has a fixed price, and whoever is late must not pay it more often
-)
-QUICK = 0.4  # seconds of work a second of speech: so many cost an engine that is quick even on a busy node
-SHARED_WINDOW = 1.0  # seconds at the most while others are made, too: what they wait for is 50 ms of two cores
+SHARED_WINDOW = 0.5  # seconds at the most while others are made, too: what they wait for is 30 ms of two cores
 LARGEST_WINDOW = 2.0  # seconds at the most when nothing else is made: windows that grow cost less in all
 LEAST_COST = 0.001  # seconds of work a second of speech: of an engine that takes next to nothing
 SMALLEST_WAIT = 0.020  # seconds: how often a full or frozen buffer is looked at again
@@ -469,9 +465,8 @@ def window(in_hand: float, cost: float, *, live: int, has_begun: bool) -> float:
         return min(in_hand, LARGEST_WINDOW)
     if not has_begun and not in_hand:
         return max(FIRST_WINDOW, min(live * ROUND, FIRST_WORK / max(cost, LEAST_COST), SHARED_WINDOW))
-    if cost <= QUICK:
-        return min(max(in_hand, SMALLEST_WINDOW), SHARED_WINDOW)
-    return min(max(in_hand / CROWDED / cost, FIRST_WINDOW), SHARED_WINDOW)  # it is made before what is in hand has been heard
+    # It is made before what is in hand has been heard.
+    return min(max(in_hand / CROWDED / max(cost, LEAST_COST), FIRST_WINDOW), SHARED_WINDOW)
 
 
 def _source(text: str, spoken: Spoken, start: int, end: int) -> int:
