@@ -77,7 +77,7 @@ class Loaded:
         precision, name, folder = self._choose(settings)
         runtime = make(name, self.threads)
         # The front takes whole sentences, and OpenVINO prepares each new length anew, which costs 25 ms: ONNX Runtime does not. There
-        # integers are twice as fast as float32, as fast as bfloat16 is, and round no worse.
+        # integers, in which the model comes, are twice as fast as float32, and as fast as bfloat16 is.
         front = make("onnxruntime", self.threads) if name.startswith("openvino") else runtime
         self._fronts = self._parts("int8", "frozen") if name == "openvino-bf16" else None
         # Two threads make a window sooner, and at a fifth more work: on one each, two sentences get further.
