@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from engines.graph import Graph, integers
+from engines.continuing import FAR
+from engines.graph import Graph, attribute, integers
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
 TERMS = 4  # of the polynomial for a squared sine: it is off by 6e-5 at the most
-FAR = 2**31  # behind every column
 
 
 def smooth(graph: Graph, nodes: Sequence[NodeProto]) -> tuple[list[NodeProto], list[TensorProto]]:
@@ -105,7 +105,10 @@ def _flat(graph: Graph, node: NodeProto) -> tuple[list[NodeProto], list[TensorPr
     from onnx import helper, numpy_helper
 
     weights = graph.constant(node.input[1]) if node.op_type == "ConvTranspose" else None
-    if weights is None or integers(node, "dilations", (1,)) != (1,):
+    bias = graph.constant(node.input[2]) if weights is not None and len(node.input) > 2 else None
+    is_usual = integers(node, "dilations", (1,)) == (1,) and attribute(node, "output_shape") is None
+    is_usual = is_usual and attribute(node, "auto_pad") in (None, b"NOTSET")
+    if weights is None or not is_usual or (bias is None and len(node.input) > 2):
         return [node], []
     out, group, (stride,) = node.output[0], integers(node, "group", (1,))[0], integers(node, "strides", (1,))
     (before, after), (more,) = integers(node, "pads", (0, 0)), integers(node, "output_padding", (0,))
@@ -113,7 +116,6 @@ def _flat(graph: Graph, node: NodeProto) -> tuple[list[NodeProto], list[TensorPr
     beyond = taps * stride - weights.shape[2] + after - more
     if beyond < 0:  # it is asked for more than the convolution makes
         return [node], []
-    bias = graph.constant(node.input[2]) if len(node.input) > 2 else None
     numbers = {
         "apart": [1, channels, stride, -1],
         "joined": [1, channels, -1],

@@ -207,6 +207,31 @@ def test_int8_parts_speak_as_loud_and_as_long(kokoro, small):
     assert 0.8 < loudness[1] / loudness[0] < 1.25
 
 
+def test_no_float_part_holds_a_transposed_convolution(kokoro):
+    onnx = pytest.importorskip("onnx")
+    for path in find_parts(find_model(None, cache_folder()), kokoro._loaded._digest, "float32", "frozen", cache_folder()).glob("*.onnx"):
+        assert "ConvTranspose" not in {node.op_type for node in onnx.load(str(path)).graph.node}, path.name
+
+
+@pytest.mark.parametrize("runtime", ["openvino-f32", "openvino-bf16"])
+def test_on_openvino_it_says_the_same(kokoro, small, runtime):
+    import openvino
+
+    engine = KokoroEngine(KokoroSettings(runtime=runtime))
+    if runtime == "openvino-bf16" and "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(EngineUnavailable, match="bfloat16"):
+            engine.load()
+        return
+    engine.load()
+    usual = kokoro if runtime == "openvino-f32" else small  # in bfloat16 the front is that of the int8 graph
+    table = Styles(*find_voices(None, cache_folder())).style(Mixture.parse("af_heart"))
+    fronts = [one._loaded._kokoro.prepare(phonemize(TEXT, "a"), table, 1.0).source.columns for one in (engine, usual)]
+    assert np.array_equal(*fronts)
+    mine, other = (one.raw(TEXT, "af_heart", "windows") for one in (engine, usual))
+    assert abs(level(mine) - level(other)) < 1
+    assert runtime != "openvino-f32" or decibels(other, mine) > 60
+
+
 def test_a_mixture_that_was_calibrated_here_is_spoken_with_its_own_statistics(kokoro, measuring, tmp_path, monkeypatch):
     def already(folder, *runtimes):
         return measuring if "measuring" in folder.name else kokoro._loaded._kokoro

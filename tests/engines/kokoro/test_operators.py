@@ -60,3 +60,16 @@ def test_a_transposed_convolution_becomes_one_with_the_same_columns(rise):
     made, expected = run(flat, x), run(model, x)
     assert made.shape == expected.shape
     assert np.allclose(made, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("more", [{"dilations": [2]}, {"output_shape": [21]}, {"auto_pad": "SAME_UPPER"}])
+def test_a_transposed_convolution_of_another_kind_is_left_alone(more):
+    weights = {"w": np.ones((4, 3, 6), np.float32)}
+    model = build([("ConvTranspose", ["x", "w"], ["y"], {"strides": [2], **more})], weights)
+    assert [node.op_type for node in flatten(model).graph.node] == ["ConvTranspose"]
+
+
+def test_so_is_one_whose_bias_is_made():
+    constants = {"w": np.ones((4, 3, 6), np.float32), "b": np.ones(3, np.float32)}
+    nodes = [("Neg", ["b"], ["bias"], {}), ("ConvTranspose", ["x", "w", "bias"], ["y"], {"strides": [2]})]
+    assert [node.op_type for node in flatten(build(nodes, constants)).graph.node] == ["Neg", "ConvTranspose"]
