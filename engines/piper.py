@@ -22,6 +22,7 @@ from engines.base import (
 )
 from engines.catalog import Installed, find_installed
 from engines.piper_voice import INSTALL, LoadedVoice
+from engines.turns import unbroken
 from engines.vits import FORMAT
 from engines.windows import Floats
 
@@ -106,7 +107,7 @@ class PiperEngine(Engine):
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         voice = self.choose(request)
         id, _, speaker = voice.id.partition("#")
-        return self._loaded[id].speak(request, speaker, pace)
+        return unbroken(self._loaded[id].speak(request, speaker, pace), pace)
 
     def compare(self, text: str, window: float, **options: float) -> tuple[Floats, Floats]:
         """The default voice's raw sound of one sentence, in windows and in one pass over the same noise: shape (n,), before any gain.

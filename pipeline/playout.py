@@ -84,6 +84,10 @@ class PlayoutBuffer:
         given = 0.0 if self.is_live else max(0.0, self._heard_until - now)
         return self.in_hand + given
 
+    def silent_for(self, now: float) -> float:
+        """Seconds since a listener who gets sound faster than it can be heard has heard the last of it."""
+        return max(0.0, now - self._heard_until)
+
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to read, neither sound nor cues."""

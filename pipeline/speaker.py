@@ -214,6 +214,7 @@ class Speaker:
                         self._on_chosen(turn, sound)
                     case Sounded():
                         self._write(turn, spoken, sound)
+                        await asyncio.sleep(0)  # who sends it goes first: the thread of the next step would take the interpreter from it
                     case CutBack():
                         turn.samples -= self.buffer.cut_back(sentence.id, sound.count)
                         turn.begun_by = turn.begun_by if turn.samples else ""
@@ -237,7 +238,7 @@ class Speaker:
     def _write(self, turn: Turn, spoken: Spoken, sounded: Sounded) -> None:
         id = turn.sentence.id
         if not turn.samples and self._last is not turn:
-            self.buffer.write(id, silence(self._pause_left(), self._studio.rate))
+            self.buffer.write(id, silence(self._pause_left(turn.sentence), self._studio.rate))
             self.buffer.cue(Cue(id, "start"))
             self._last = turn
         cues = [(word.offset, Cue(id, "word", (_source(turn.sentence.text, spoken, word.start, word.end),))) for word in sounded.words]
@@ -264,13 +265,18 @@ class Speaker:
         pauses = {"clause": settings.clause_pause, "sentence": settings.sentence_pause, "paragraph": settings.paragraph_pause}
         return pauses[sentence.ending]
 
-    def _pause_left(self) -> float:
+    def _pause_left(self, following: Sentence) -> float:
         """Seconds of silence between what was written last and what is written now."""
-        if self._last is None:
+        last, now = self._last, self._loop.time()
+        if last is None:
             return 0.0
-        if not self._last.is_over or not self.buffer.is_live:
-            return self._last.owed
-        return max(0.0, self._free_at - self._loop.time())
+        if not last.is_over:
+            return last.owed
+        if self.buffer.is_live:
+            return max(0.0, self._free_at - now)
+        if (last.sentence.sender, last.sentence.utterance) == (following.sender, following.utterance):
+            return last.owed  # one recording, however slowly it is made
+        return max(0.0, last.owed - self.buffer.silent_for(now))
 
     def _fail(self, turn: Turn, error: BaseException) -> None:
         """Nobody could say it. What has sounded is heard to its end; the rest is read in the captions, in its turn, and reported."""

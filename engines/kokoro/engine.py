@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engines.base import Chunk, Engine, Pace, Request, Voice
 from engines.kokoro.files import cache_folder, missing
+from engines.turns import unbroken
 
 if TYPE_CHECKING:
     from engines.kokoro.loaded import Loaded, Way
@@ -101,7 +102,7 @@ class KokoroEngine(Engine):
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         voice, loaded = self.choose(request), self._loaded
         assert loaded is not None  # it has a voice
-        return loaded.speak(request, voice, pace)
+        return unbroken(loaded.speak(request, voice, pace), pace)
 
     def streams(self, voice: str = "") -> bool:
         """Whether this voice streams inside the sentence; otherwise it is spoken in whole pieces."""

@@ -30,11 +30,11 @@ def sound(chunks):
 
 
 def test_speaks_in_windows_as_large_as_they_may_be(piper):
-    pace, sizes = Pace(), []
+    pace, sizes = Pace(is_alone=False), []
     for chunk in piper.synthesize(Request("The harbour is open, and the ships are coming in."), pace):
         sizes.append(len(chunk.samples))
         pace.window = 0.3 * len(sizes)
-    assert sizes[0] == 0  # the front
+    assert sizes[0] == 0  # the front: others may have their turn behind it
     assert 0.2 < sizes[1] / 22_050 <= 0.3 and 0.4 < sizes[2] / 22_050 <= 0.6
 
 

@@ -16,6 +16,8 @@ from pipeline.speaker import FIRST_WINDOW, FIRST_WORK, SHARED_WINDOW, SpeakerSet
 from pipeline.stage import StageSettings
 from tests.virtual_time import Room, run
 
+RATE = 24_000
+
 
 class Scripted(Engine):
     """Says a word a step, 0.2 s each; what it does at which word is scripted."""
@@ -78,6 +80,36 @@ def test_a_paragraph_has_a_pause_of_its_own():
     room = speak("One here.\n\nTwo there.")
     first, second = room.heard()
     assert second[0] - first[1] == pytest.approx(0.7, abs=0.02)
+
+
+class Taker(Room):
+    """Its listener takes sound as data, all that there is, and hears it at its own pace."""
+
+    async def _pump(self, name, buffer):
+        buffer.is_live = False
+        while True:
+            sound = buffer.take(RATE, self.loop.time())
+            if sound is not None:
+                self.sound[name].append(sound.samples)
+            await asyncio.sleep(0.01 if buffer.is_empty else 0)
+
+    def silence(self):
+        """Seconds between the two sentences that were taken."""
+        loud = np.flatnonzero(np.concatenate(*self.sound.values()))
+        return np.diff(loud).max() / RATE
+
+
+@pytest.mark.parametrize(("utterance", "later", "pause"), [("v", 0.3, 0.3), ("v", 0.5, 0.2), ("v", 30.0, 0.0), ("u", 30.0, 0.3)])
+def test_who_takes_sound_as_data_gets_no_pause_that_is_long_over_unless_it_is_all_one_recording(utterance, later, pause):
+    async def go():
+        async with Taker([Scripted("steady")]) as room:
+            room.stage.on_message("up", Text(text="One here.", utterance="u", final=utterance == "v"))
+            await asyncio.sleep(later)
+            room.stage.on_message("up", Text(text="Two there.", utterance=utterance))
+            await room.quiet()
+            return room.silence()
+
+    assert run(go()) == pytest.approx(pause, abs=0.02)
 
 
 def test_the_next_sentence_is_made_while_one_is_heard():
