@@ -1,7 +1,8 @@
 """The HTTP door: what it adds to the engine's own first sound, what the cache saves, and what ten thousand requests leave behind.
 
-The node runs in a process of its own; the client in this one. First sounds are measured in pairs: the engine alone, here, and the same
-text over HTTP right after it, so that both meet the same machine. The client's work counts as the door's.
+The node runs in a process of its own; the client in this one. What the door adds to a text is taken within the very request: from its
+being asked for to its first byte of sound, less the time that the engine worked for it. The client's work counts as the door's. The same
+engine alone, in this process, is shown beside it: in two processes it differs by more than the door adds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import itertools
 import os
 import random
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,13 +20,10 @@ from typing import Any
 
 import aiohttp
 
-from bench.engine import is_audible
+from bench.own import Noted, first_sound, make_engine
 from bench.passages import LENGTHS, of_length
-from bench.processes import Process, running, voice_model
+from bench.processes import running
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
-from engines.base import Engine, Pace, Request
-from engines.piper import PiperEngine, PiperSettings
-from engines.tone import ToneEngine
 
 FIRST_BYTE = 10.0  # milliseconds over the engine's own first audio, p95
 CACHE = 20.0  # times faster than synthesised
@@ -59,17 +56,19 @@ QUICK = Plan(repeats=4, cached=4, first=200, last=1_000)
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One text, by the engine alone and over HTTP; seconds to the first audible sound."""
+    """One text, by the engine alone, in this process, and over HTTP; seconds to the first audible sound."""
 
     engine: str
     characters: int
     alone: float
+    own: float
+    """Of the engine's work in the node, until that sound."""
     over_http: float
 
     @property
     def added(self) -> float:
         """Seconds."""
-        return self.over_http - self.alone
+        return self.over_http - self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,38 +121,20 @@ def _first_byte(engine: str, added: Sequence[float]) -> Figure:
 async def _pairs(name: str, plan: Plan, chosen: random.Random) -> list[Pair]:
     engine = make_engine(name)
     found = []
-    async with _node(name) as (_, address), aiohttp.ClientSession(address) as client:
+    async with _node(name) as (node, address), aiohttp.ClientSession(address) as client:
         for text in of_length(158)[:2]:
             await _over_http(client, text)
-            _alone(engine, text)
+            node.take(text)
+            first_sound(engine, text)
         for number in range(plan.repeats):
             for length in chosen.sample(LENGTHS, len(LENGTHS)):
                 text = of_length(length)[number % len(of_length(length))]
-                alone = _alone(engine, text)
+                alone = first_sound(engine, text)
                 await asyncio.sleep(REST)
-                found.append(Pair(name, length, alone, await _over_http(client, text)))
+                over_http = await _over_http(client, text)
+                found.append(Pair(name, length, alone, node.take(text), over_http))
                 await asyncio.sleep(REST)
     return found
-
-
-def make_engine(name: str) -> Engine:
-    """Loaded, as the node has it."""
-    engine: Engine = ToneEngine() if name == "tone" else PiperEngine(PiperSettings(voices=(voice_model().stem,)))
-    engine.load()
-    return engine
-
-
-def _alone(engine: Engine, text: str) -> float:
-    """Seconds to the step that holds the first audible sample, with the window that a sentence gets when nobody else speaks."""
-    rate, begun = engine.voice("").sample_rate, time.perf_counter()
-    steps = engine.synthesize(Request(text), Pace())
-    try:
-        for chunk in steps:
-            if is_audible(chunk.samples, rate):
-                return time.perf_counter() - begun
-    finally:
-        steps.close()
-    raise ValueError(f"nothing was heard of {text!r}")
 
 
 async def _over_http(client: aiohttp.ClientSession, text: str) -> float:
@@ -199,7 +180,7 @@ async def _whole(client: aiohttp.ClientSession, text: str, *, use_cache: bool) -
 async def _memory(plan: Plan) -> dict[int, float]:
     """Megabytes by the number of requests so far."""
     found = {}
-    async with _node("tone") as (process, address), aiohttp.ClientSession(address) as client:
+    async with _node("tone") as (node, address), aiohttp.ClientSession(address) as client:
         for text in FILLING:  # what the node keeps of what it has said is full before anything is counted
             await _whole(client, text, use_cache=True)
         done = 0
@@ -210,7 +191,7 @@ async def _memory(plan: Plan) -> dict[int, float]:
                     tasks.create_task(_ask(client, numbers, short_body))
             done = count
             await asyncio.sleep(1.0)
-            found[count] = process.usage().resident
+            found[count] = node.process.usage().resident
     return found
 
 
@@ -245,7 +226,7 @@ async def _ask(client: aiohttp.ClientSession, numbers: Any, body: Callable[[int]
 
 
 @asynccontextmanager
-async def _node(engine: str) -> AsyncIterator[tuple[Process, str]]:
+async def _node(engine: str) -> AsyncIterator[tuple[Noted, str]]:
     """A node without rooms and its address."""
     environment = {
         "LIVEKIT_URL": "",
@@ -255,11 +236,12 @@ async def _node(engine: str) -> AsyncIterator[tuple[Process, str]]:
         "VOICEBOOTH_LOG__LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
     }
-    async with running(Process("node", [sys.executable, "-m", "agent.cli", "run"], environment)) as process:
+    node = Noted(environment)
+    async with running(node.process) as process:
         await process.says("alone", timeout=120.0)
         found = re.search(r"^open\s+(\S+)", process.output(), re.MULTILINE)
         assert found, process.output()
-        yield process, found.group(1)
+        yield node, found.group(1)
 
 
 # Tables
@@ -269,9 +251,9 @@ def _first_table(pairs: Sequence[Pair]) -> Table:
     rows = []
     for engine, length in itertools.product(("tone", "piper"), LENGTHS):
         some = [pair for pair in pairs if (pair.engine, pair.characters) == (engine, length)]
-        columns = ([pair.alone for pair in some], [pair.over_http for pair in some], [pair.added for pair in some])
+        columns = ([one.alone for one in some], [one.own for one in some], [one.over_http for one in some], [one.added for one in some])
         rows.append((engine, float(length), *[_ms(values, q) for values in columns for q in (0.5, 0.95)]))
-    heads = tuple(f"{what} {q}" for what in ("alone", "over HTTP", "added") for q in ("p50", "p95"))
+    heads = tuple(f"{what} {q}" for what in ("alone", "in the node", "over HTTP", "added") for q in ("p50", "p95"))
     return Table("Milliseconds to the first audible sound", ("engine", "characters", *heads), tuple(rows))
 
 

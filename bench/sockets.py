@@ -1,4 +1,8 @@
-"""The WebSocket door: what it adds to an engine's own first sound, and a hundred clients at once, on the cores that serve them."""
+"""The WebSocket door: what it adds to an engine's own first sound, and a hundred clients at once, on the cores that serve them.
+
+What it adds to a text is taken within the very request: from the text's being sent to its first audible sound in the client's hands, less
+the time that the engine worked for it. The same engine in two processes differs by more than the door adds; it is shown beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,23 @@ import asyncio
 import json
 import os
 import re
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from bench.doors import REST
+from bench.own import Noted, first_sound, make_engine
 from bench.passages import LENGTHS, of_length
-from bench.processes import Process, running, voice_model
+from bench.processes import Process, running
 from bench.results import Figure, Result, Table, machine, moment, quantile, versions
 from bench.rooms import CHARACTER, Arrival, schedule
 from bench.rooms import Plan as Schedule
-from engines.base import Engine, Pace, Request, Samples
-from engines.piper import PiperEngine, PiperSettings
-from engines.tone import ToneEngine
+from engines.base import Samples
 
 RATE = 24_000  # hertz: the node's own, so that nothing is converted
 FRAME = 240  # samples, 10 ms: the unit in which loudness is judged
@@ -169,15 +170,14 @@ async def run(plan: Plan) -> Result:
     rows: list[tuple[str | float | None, ...]] = []
     crowds: list[Crowd] = []
     for engine, duty in plan.duties:
-        process = _node(engine)
+        node = _node(engine)
+        process = node.process
         async with running(process):
             await process.says("ready   node", timeout=START)
             address = re.findall(r"open\s+(http://\S+)", process.output())[0].replace("http", "ws", 1)
-            own, there = await _first_sounds(plan, engine, address)
-            over = [mine - its for mine, its in zip(there, own, strict=True)]
-            figures += _first_figures(engine, over)
-            for name, found in (("engine alone", own), ("WebSocket", there), ("over it, in pairs", over)):
-                rows.append((engine, name, *(_milliseconds(quantile(found, q)) for q in (0.5, 0.95, 0.99))))
+            found = await _first_sounds(plan, engine, node, address)
+            figures += _first_figures(engine, found)
+            rows += _first_rows(engine, found)
             crowds.append(await _crowd(plan, engine, duty, process, address))
     figures += [figure for crowd in crowds for figure in _crowd_figures(crowd, plan)]
     said = (
@@ -189,7 +189,7 @@ async def run(plan: Plan) -> Result:
     return Result("sockets", plan.seed, said, tuple(figures), (first, _crowd_table(crowds)), machine(), versions(), when, busy)
 
 
-def _node(engine: str) -> Process:
+def _node(engine: str) -> Noted:
     """One that has no rooms, on a free port."""
     settings = {
         "LIVEKIT_URL": "",
@@ -198,62 +198,69 @@ def _node(engine: str) -> Process:
         "VOICEBOOTH_CACHE__ENABLED": "false",  # what is measured is how sentences are made
         "VOICEBOOTH_LOG__FORMAT": "json",
     }
-    return Process("node", [sys.executable, "-m", "agent.cli", "run"], settings)
+    return Noted(settings)
 
 
 # The first sound
 
 
-async def _first_sounds(plan: Plan, engine: str, address: str) -> tuple[list[float], list[float]]:
-    """Seconds to the first audible sound of the same texts in turns: by the engine alone, and through the door."""
-    alone = await asyncio.to_thread(_engine, engine)
-    own, there = [], []
+@dataclass(frozen=True, slots=True)
+class First:
+    """One text's first audible sound; seconds."""
+
+    alone: float
+    """By the engine alone, in this process."""
+    own: float
+    """Of the engine's work in the node, until that sound."""
+    there: float
+    """In the client's hands, from when the text was sent."""
+
+    @property
+    def over(self) -> float:
+        return self.there - self.own
+
+
+async def _first_sounds(plan: Plan, engine: str, node: Noted, address: str) -> list[First]:
+    """The same texts in turns: by the engine alone, and through the door."""
+    alone = await asyncio.to_thread(make_engine, engine)
+    found = []
     async with connect(address + PATH, compression=None, max_size=None) as socket:
         client = Client(socket)
         listening = asyncio.create_task(client.listen())
         for number in range(plan.repeats + 1):
             for length in LENGTHS:
                 text = of_length(length)[number % len(of_length(length))]
-                its = await asyncio.to_thread(_first_sound, alone, text)
+                its = await asyncio.to_thread(first_sound, alone, text)
                 await asyncio.sleep(REST)
                 one = await client.say(text)
                 await client.quiet(LATEST)
                 await client.hush()
                 await asyncio.sleep(REST)
                 if number and one.first is not None:  # the first time pays for what is made once
-                    own.append(its)
-                    there.append(one.first - one.sent)
+                    found.append(First(its, node.take(text), one.first - one.sent))
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
     await asyncio.to_thread(alone.unload)
-    return own, there
+    return found
 
 
-def _engine(name: str) -> Engine:
-    makers: dict[str, Callable[[], Engine]] = {
-        "tone": ToneEngine,
-        "piper": partial(PiperEngine, PiperSettings(voices=(voice_model().stem,))),
-    }
-    engine = makers[name]()
-    engine.load()
-    return engine
-
-
-def _first_sound(engine: Engine, text: str) -> float:
-    began = time.monotonic()
-    chunks = engine.synthesize(Request(text), Pace())
-    try:
-        return next(time.monotonic() - began for chunk in chunks if is_audible(chunk.samples))
-    finally:
-        chunks.close()
-
-
-def _first_figures(engine: str, over: Sequence[float]) -> list[Figure]:
+def _first_figures(engine: str, found: Sequence[First]) -> list[Figure]:
     name = f"WebSocket, {engine}: first audio over the engine's own"
+    over = [one.over for one in found]
     return [
         Figure(f"{name}, p50", _milliseconds(quantile(over, 0.5)), "ms"),
         Figure(f"{name}, p95", _milliseconds(quantile(over, 0.95)), "ms", most=FIRST_SOUND),
     ]
+
+
+def _first_rows(engine: str, found: Sequence[First]) -> Iterator[tuple[str | float | None, ...]]:
+    for name, seconds in (
+        ("engine alone", [one.alone for one in found]),
+        ("engine in the node", [one.own for one in found]),
+        ("WebSocket", [one.there for one in found]),
+        ("over the engine in the node", [one.over for one in found]),
+    ):
+        yield engine, name, *(_milliseconds(quantile(seconds, q)) for q in (0.5, 0.95, 0.99))
 
 
 # Many at once
