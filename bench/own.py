@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
@@ -18,7 +17,6 @@ from engines.piper import PiperEngine, PiperSettings
 from engines.tone import ToneEngine
 
 KINDS: tuple[type[Engine], ...] = (ToneEngine, PiperEngine)
-NOTES = "BENCH_NOTES"  # names the file to which a node's engines write
 
 Synthesize = Callable[[Engine, Request, Pace], Generator[Chunk, None, None]]
 
@@ -73,8 +71,7 @@ class Noted:
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="bench-notes-", mode="r")
-        command = [sys.executable, "-m", "bench.own"]
-        self.process = Process("node", command, {**environment, NOTES: self._file.name})
+        self.process = Process("node", [sys.executable, "-m", "bench.own", self._file.name], environment)
 
     def take(self, text: str) -> float:
         """Seconds that its engine worked until the beginning of that text was heard, since this was last asked.
@@ -93,7 +90,7 @@ def _letters(text: str) -> str:
 
 
 def _run() -> None:
-    file = Path(os.environ[NOTES]).open("a", buffering=1, encoding="utf-8")
+    file = Path(sys.argv[1]).open("a", buffering=1, encoding="utf-8")
     for kind in KINDS:
         kind.synthesize = noted(kind.synthesize, lambda text, seconds: print(json.dumps([text, seconds]), file=file))  # type: ignore[assignment,method-assign]
     sys.argv = ["voicebooth", "run"]

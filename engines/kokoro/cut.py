@@ -35,7 +35,7 @@ FORMAT = 3  # raised when the parts or the plan change, so that older ones in th
 FRONT, STYLE, PLAN = "front.onnx", "style.onnx", "plan.json"
 STAGES = ("decoder", "coarse", "fine")
 CONTINUING = STAGES[:2]
-"""Those whose frozen form goes on where its last window ended. The last one's windows overlap, as quantised ones have to be blended."""
+"""Those whose frozen form goes on where its last window ended. The last one's windows overlap, since they are blended."""
 UNSPLITTABLE, CORRUPT, UNEQUIPPED, FULL = 3, 4, 5, 6
 """Exit status: not a graph of this kind, not a graph, the onnx package is missing, or the parts cannot be written."""
 

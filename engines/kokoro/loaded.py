@@ -82,7 +82,7 @@ class Loaded:
         self._fronts = self._parts("int8", "frozen") if name == "openvino-bf16" else None
         # Two threads make a window sooner, and at a fifth more work: on one each, two sentences get further.
         beside = make(name, 1) if name == "onnxruntime" and self.threads > 1 else None
-        self._kokoro = Kokoro(folder, front, runtime, fronts=self._fronts, beside=beside, blends=precision == "int8")
+        self._kokoro = Kokoro(folder, front, runtime, fronts=self._fronts, beside=beside)
         # Whole pieces are of any length, too, which only bfloat16's speed makes good.
         self._precision, self._runtimes = precision, (front, runtime if name == "openvino-bf16" else front)
         self._whole: Kokoro | None = None

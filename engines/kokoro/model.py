@@ -59,12 +59,10 @@ class Kokoro:
         *,
         fronts: Path | None = None,
         beside: Runtime | None = None,
-        blends: bool = False,
     ) -> None:
         """``fronts``: the folder of the front, if that is to be of another precision. ``beside``: for windows while other sentences are
-        being made, too. ``blends``: as in :class:`Flow`. Raises :exc:`BadModel`."""
+        being made, too. Raises :exc:`BadModel`."""
         self.plan = _plan(folder)
-        self._blends = blends
         self._front, self._style = (front.open((fronts or folder) / part) for part in (FRONT, STYLE))
         self._stages = [windows.open(folder / part.file) for part in self.plan.parts]
         self._beside = [beside.open(folder / part.file) for part in self.plan.parts] if beside is not None else self._stages
@@ -88,7 +86,7 @@ class Kokoro:
         factors = frozen(self.plan.parts, measured.at(prepared.frames), prepared.style)
         stages = [_Paced(alone, beside, pace) for alone, beside in zip(self._stages, self._beside, strict=True)]
         names = "scale", "shift"
-        return Flow(stages, self.plan.parts, names, factors, prepared.source, gain=measured.gain, blends=self._blends)
+        return Flow(stages, self.plan.parts, names, factors, prepared.source, gain=measured.gain)
 
     def measure(self, prepared: Prepared) -> tuple[Floats, Moments]:
         """The sound of the whole at once, shape (samples,), and its statistics; for parts of kind ``measuring``."""

@@ -52,10 +52,8 @@ class Flow(Chain):
         source: Source,
         *,
         gain: float = 0.0,
-        blends: bool = False,
     ) -> None:
-        """``names``: how the stages call their factors. ``gain``: in decibels. ``blends``: a window goes over into the next one in
-        ``BLEND`` samples, for quantised stages, which round each by its own extremes: without it their seams click."""
+        """``names``: how the stages call their factors. ``gain``: in decibels."""
         stages = [_as_cut(stage, part) for stage, part in zip(STAGES, parts, strict=True)]
         super().__init__(stages, (), source.columns)
         self._models, self._parts = models, parts
@@ -63,7 +61,6 @@ class Flow(Chain):
         self._source = source.columns
         self._harmonics = source.harmonics
         self._scale = SCALE * 10 ** (gain / 20)
-        self._blends = blends
         self._before: tuple[int, Floats] | None = None  # what the last stage made last, and at which sample that begins
         self._supplies = [
             _Supply(part.intake, stage.factor, source) if part.intake else None for stage, part in zip(stages, parts, strict=True)
@@ -81,8 +78,7 @@ class Flow(Chain):
         self.told[number] = made
         if number == len(STAGES) - 1:
             half = SPECTRUM // 2
-            sound = self._scale * out.reshape(1, 1, -1)[..., half:-half]
-            out = self._blended(sound, first * STAGES[number].factor) if self._blends else sound
+            out = self._blended(self._scale * out.reshape(1, 1, -1)[..., half:-half], first * STAGES[number].factor)
         return [out, *(made[f"{KEPT}{index}"] for index in range(len(part.states)))]
 
     def _beside(self, number: int, first: int, last: int) -> Floats:
@@ -94,7 +90,10 @@ class Flow(Chain):
         return self._harmonics.window(first // rate, last // rate)
 
     def _blended(self, sound: Floats, first: int) -> Floats:
-        """Where the last window went on, into its reach, that is faded out and this one faded in."""
+        """Where the last window went on, into its reach, that is faded out and this one faded in.
+
+        Without it seams click: a window lacks what lies beyond its reach, and is rounded otherwise than the one before it.
+        """
         at = self._ready[-1]
         if self._before is not None:
             begun, before = self._before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.results import Figure
-from bench.sockets import RATE, Asked, Client, Crowd, Plan, _crowd_figures, _crowd_table, _first_figures, is_audible
+from bench.sockets import RATE, Asked, Client, Crowd, First, Plan, _crowd_figures, _crowd_table, _first_figures, _first_rows, is_audible
 
 
 def silence(seconds: float) -> np.ndarray:
@@ -59,6 +59,8 @@ def test_what_a_crowd_must_reach() -> None:
 
 @pytest.mark.parametrize("engine", ["tone", "piper"])
 def test_the_first_sound_is_held_against_every_engine_s_own(engine: str) -> None:
-    assert [figure.most for figure in _first_figures(engine, [0.001, 0.009])] == [None, 8.0]
-    assert missed(_first_figures(engine, [0.001, 0.009])) == ["first audio over the engine's own, p95"]
-    assert missed(_first_figures(engine, [0.001, 0.002])) == []
+    slow, quick = [First(0.1, 0.11, 0.11 + over) for over in (0.001, 0.009)], [First(0.1, 0.11, 0.112)] * 2
+    assert [figure.most for figure in _first_figures(engine, slow)] == [None, 8.0]
+    assert missed(_first_figures(engine, slow)) == ["first audio over the engine's own, p95"]
+    assert missed(_first_figures(engine, quick)) == []
+    assert [row[:3] for row in _first_rows(engine, quick)][-1] == (engine, "over the engine in the node", 2.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.voices import seams, steps, texts
 from engines.base import EngineUnavailable, Pace, Request, SynthesisFailed, UnknownVoice
 from engines.kokoro import KokoroEngine, KokoroSettings
 from engines.kokoro.calibrate import CHECKS, SENTENCES, calibrate, level
@@ -226,6 +227,9 @@ def test_on_openvino_it_says_the_same(kokoro, small, runtime):
     mine, other = (one.raw(TEXT, "af_heart", "windows") for one in (engine, usual))
     assert abs(level(mine) - level(other)) < 1
     assert runtime != "openvino-f32" or decibels(other, mine) > 60
+    text = texts()["en"][0]
+    spoken = engine.raw(text, "am_onyx", "windows")
+    assert max(steps(spoken, seams(len(spoken)))) < 2  # it was 3, where a window in bfloat16 began without going over from the last one
 
 
 def test_a_mixture_that_was_calibrated_here_is_spoken_with_its_own_statistics(kokoro, measuring, tmp_path, monkeypatch):
