@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -66,7 +68,7 @@ def test_a_voice_that_is_spoken_whole_is_counted_and_not_judged():
 
 def test_what_is_judged_was_not_measured():
     assert set(texts()) == set(MEASURED)
-    assert {len(sentences) for sentences in texts().values()} == {3}
+    assert {len(sentences) for sentences in texts().values()} == {Plan().sentences + Plan().further}
     for language, sentences in texts().items():
         assert not set(sentences) & {*MEASURED[language], *CHECKS[language]}
 
@@ -114,3 +116,12 @@ def test_a_run_that_was_ended_goes_on_behind_the_last_voice(tmp_path, monkeypatc
         "Kokoro streamed, words misunderstood beyond those of the whole"
     }
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("streamed", "sentences"), [(3.0, 1), (2.9, 4)])
+def test_a_voice_that_seems_worse_is_heard_in_more_sentences(tmp_path, monkeypatch, streamed, sentences):
+    marks = itertools.cycle([streamed, 3.0])  # then the whole
+    monkeypatch.setattr(voices, "KokoroEngine", Humming)
+    monkeypatch.setattr(voices, "score", lambda sound, rate: next(marks))
+    result = voices.run(Plan(voices=("af_a",), sentences=1, further=3), tmp_path)
+    assert dict(zip(result.tables[0].columns, result.tables[0].rows[0], strict=False))["sentences"] == sentences
