@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from engines.kokoro.loaded import Loaded, Way
     from engines.windows import Floats
 
-WARM_UP = "One, two, three."
+WARM_UP = "One, two, three, four, five, six, seven, eight, nine, ten."  # long enough for windows of every size
+WHOLE = 60.0  # seconds: windows as large as they get
 COMFORT = 48  # characters: its front takes 2 ms for each of them on two cores
 
 
@@ -82,8 +83,9 @@ class KokoroEngine(Engine):
         with self._loading:
             if self._loaded is None:
                 loaded = Loaded(self._settings)
-                for _ in loaded.speak(Request(WARM_UP), loaded.voices[0], Pace()):
-                    pass
+                pace = Pace()
+                for chunk in loaded.speak(Request(WARM_UP), loaded.voices[0], pace):
+                    pace.window = WHOLE if len(chunk.samples) else 0.0  # they grow from the smallest
                 self._loaded = loaded
                 self.cores = loaded.threads
 

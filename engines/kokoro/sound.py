@@ -24,10 +24,10 @@ STAGES = (
 FRAMES = 80  # a second
 QUIET = 10 ** (-60 / 20)  # of full scale, RMS: what is below it is silence
 SCALE = 4.0  # from one spectrum to the next is a quarter of its length: what the inverse transform adds up is so much less
-SMALLEST = 12  # frames of 12.5 ms, 0.15 s, which two cores make in half that time
-LARGEST = 48  # frames of the largest window, 0.6 s: seams cost a seventh there, and a longer step would keep others waiting
 BLEND = 120  # samples, 5 ms: half of what a window's reach makes beyond it
-GROWTH = 1.5  # from a window to the next: while one is heard, the next is made
+SIZES = (12, 18, 24, 36, 48)
+"""Frames of windows, 0.15 to 0.6 s. Few, as a runtime may prepare itself for each anew (OpenVINO takes 20 to 40 ms). Two cores make the
+smallest one in less than half its time; a larger one than the last would keep others waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +178,14 @@ def _split(part: Part, columns: Floats) -> dict[str, Floats]:
 
 
 def windows(start: int, end: int, pace: Pace) -> Iterator[tuple[int, int]]:
-    """Frames of windows that grow, none larger than the pace allows at that time."""
-    most = float(LARGEST)
+    """Frames of windows that grow, none larger than the pace allows at that time; all but the last one are of ``SIZES``."""
+    most = len(SIZES)
     while start < end:
-        size = int(max(min(pace.window * FRAMES, most, LARGEST), SMALLEST))
-        most = size * GROWTH
-        left = end - start
-        size = -(-left // -(-left // size)) if left < 2 * size else size  # the last two are equal: a crumb would cost a whole seam
+        allowed = sum(size <= pace.window * FRAMES for size in SIZES)
+        index, left = max(1, min(allowed, most)) - 1, end - start
+        if index and 0 < left - SIZES[index] < SIZES[0]:
+            index -= 1  # a crumb at the end would cost a whole seam
+        most = index + 2
+        size = min(SIZES[index], left)
         yield start, start + size
         start += size

@@ -12,7 +12,7 @@ from engines.continuing import Intake
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
-from engines.kokoro.sound import BLEND, FRAMES, LARGEST, SCALE, SMALLEST, STAGES, Factors, Flow, Source, windows
+from engines.kokoro.sound import BLEND, FRAMES, SCALE, SIZES, STAGES, Factors, Flow, Source, windows
 from engines.windows import State
 from tests.examples import examples
 
@@ -139,8 +139,10 @@ def test_windows_follow_each_other_and_end_where_they_should(start, count, large
     assert spans[0][0] == start
     assert spans[-1][1] == start + count
     assert all(left[1] == right[0] for left, right in pairwise(spans))
-    assert all(b - a <= max(LARGEST, SMALLEST) for a, b in spans)
-    assert spans[0][1] - spans[0][0] <= max(SMALLEST, largest * FRAMES)
+    sizes = [b - a for a, b in spans]
+    assert set(sizes[:-1]) <= set(SIZES)
+    assert max(sizes) <= max(SIZES[0], largest * FRAMES)
+    assert len(sizes) < 2 or sizes[-1] >= SIZES[0] or sizes[-2] == SIZES[0]  # no crumb, unless the listener waits
 
 
 def test_the_pace_is_asked_for_each_window():
@@ -149,4 +151,4 @@ def test_the_pace_is_asked_for_each_window():
     sizes = [b - a for a, b in (next(made) for _ in range(4))]
     assert sizes == sorted(sizes)
     pace.window = 0.0
-    assert [b - a for a, b in (next(made) for _ in range(2))] == [SMALLEST, SMALLEST]
+    assert [b - a for a, b in (next(made) for _ in range(2))] == [SIZES[0]] * 2
