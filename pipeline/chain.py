@@ -12,7 +12,7 @@ from pydantic import Field
 
 from engines.base import EngineUnavailable, ServiceFailed, SynthesisFailed, Voice
 from pipeline.breaker import Breaker, BreakerSettings
-from pipeline.forecast import Forecast
+from pipeline.forecast import Forecast, Foreseen
 from pipeline.protocol import Strategy
 
 CHARACTER = 0.065  # seconds of speech a character: what people speak at, for how long a track will be busy
@@ -330,10 +330,10 @@ class Chain:
             self._tracks[track] = None
         return why
 
-    def on_first(self, candidate: Candidate, characters: int, *, work: float, wait: float | None = None, took: float = 0.0) -> None:
+    def on_first(self, candidate: Candidate, characters: int, *, work: float, foreseen: Foreseen | None = None, took: float = 0.0) -> None:
         """Its first sound has come, as :meth:`Forecast.on_first` counts."""
         self._overdue.pop(candidate.key, None)
-        self.forecast(candidate).on_first(characters, work=work, wait=wait, took=took)
+        self.forecast(candidate).on_first(characters, work=work, foreseen=foreseen, took=took)
 
     def on_step(self, candidate: Candidate, window: float, took: float) -> None:
         self.forecast(candidate).on_step(window, took)

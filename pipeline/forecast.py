@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 TARGET = 0.95  # of all sentences, for which a forecast should hold
 KEPT = 60  # sentences that are remembered: a p95 has three above it, and a load that has gone is forgotten within minutes
@@ -84,6 +85,16 @@ class Excess:
         self._now = ordered[rank - 1] if rank <= len(ordered) else ordered[-1] * 1.1
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What was expected of a sentence when it was begun; seconds."""
+
+    wait: float
+    """For its lane."""
+    first: float
+    """Until its first audible sample, in all, which should not be exceeded."""
+
+
 class Forecast:
     """Learns one voice of one engine, from what its own sentences took. Pure."""
 
@@ -109,6 +120,9 @@ class Forecast:
         excess = self._urgent if len(self._urgent) >= ENOUGH else self._alone
         return (self._first.at(characters) + wait) * excess.now
 
+    def foresee(self, characters: int, *, wait: float) -> Foreseen:
+        return Foreseen(wait, self.first(characters, wait=wait))
+
     def work(self, characters: int) -> float:
         """Seconds of work until its first audible sample that should not be exceeded."""
         return self._first.at(characters) * self._alone.now
@@ -121,18 +135,18 @@ class Forecast:
         """Seconds after which a later step is overdue that may make so many seconds of sound."""
         return self._step.at(window) * self._steps.overdue + SLACK
 
-    def on_first(self, characters: int, *, work: float, wait: float | None = None, took: float = 0.0) -> None:
+    def on_first(self, characters: int, *, work: float, foreseen: Foreseen | None = None, took: float = 0.0) -> None:
         """Its first audible sample has come after so much ``work``.
 
-        ``wait``: what was foreseen, of a sentence that was urgent, and ``took``: what it took from its choice in all. A sentence that
-        others were let pass tells nothing about waiting.
+        ``foreseen``: of a sentence that was urgent, and ``took``: seconds from its choice in all. A sentence that others were let pass
+        tells nothing about waiting.
         """
         expected = self._first.at(characters)
-        if wait is not None:
-            self.outcomes.append(took <= self.first(characters, wait=wait))
+        if foreseen is not None:
+            self.outcomes.append(took <= foreseen.first)
         self._alone.add(work / expected)
-        if wait is not None:
-            self._urgent.add(took / (expected + wait))
+        if foreseen is not None:
+            self._urgent.add(took / (expected + foreseen.wait))
         self._first.add(characters, work)
 
     def on_step(self, window: float, took: float) -> None:

@@ -12,7 +12,7 @@ from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
 from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
-from pipeline.forecast import CROWDED, SLACK
+from pipeline.forecast import CROWDED, SLACK, Foreseen
 from pipeline.journey import How, Leg
 from pipeline.lanes import Lanes
 from pipeline.loudness import Loudness, is_near
@@ -160,7 +160,7 @@ class Performance:
         self._loop = asyncio.get_running_loop()
         self._progress = Progress(text, means.rate)
         self._takes: list[Take] = []  # the one that shall speak, and a hedge
-        self._foreseen: dict[Take, float | None] = {}  # seconds in the queue, of those whose listener waits
+        self._foreseen: dict[Take, Foreseen] = {}  # of those whose listener waits
         self._tried: set[str] = set()
         self._late: list[Candidate] = []  # that were overdue: the last hope when all others have failed
         self._flights: dict[Take, tuple[Part, Flight]] = {}  # those that others may follow
@@ -244,7 +244,9 @@ class Performance:
         order = replace(self._order(), gain=self._means.gain(candidate), loudness=self._means.loudness(candidate))
         engine = self._means.engines[candidate.engine]
         take = Take(candidate, engine, order, self._means.lanes, now=self._loop.time())
-        self._foreseen[take] = None if order.in_hand else self._means.lanes.wait(self._timing.due(), network=engine.network)
+        if not order.in_hand:
+            wait = self._means.lanes.wait(self._timing.due(), network=engine.network)
+            self._foreseen[take] = self._chain.forecast(candidate).foresee(take.characters, wait=wait)
         self._takes.append(take)
         cache, part = self._means.cache, self._part(candidate)
         if cache is None or part is None:
@@ -490,8 +492,8 @@ class Performance:
     def _learn(self, take: Take, *, was_front: bool) -> None:
         candidate = take.candidate
         if was_front and take.part_sounds:
-            wait = self._foreseen.pop(take, None)
-            self._chain.on_first(candidate, take.characters, work=take.part_work, wait=wait, took=self._loop.time() - take.opened)
+            foreseen, took = self._foreseen.pop(take, None), self._loop.time() - take.opened
+            self._chain.on_first(candidate, take.characters, work=take.part_work, foreseen=foreseen, took=took)
         elif not was_front and take.made_sound:
             self._chain.on_step(candidate, take.window, take.took)
 

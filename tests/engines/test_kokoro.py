@@ -14,6 +14,7 @@ from engines.kokoro.harmonics import HOP, RATE
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, phonemize
 from engines.kokoro.runtimes import make
+from engines.kokoro.sound import SIZES
 from engines.kokoro.statistics import FILE, Known, Measured, bucket
 from engines.kokoro.voices import Mixture, Styles
 from engines.vits import decibels
@@ -69,7 +70,7 @@ def test_speaks_in_windows_that_grow(either):
         pace.window = 10.0 if len(chunk.samples) else 0.0
     sizes = [len(chunk.samples) for chunk in chunks]
     assert all(sizes) and len(sizes) == len(chunks)  # nobody waits: what is prepared comes with its sound
-    assert sizes[:3] == [12 * HOP, 18 * HOP, 27 * HOP]
+    assert sizes[:3] == [size * HOP for size in SIZES[:3]]
     level = np.sqrt(np.mean(np.square(sound(chunks) / 32767.0)))
     assert 0.02 < level < 0.2
 

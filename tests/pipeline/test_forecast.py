@@ -30,7 +30,7 @@ def test_it_holds_alone_after_fifty_sentences(seed):
         characters = length(dice)
         work = work_of(dice, characters)
         held.append(work <= forecast.first(characters))
-        forecast.on_first(characters, work=work, wait=0.0, took=work)
+        forecast.on_first(characters, work=work, foreseen=forecast.foresee(characters, wait=0.0), took=work)
     assert sum(held[50:]) / len(held[50:]) == HOLDS
 
 
@@ -49,7 +49,7 @@ def test_it_holds_with_eight_sessions_that_share_two_lanes(seed):
         took = max(0.0, free - now) + work
         heapq.heappush(lanes, now + took + 6 * work)
         held.append(took <= forecast.first(characters, wait=seen))
-        forecast.on_first(characters, work=work, wait=seen, took=took)
+        forecast.on_first(characters, work=work, foreseen=forecast.foresee(characters, wait=seen), took=took)
     assert sum(held[50:]) / len(held[50:]) == HOLDS
 
 
@@ -60,7 +60,7 @@ def test_it_holds_while_the_load_comes_and_goes(seed):
         characters = length(dice)
         work = work_of(dice, characters, load=3.0 if index // 150 % 2 else 1.0)
         held.append(work <= forecast.first(characters))
-        forecast.on_first(characters, work=work, wait=0.0, took=work)
+        forecast.on_first(characters, work=work, foreseen=forecast.foresee(characters, wait=0.0), took=work)
     assert sum(held[50:]) / len(held[50:]) == HOLDS
 
 
@@ -69,7 +69,7 @@ def test_it_is_not_bought_by_forecasting_far_too_much():
     for _ in range(300):
         characters = length(dice)
         work = work_of(dice, characters)
-        forecast.on_first(characters, work=work, wait=0.0, took=work)
+        forecast.on_first(characters, work=work, foreseen=forecast.foresee(characters, wait=0.0), took=work)
     for characters in (20, 60, 150):
         assert 1.1 < forecast.first(characters) / (0.025 + 0.0006 * characters) < 2.0
 
@@ -92,7 +92,9 @@ def test_a_warm_up_of_two_lengths_tells_the_others():
 def test_lengths_are_learned():
     forecast = cold()
     for characters in [12, 54, 158] * 30:
-        forecast.on_first(characters, work=0.02 + 0.001 * characters, wait=0.0, took=0.02 + 0.001 * characters)
+        forecast.on_first(
+            characters, work=0.02 + 0.001 * characters, foreseen=forecast.foresee(characters, wait=0.0), took=0.02 + 0.001 * characters
+        )
     for characters in (12, 100, 158):
         assert forecast.first(characters) == pytest.approx(0.02 + 0.001 * characters, rel=0.1)
 
@@ -100,8 +102,8 @@ def test_lengths_are_learned():
 def test_a_sentence_that_others_pass_tells_nothing_about_waiting():
     one, other = cold(), cold()
     for _ in range(60):
-        one.on_first(50, work=0.05, wait=0.0, took=0.05)
-        other.on_first(50, work=0.05, wait=0.0, took=0.05)
+        one.on_first(50, work=0.05, foreseen=one.foresee(50, wait=0.0), took=0.05)
+        other.on_first(50, work=0.05, foreseen=other.foresee(50, wait=0.0), took=0.05)
         other.on_first(50, work=0.05)
     assert one.first(50) == pytest.approx(other.first(50), rel=0.05)
 
@@ -109,7 +111,7 @@ def test_a_sentence_that_others_pass_tells_nothing_about_waiting():
 def test_whether_it_held_is_kept_of_urgent_sentences():
     forecast = cold()
     for took in (0.01, 9.0):
-        forecast.on_first(50, work=0.01, wait=0.0, took=took)
+        forecast.on_first(50, work=0.01, foreseen=forecast.foresee(50, wait=0.0), took=took)
     forecast.on_first(50, work=9.0)
     assert list(forecast.outcomes) == [True, False]
 
@@ -144,3 +146,13 @@ def test_excess_asks_for_more_than_it_has_seen_when_it_was_too_low_too_often():
     for index in range(100):
         excess.add(1.0 + index)
     assert excess.now > 100.0
+
+
+def test_a_forecast_is_judged_by_what_it_said_when_the_sentence_was_begun():
+    forecast = Forecast([(50, 0.1)], cost=0.1)
+    before = forecast.foresee(50, wait=0.0)
+    for _ in range(30):
+        forecast.on_first(50, work=0.4)  # others', meanwhile
+    assert forecast.first(50) > 0.35 > before.first
+    forecast.on_first(50, work=0.35, foreseen=before, took=0.35)
+    assert list(forecast.outcomes) == [False]
