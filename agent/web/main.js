@@ -44,7 +44,7 @@ door.addEventListener("submit", async (event) => {
   if (link) return disconnect("Not connected");
   $("connect").disabled = true;
   status("Connecting…");
-  const on = { event: onEvent, stream: (stream) => sound.play(stream), end: onEnd };
+  const on = { event: onEvent, stream: (...stream) => sound.play(...stream), end: onEnd };
   try {
     await sound.start();
     const open = door.door.value === "room" ? rooms.open : direct.open;
@@ -104,7 +104,7 @@ async function speak() {
   const text = say.text.value;
   if (!text.trim()) return trouble("There is no text to say.");
   trouble("");
-  sound.hush(false);
+  sound.lift();
   link.send(configuration());
   const utterance = `page-${++number}`;
   const mine = ++sending;
@@ -119,7 +119,7 @@ async function speak() {
 }
 
 function stop() {
-  sound.hush(true); // what is on its way already is not heard either
+  sound.hush(); // what is on its way already is not heard either
   sending++;
   sentAt = undefined;
   link.send({ type: "cancel" });
@@ -173,6 +173,8 @@ $("save").addEventListener("click", async () => {
 
 function onEvent(event) {
   const now = performance.now();
+  // a sentence of somebody else's begins: what was stopped on this track is over
+  if (event.type === "caption" && event.track && !event.final && !story.sentences.has(event.id)) sound.lift(event.track);
   for (const sentence of story.onEvent(event, now)) view.show(sentence, now);
   switch (event.type) {
     case "ready":

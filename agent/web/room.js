@@ -44,7 +44,7 @@ export async function open({ headers, on, room: name }) {
   for (const event of ["TrackPublished", "ParticipantConnected", "ParticipantAttributesChanged", "Connected"]) room.on(RoomEvent[event], choose);
   room.on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
     if (track.kind !== Track.Kind.Audio) return;
-    if (isBooth(participant)) on.stream(new MediaStream([track.mediaStreamTrack]));
+    if (isBooth(participant)) on.stream(new MediaStream([track.mediaStreamTrack]), publication.trackSid);
     else {
       people.add(track);
       document.getElementById("players").append(track.attach());
@@ -57,9 +57,9 @@ export async function open({ headers, on, room: name }) {
   room.on(RoomEvent.DataReceived, (data, participant, kind, topic) => topic === EVENTS && tell(JSON.parse(new TextDecoder().decode(data))));
   room.registerTextStreamHandler(EVENTS, async (reader) => tell(JSON.parse(await reader.readAll())));
   room.registerTextStreamHandler(CAPTIONS, async (reader) => {
-    const { "lk.segment_id": id, language } = reader.info.attributes ?? {};
-    for await (const text of reader) on.event({ type: "caption", id, language, text, final: false });
-    on.event({ type: "caption", id, language, text: "", final: true });
+    const { "lk.segment_id": id, "lk.transcribed_track_id": track, language } = reader.info.attributes ?? {};
+    for await (const text of reader) on.event({ type: "caption", id, track, language, text, final: false });
+    on.event({ type: "caption", id, track, language, text: "", final: true });
   });
   room.on(RoomEvent.Disconnected, () => on.end("The room has ended the connection."));
 

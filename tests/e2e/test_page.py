@@ -129,9 +129,11 @@ async def test_stop_is_silence_at_once(browser: Browser, node: Node) -> None:
         stopped = await page.evaluate("(document.getElementById('stop').click(), performance.now())")
         assert await page.evaluate("document.querySelector('#players audio').muted")
         await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
-        await asyncio.sleep(0.6)
+        await until(page, "!document.querySelector('#players audio').muted")
+        assert await page.evaluate("performance.now() - window.ears[0].lastLoud") > 400  # what was stopped is over
         assert await page.evaluate("window.ears[0].lastLoud") - stopped < 250  # what arrives, and is not let through
         assert await page.locator("#sentences li.lost .text").all_inner_texts() == ["And this is never heard."]
+        await page.click("#stop")
         await say(page, "We go on.")
         await until(page, "[...document.querySelectorAll('mark')].some((one) => one.textContent === 'We go on.')")
         assert not await page.evaluate("document.querySelector('#players audio').muted")
@@ -229,6 +231,42 @@ async def test_a_room_is_heard_in_one_language_and_people_are_lowered_meanwhile(
         await spoken(page, 2)
         facts = await page.locator("#sentences .facts").all_inner_texts()
         assert ["sent by somebody else" in one for one in facts] == [False, True, False]
+    await source.aclose()
+
+
+async def test_stop_in_a_room_silences_what_is_spoken_and_nothing_that_others_send_later(
+    browser: Browser, node: Node, house: House
+) -> None:
+    find_client()
+    await house.booth()
+    neighbour = await house.person("neighbour")
+    source = rtc.AudioSource(48_000, 1)
+    await neighbour.room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("microphone", source))
+    players = "[...document.querySelectorAll('#players audio')]"
+    spoken = "window.ears.find((ear) => ear.loudest > 0.05)"
+    booth = f"{players}.find((one) => one.srcObject.getAudioTracks()[0].id === {spoken}.track)"
+    async with opened(browser, node) as page:
+        await page.check("input[value=room]")
+        await page.fill("input[name=room]", house.name)
+        await connect(page)
+        await until(page, f"{players}.length === 2")
+        await say(page, LONG)
+        await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
+        await page.click("#stop")
+        assert await page.evaluate(f"{booth}.muted")
+        await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
+        await neighbour.send(text=f"{LONG}. And one more.", utterance="u")  # at once: there may be no silence between
+        await until(page, "document.querySelector('#sentences mark')?.textContent.startsWith('one two')")
+        assert not await page.evaluate(f"{booth}.muted")
+        await until(page, f"{players}.some((one) => one.volume < 0.3)")
+
+        await page.keyboard.press("Escape")  # what others say is stopped here alone, and goes on
+        assert await page.evaluate(f"{booth}.muted")
+        await until(page, f"{players}.every((one) => one.volume === 1)")  # who is not heard lowers nobody
+        await asyncio.sleep(0.5)
+        assert await page.evaluate(f"{booth}.muted && performance.now() - {spoken}.lastLoud < 200")
+        await until(page, "document.querySelector('#sentences mark')?.textContent.startsWith('And one')")
+        assert not await page.evaluate(f"{booth}.muted")
     await source.aclose()
 
 
