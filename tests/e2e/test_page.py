@@ -270,6 +270,28 @@ async def test_stop_in_a_room_silences_what_is_spoken_and_nothing_that_others_se
     await source.aclose()
 
 
+async def test_a_language_is_the_end_of_a_track_s_name_whatever_hyphens_its_speaker_has(browser: Browser, node: Node) -> None:
+    known = ["en", "de", "pt", "zh", "ca", "zh-Hant"]
+    names = {
+        "booth-en": "en",
+        "maria-de-souza-en": "en",
+        "maria-de-en": "en",
+        "ana-en-de-pt-BR": "pt",
+        "booth-pt-br": "pt",
+        "booth-en-CA": "en",
+        "jordi-ca": "ca",
+        "li-de-zh-Hant": "zh",
+        "booth-zh-Hant-TW": "zh",
+        "anne-marie": "",
+        "de": "",
+    }
+    heard = "async ([names, known]) => { const { speaks } = await import('/web/room.js'); return %s }"
+    each = "names.map((name) => known.filter((language) => speaks(name, language, known)))"
+    async with opened(browser, node) as page:
+        found = await page.evaluate(heard % each, [list(names), known])
+        assert [sorted({tag.split("-")[0] for tag in tags}) for tags in found] == [[tag] if tag else [] for tag in names.values()]
+
+
 async def test_a_room_is_heard_in_the_node_s_own_language_where_it_has_no_english(
     browser: Browser, settings: Settings, livekit_server: DevServer
 ) -> None:
