@@ -51,7 +51,7 @@ door.addEventListener("submit", async (event) => {
     link = await open({ headers: headers(), on, room: door.room.value });
     link.listen(say.language.value); // the node has said by now which languages it speaks
     status(door.door.value === "room" ? `In room ${door.room.value}` : "Connected", true);
-    link.send({ type: "hello", protocol: 1 });
+    send({ type: "hello", protocol: 1 });
   } catch (error) {
     disconnect("Not connected");
     trouble(forFailure(error));
@@ -105,7 +105,7 @@ async function speak() {
   if (!text.trim()) return trouble("There is no text to say.");
   trouble("");
   sound.lift();
-  link.send(configuration());
+  send(configuration());
   const utterance = `page-${++number}`;
   const mine = ++sending;
   const parts = say.manner.value === "stream" ? (text.match(/\S+\s*/g) ?? []) : pieces(text);
@@ -113,7 +113,7 @@ async function speak() {
     if (mine !== sending || !link) return;
     sentAt ??= performance.now();
     story.onSent(utterance, performance.now());
-    link.send({ type: "text", text: part, utterance, final: index === parts.length - 1 });
+    send({ type: "text", text: part, utterance, final: index === parts.length - 1 });
     if (say.manner.value === "stream") await new Promise((resolve) => setTimeout(resolve, PACE));
   }
 }
@@ -122,7 +122,20 @@ function stop() {
   sound.hush(); // what is on its way already is not heard either
   sending++;
   sentAt = undefined;
-  link.send({ type: "cancel" });
+  send({ type: "cancel" });
+}
+
+/** What cannot be sent is told; a text that is sent word by word ends with it. */
+async function send(message) {
+  const over = link;
+  try {
+    await over.send(message);
+  } catch (error) {
+    if (over !== link) return; // the connection has ended meanwhile, and that is told
+    sending++;
+    sentAt = undefined;
+    trouble(forFailure(error));
+  }
 }
 
 /** What is chosen on the page; null goes back to the node's own choice. */

@@ -292,6 +292,26 @@ async def test_a_language_is_the_end_of_a_track_s_name_whatever_hyphens_its_spea
         assert [sorted({tag.split("-")[0] for tag in tags}) for tags in found] == [[tag] if tag else [] for tag in names.values()]
 
 
+@pytest.mark.parametrize("door", ["direct", "room"])
+async def test_what_cannot_be_sent_is_said_in_words(browser: Browser, node: Node, house: House, door: str) -> None:
+    find_client()
+    await house.booth()
+    async with opened(browser, node) as page:
+        await page.check(f"input[value={door}]")
+        await page.fill("input[name=room]", house.name) if door == "room" else None
+        await connect(page)
+        fails = "() => void (RTCDataChannel.prototype.send = () => { throw new DOMException('the channel is full', 'OperationError') })"
+        await page.evaluate(fails)
+        await page.select_option("select[name=manner]", "stream")
+        await say(page, LONG)
+        await page.wait_for_selector("#trouble:has-text('The channel is full.')", timeout=WAIT)
+        await page.evaluate("document.getElementById('trouble').hidden = true")
+        await asyncio.sleep(0.5)
+        assert await page.is_hidden("#trouble"), "the words after it are not tried"
+        await page.click("#stop")
+        await page.wait_for_selector("#trouble:has-text('The channel is full.')", timeout=WAIT)
+
+
 async def test_a_room_is_heard_in_the_node_s_own_language_where_it_has_no_english(
     browser: Browser, settings: Settings, livekit_server: DevServer
 ) -> None:
