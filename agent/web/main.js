@@ -44,14 +44,14 @@ door.addEventListener("submit", async (event) => {
   if (link) return disconnect("Not connected");
   $("connect").disabled = true;
   status("Connecting…");
-  const on = { event: onEvent, stream: (stream) => sound.play(stream), end: onEnd };
+  const on = { event: onEvent, stream: (...stream) => sound.play(...stream), end: onEnd };
   try {
     await sound.start();
     const open = door.door.value === "room" ? rooms.open : direct.open;
     link = await open({ headers: headers(), on, room: door.room.value });
     link.listen(say.language.value); // the node has said by now which languages it speaks
     status(door.door.value === "room" ? `In room ${door.room.value}` : "Connected", true);
-    link.send({ type: "hello", protocol: 1 });
+    send({ type: "hello", protocol: 1 });
   } catch (error) {
     disconnect("Not connected");
     trouble(forFailure(error));
@@ -104,8 +104,8 @@ async function speak() {
   const text = say.text.value;
   if (!text.trim()) return trouble("There is no text to say.");
   trouble("");
-  sound.hush(false);
-  link.send(configuration());
+  sound.lift();
+  send(configuration());
   const utterance = `page-${++number}`;
   const mine = ++sending;
   const parts = say.manner.value === "stream" ? (text.match(/\S+\s*/g) ?? []) : pieces(text);
@@ -113,16 +113,29 @@ async function speak() {
     if (mine !== sending || !link) return;
     sentAt ??= performance.now();
     story.onSent(utterance, performance.now());
-    link.send({ type: "text", text: part, utterance, final: index === parts.length - 1 });
+    send({ type: "text", text: part, utterance, final: index === parts.length - 1 });
     if (say.manner.value === "stream") await new Promise((resolve) => setTimeout(resolve, PACE));
   }
 }
 
 function stop() {
-  sound.hush(true); // what is on its way already is not heard either
+  sound.hush(); // what is on its way already is not heard either
   sending++;
   sentAt = undefined;
-  link.send({ type: "cancel" });
+  send({ type: "cancel" });
+}
+
+/** What cannot be sent is told; a text that is sent word by word ends with it. */
+async function send(message) {
+  const over = link;
+  try {
+    await over.send(message);
+  } catch (error) {
+    if (over !== link) return; // the connection has ended meanwhile, and that is told
+    sending++;
+    sentAt = undefined;
+    trouble(forFailure(error));
+  }
 }
 
 /** What is chosen on the page; null goes back to the node's own choice. */
@@ -173,6 +186,8 @@ $("save").addEventListener("click", async () => {
 
 function onEvent(event) {
   const now = performance.now();
+  // a sentence of somebody else's begins: what was stopped on this track is over
+  if (event.type === "caption" && event.track && !event.final && !story.sentences.has(event.id)) sound.lift(event.track);
   for (const sentence of story.onEvent(event, now)) view.show(sentence, now);
   switch (event.type) {
     case "ready":

@@ -5,6 +5,7 @@ import { refusal } from "./words.js";
 const CLIENT = "/web/livekit-client.mjs";
 const TEXT = "voicebooth.text", EVENTS = "voicebooth.events", CAPTIONS = "lk.transcription";
 const LOWERED = 0.2; // how loud other people are while the booth speaks
+const PLACE = /^[a-z]{2,3}(-[A-Za-z]{4})?(-[A-Z]{2}|-[0-9]{3})?$/, ANY_PLACE = new RegExp(PLACE, "i"); // a language, its script and region
 const PATIENCE = 20000, AGAIN = 500; // ms for a node to come into the room, and between two calls for it
 
 /** Whether this node gives passes into rooms; else why not, in words. */
@@ -29,22 +30,26 @@ export async function open({ headers, on, room: name }) {
   const room = new Room();
   const people = new Set(); // tracks of others, to be lowered
   let wanted = ""; // a language
+  const known = new Set(); // those that nodes in here have named
   let ready = false;
 
   const isBooth = (participant) => participant.attributes["voicebooth.role"] === "booth";
   const choose = () => {
     for (const participant of room.remoteParticipants.values())
       for (const publication of participant.audioTrackPublications.values())
-        publication.setSubscribed(!isBooth(participant) || speaks(publication.trackName, wanted));
+        publication.setSubscribed(!isBooth(participant) || speaks(publication.trackName, wanted, [...known]));
   };
   const tell = (event) => {
-    ready ||= event.type === "ready";
+    if (event.type === "ready") {
+      ready = true;
+      for (const tag of event.languages) known.add(tag);
+    }
     on.event(event);
   };
   for (const event of ["TrackPublished", "ParticipantConnected", "ParticipantAttributesChanged", "Connected"]) room.on(RoomEvent[event], choose);
   room.on(RoomEvent.TrackSubscribed, (track, publication, participant) => {
     if (track.kind !== Track.Kind.Audio) return;
-    if (isBooth(participant)) on.stream(new MediaStream([track.mediaStreamTrack]));
+    if (isBooth(participant)) on.stream(new MediaStream([track.mediaStreamTrack]), publication.trackSid);
     else {
       people.add(track);
       document.getElementById("players").append(track.attach());
@@ -57,9 +62,9 @@ export async function open({ headers, on, room: name }) {
   room.on(RoomEvent.DataReceived, (data, participant, kind, topic) => topic === EVENTS && tell(JSON.parse(new TextDecoder().decode(data))));
   room.registerTextStreamHandler(EVENTS, async (reader) => tell(JSON.parse(await reader.readAll())));
   room.registerTextStreamHandler(CAPTIONS, async (reader) => {
-    const { "lk.segment_id": id, language } = reader.info.attributes ?? {};
-    for await (const text of reader) on.event({ type: "caption", id, language, text, final: false });
-    on.event({ type: "caption", id, language, text: "", final: true });
+    const { "lk.segment_id": id, "lk.transcribed_track_id": track, language } = reader.info.attributes ?? {};
+    for await (const text of reader) on.event({ type: "caption", id, track, language, text, final: false });
+    on.event({ type: "caption", id, track, language, text: "", final: true });
   });
   room.on(RoomEvent.Disconnected, () => on.end("The room has ended the connection."));
 
@@ -92,9 +97,19 @@ export async function open({ headers, on, room: name }) {
   };
 }
 
-/** Whether the track `{speaker}-{language}` speaks that language, whatever its region. */
-function speaks(track, language) {
-  const tag = track.split("-").slice(1).join("-").toLowerCase();
-  const primary = language.split("-")[0].toLowerCase();
-  return tag.split("-").includes(primary) || tag === language.toLowerCase();
+/** Whether the track `{speaker}-{language}` speaks that language, whatever its region. `known` are the languages of the node. */
+export function speaks(track, language, known) {
+  return language !== "" && primary(languageOf(track, known)) === primary(language);
 }
+
+/** The longest end of the name that is a language of the node, or one in a region or script of its own: speakers may have hyphens, too. */
+function languageOf(track, known) {
+  const parts = track.split("-");
+  const ends = parts.map((_, index) => parts.slice(index).join("-")).slice(1);
+  const tags = new Set(known.map((tag) => tag.toLowerCase())), languages = new Set(known.map(primary));
+  const isTag = (end, place) => tags.has(end.toLowerCase()) || (languages.has(primary(end)) && place.test(end));
+  // capitals tell a region from a language: `maria-de-en` is English by Maria de, `maria-de-CH` is Maria's German
+  return ends.find((end) => isTag(end, PLACE)) ?? ends.find((end) => isTag(end, ANY_PLACE)) ?? "";
+}
+
+const primary = (tag) => tag.split("-")[0].toLowerCase();

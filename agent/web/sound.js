@@ -2,6 +2,7 @@
 
 const AUDIBLE = 0.003; // of full scale, RMS: -50 dBFS
 const HOLD = 600; // ms of silence after which nobody speaks any more: longer than the pause between two sentences
+const WINDOW = 1024; // samples that a level is taken from
 const LOUD = 0.25; // RMS that fills the meter
 
 export class Sound {
@@ -17,9 +18,7 @@ export class Sound {
   async start() {
     if (!this.context) {
       this.context = new AudioContext();
-      this.analyser = this.context.createAnalyser();
-      this.analyser.fftSize = 1024;
-      this.samples = new Float32Array(this.analyser.fftSize);
+      this.samples = new Float32Array(WINDOW);
       this.context.onstatechange = () => this.onBlocked(this.context.state !== "running");
       requestAnimationFrame(() => this.look());
     }
@@ -28,22 +27,33 @@ export class Sound {
     for (const { element } of this.players.values()) await this.begin(element);
   }
 
-  play(stream) {
+  /** `name` is what `lift` knows it by. */
+  play(stream, name) {
     const track = stream.getAudioTracks()[0];
     if (!track || this.players.has(track.id)) return;
     const element = new Audio();
     element.srcObject = stream;
     document.getElementById("players").append(element);
     const source = this.context.createMediaStreamSource(stream);
-    source.connect(this.analyser);
-    this.players.set(track.id, { element, source });
+    const analyser = this.context.createAnalyser();
+    analyser.fftSize = WINDOW;
+    source.connect(analyser);
+    this.players.set(track.id, { element, source, analyser, name, lastLoud: -Infinity });
     track.onended = stream.onremovetrack = () => this.drop(track.id);
     this.begin(element);
   }
 
-  /** Silence here, at once, whatever is still on its way. */
-  hush(isHushed) {
-    for (const { element } of this.players.values()) element.muted = isHushed;
+  /** Silence here, at once, whatever is still on its way; each stream is heard again when what was on its way is over. */
+  hush() {
+    for (const player of this.players.values()) {
+      player.element.muted = true;
+      player.lastLoud = performance.now(); // it may be silent only because its sound has not come yet
+    }
+  }
+
+  /** No more silence: in the stream of that name, or in all of them. */
+  lift(name) {
+    for (const player of this.players.values()) if (name === undefined || player.name === name) player.element.muted = false;
   }
 
   end() {
@@ -68,9 +78,16 @@ export class Sound {
   }
 
   look() {
-    this.analyser.getFloatTimeDomainData(this.samples);
-    const rms = Math.sqrt(this.samples.reduce((sum, x) => sum + x * x, 0) / this.samples.length);
     const now = performance.now();
+    let power = 0; // of what is heard: a stream that is hushed lowers nobody
+    for (const player of this.players.values()) {
+      player.analyser.getFloatTimeDomainData(this.samples);
+      const own = this.samples.reduce((sum, x) => sum + x * x, 0) / this.samples.length;
+      if (own > AUDIBLE ** 2) player.lastLoud = now;
+      else if (now - player.lastLoud > HOLD) player.element.muted = false;
+      if (!player.element.muted) power += own;
+    }
+    const rms = Math.sqrt(power);
     if (rms > AUDIBLE) {
       if (now - this.lastLoud > HOLD / 2) this.onAudible(now);
       this.lastLoud = now;

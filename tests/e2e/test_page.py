@@ -129,9 +129,11 @@ async def test_stop_is_silence_at_once(browser: Browser, node: Node) -> None:
         stopped = await page.evaluate("(document.getElementById('stop').click(), performance.now())")
         assert await page.evaluate("document.querySelector('#players audio').muted")
         await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
-        await asyncio.sleep(0.6)
+        await until(page, "!document.querySelector('#players audio').muted")
+        assert await page.evaluate("performance.now() - window.ears[0].lastLoud") > 400  # what was stopped is over
         assert await page.evaluate("window.ears[0].lastLoud") - stopped < 250  # what arrives, and is not let through
         assert await page.locator("#sentences li.lost .text").all_inner_texts() == ["And this is never heard."]
+        await page.click("#stop")
         await say(page, "We go on.")
         await until(page, "[...document.querySelectorAll('mark')].some((one) => one.textContent === 'We go on.')")
         assert not await page.evaluate("document.querySelector('#players audio').muted")
@@ -230,6 +232,84 @@ async def test_a_room_is_heard_in_one_language_and_people_are_lowered_meanwhile(
         facts = await page.locator("#sentences .facts").all_inner_texts()
         assert ["sent by somebody else" in one for one in facts] == [False, True, False]
     await source.aclose()
+
+
+async def test_stop_in_a_room_silences_what_is_spoken_and_nothing_that_others_send_later(
+    browser: Browser, node: Node, house: House
+) -> None:
+    find_client()
+    await house.booth()
+    neighbour = await house.person("neighbour")
+    source = rtc.AudioSource(48_000, 1)
+    await neighbour.room.local_participant.publish_track(rtc.LocalAudioTrack.create_audio_track("microphone", source))
+    players = "[...document.querySelectorAll('#players audio')]"
+    spoken = "window.ears.find((ear) => ear.loudest > 0.05)"
+    booth = f"{players}.find((one) => one.srcObject.getAudioTracks()[0].id === {spoken}.track)"
+    async with opened(browser, node) as page:
+        await page.check("input[value=room]")
+        await page.fill("input[name=room]", house.name)
+        await connect(page)
+        await until(page, f"{players}.length === 2")
+        await say(page, LONG)
+        await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
+        await page.click("#stop")
+        assert await page.evaluate(f"{booth}.muted")
+        await page.wait_for_selector("#sentences .facts .lost", timeout=WAIT)
+        await neighbour.send(text=f"{LONG}. And one more.", utterance="u")  # at once: there may be no silence between
+        await until(page, "document.querySelector('#sentences mark')?.textContent.startsWith('one two')")
+        assert not await page.evaluate(f"{booth}.muted")
+        await until(page, f"{players}.some((one) => one.volume < 0.3)")
+
+        await page.keyboard.press("Escape")  # what others say is stopped here alone, and goes on
+        assert await page.evaluate(f"{booth}.muted")
+        await until(page, f"{players}.every((one) => one.volume === 1)")  # who is not heard lowers nobody
+        await asyncio.sleep(0.5)
+        assert await page.evaluate(f"{booth}.muted && performance.now() - {spoken}.lastLoud < 200")
+        await until(page, "document.querySelector('#sentences mark')?.textContent.startsWith('And one')")
+        assert not await page.evaluate(f"{booth}.muted")
+    await source.aclose()
+
+
+async def test_a_language_is_the_end_of_a_track_s_name_whatever_hyphens_its_speaker_has(browser: Browser, node: Node) -> None:
+    known = ["en", "de", "pt", "zh", "ca", "zh-Hant"]
+    names = {
+        "booth-en": "en",
+        "maria-de-souza-en": "en",
+        "maria-de-en": "en",
+        "ana-en-de-pt-BR": "pt",
+        "booth-pt-br": "pt",
+        "booth-en-CA": "en",
+        "jordi-ca": "ca",
+        "li-de-zh-Hant": "zh",
+        "booth-zh-Hant-TW": "zh",
+        "anne-marie": "",
+        "de": "",
+    }
+    heard = "async ([names, known]) => { const { speaks } = await import('/web/room.js'); return %s }"
+    each = "names.map((name) => known.filter((language) => speaks(name, language, known)))"
+    async with opened(browser, node) as page:
+        found = await page.evaluate(heard % each, [list(names), known])
+        assert [sorted({tag.split("-")[0] for tag in tags}) for tags in found] == [[tag] if tag else [] for tag in names.values()]
+
+
+@pytest.mark.parametrize("door", ["direct", "room"])
+async def test_what_cannot_be_sent_is_said_in_words(browser: Browser, node: Node, house: House, door: str) -> None:
+    find_client()
+    await house.booth()
+    async with opened(browser, node) as page:
+        await page.check(f"input[value={door}]")
+        await page.fill("input[name=room]", house.name) if door == "room" else None
+        await connect(page)
+        fails = "() => void (RTCDataChannel.prototype.send = () => { throw new DOMException('the channel is full', 'OperationError') })"
+        await page.evaluate(fails)
+        await page.select_option("select[name=manner]", "stream")
+        await say(page, LONG)
+        await page.wait_for_selector("#trouble:has-text('The channel is full.')", timeout=WAIT)
+        await page.evaluate("document.getElementById('trouble').hidden = true")
+        await asyncio.sleep(0.5)
+        assert await page.is_hidden("#trouble"), "the words after it are not tried"
+        await page.click("#stop")
+        await page.wait_for_selector("#trouble:has-text('The channel is full.')", timeout=WAIT)
 
 
 async def test_a_room_is_heard_in_the_node_s_own_language_where_it_has_no_english(

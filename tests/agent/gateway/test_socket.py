@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
+from websockets.uri import parse_uri
 
 from agent.config import Settings
 from agent.gateway.app import make_app
@@ -231,28 +234,23 @@ async def test_a_disconnect_ends_everything_that_was_asked(address, node):
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-async def hasty():
-    """A door that has little patience and little room."""
-    settings = Settings.model_validate(
-        {
-            "selection": {"fallback_chain": ["tone"]},
-            "server": {"ports": [0]},
-            "ws": {
-                "first_message_s": 1,
-                "idle_s": 2,
-                "keepalive_s": 1,
-                "stall_s": 1,
-                "send_queue_bytes": 65_536,
-                "message_bytes": 10_000,
-            },
-            "limits": {"sessions": 2},
-        }
-    )
+@asynccontextmanager
+async def limited(ws, **other):
+    """A door with these settings."""
+    base = {"selection": {"fallback_chain": ["tone"]}, "server": {"ports": [0]}}
+    settings = Settings.model_validate({**base, "ws": ws, **other})
     async with Node(settings) as node:
         await node.ready()
         async with Doors(make_app(node), settings.server, settings.ws) as doors:
             yield doors
+
+
+@pytest.fixture
+async def hasty():
+    """A door that has little patience and little room."""
+    ws = {"first_message_s": 1, "idle_s": 2, "keepalive_s": 1, "stall_s": 1, "send_queue_bytes": 65_536, "message_bytes": 10_000}
+    async with limited(ws, limits={"sessions": 2}) as doors:
+        yield doors
 
 
 async def test_who_says_nothing_at_all_is_told_and_sent_away(hasty):
@@ -344,6 +342,41 @@ async def test_what_ends_a_connection_is_told_before_in_the_dialect_s_own_shape(
             await client.ws.send(data, text=is_text)
             assert await client.end() == code
             assert SHAPES[dialect](client.messages[-1])
+
+
+async def fall_silent(address, query, first):
+    """Send one message and nothing more, no pong either; returns what came as text, and the code at the end."""
+    port = int(address.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    protocol = ClientProtocol(parse_uri(f"ws://127.0.0.1:{port}/ws/synthesize{query}"))
+    protocol.send_request(protocol.connect())
+    writer.writelines(protocol.data_to_send())
+    while not protocol.events_received():
+        protocol.receive_data(await reader.read(4096))
+    protocol.send_text(json.dumps(first).encode())
+    writer.writelines(protocol.data_to_send())
+    async with asyncio.timeout(10):
+        while protocol.close_rcvd is None and (data := await reader.read(4096)):
+            protocol.receive_data(data)  # and the pong that it has ready is left where it is
+    frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
+    writer.close()
+    return [json.loads(frame.data) for frame in frames if frame.opcode is Opcode.TEXT], protocol.close_rcvd and protocol.close_rcvd.code
+
+
+async def test_a_client_that_is_no_longer_there_is_told_so_in_each_dialect_s_own_shape():
+    firsts = {
+        "oneshot": {"type": "shout"},
+        "incremental": {},
+        "speak": {"type": "Flush"},
+        "native": {"type": "hello"},
+    }
+    async with limited({"keepalive_s": 1, "stall_s": 1}) as doors:
+        falling = (fall_silent(doors.addresses[0], f"?dialect={dialect}", first) for dialect, first in firsts.items())
+        ends = await asyncio.gather(*falling)
+    for dialect, (messages, code) in zip(firsts, ends, strict=True):
+        assert code == 1011, dialect
+        assert messages[-1]["code"] == "no_pong", dialect
+        assert SHAPES[dialect](messages[-1]), dialect
 
 
 async def test_a_dialect_that_nobody_speaks_is_told_with_the_field(address):
