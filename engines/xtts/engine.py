@@ -141,7 +141,7 @@ class XttsEngine(Engine):
                         pass
                 except SynthesisFailed as problem:
                     raise EngineUnavailable(f"the XTTS model cannot speak: {problem}", remedy=VERIFY) from problem
-                self._loaded = loaded
+                self._loaded, self.cores = loaded, loaded.cores
 
     def unload(self) -> None:
         with self._loading:
@@ -189,6 +189,7 @@ class _Loaded:
         offered = self._offered(recorded)
         self.voices = tuple(self._describe(language, slug) for language in self._languages for slug in offered)
         self._tempi: dict[tuple[str, str], Tempo] = {}
+        self.cores = self._network.cores
         self.build = f"{self._digest[:16]} {settings.seed} {settings.temperature:g} {self._network.device}"
 
     def _wanted_languages(self) -> tuple[str, ...]:

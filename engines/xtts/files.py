@@ -13,7 +13,8 @@ from engines.catalog import Catalog, default_folder, known_models
 ID = "xtts"
 """How `voicebooth models` calls it."""
 LICENCE_SUMMARY = "non-commercial use only, of the model and of what it says; whoever gets either must be given these terms"
-INSTALL = f"voicebooth models install {ID} --accept-licence"
+INSTALL = f"voicebooth models install {ID}"  # which shows its terms first, where they have not been accepted
+ACCEPT = f"{INSTALL} --accept-licence"
 
 MODEL, CONFIG, VOCABULARY, SPEAKERS = "model.pth", "config.json", "vocab.json", "speakers_xtts.pth"
 RECORDINGS = "speakers"
@@ -50,7 +51,7 @@ def check_licence(place: Path) -> None:
     """Raises :exc:`EngineUnavailable` where it was not accepted."""
     if not is_accepted(place):
         entry = known_models()[ID]
-        raise EngineUnavailable(f"the XTTS model is under the {entry.licence} ({entry.terms}): {LICENCE_SUMMARY}", remedy=INSTALL)
+        raise EngineUnavailable(f"the XTTS model is under the {entry.licence} ({entry.terms}): {LICENCE_SUMMARY}", remedy=ACCEPT)
 
 
 def digest(place: Path) -> str:

@@ -63,6 +63,8 @@ class Network:
         self.torch = import_torch()
         self.device = _device(self.torch, device)
         self.torch.set_num_threads(threads or min(os.cpu_count() or 1, MOST_THREADS))
+        self.cores = float(self.torch.get_num_threads()) if self.device == "cpu" else 1.0
+        """That a step keeps busy."""
         config = _read_config(folder)
         with Border(lambda why: BadModel(f"the XTTS model in {folder} cannot be loaded: {why}", remedy=INSTALL)):
             self._model = self._load(folder, config)

@@ -356,8 +356,8 @@ def test_the_threads_are_those_of_the_settings(folder):
 
     before = torch.get_num_threads()
     try:
-        Network(folder / "xtts", "cpu", 3)
-        assert torch.get_num_threads() == 3
+        network = Network(folder / "xtts", "cpu", 3)
+        assert torch.get_num_threads() == network.cores == 3
     finally:
         torch.set_num_threads(before)
 

@@ -12,7 +12,7 @@ from agent.config import Settings
 from engines.base import EngineUnavailable, Pace, Request, UnknownVoice
 from engines.xtts import XttsEngine, XttsSettings
 from engines.xtts.engine import GENDERS, _Loaded, _slug, _Speaker
-from engines.xtts.files import CONFIG, INSTALL, MODEL, VOCABULARY
+from engines.xtts.files import ACCEPT, CONFIG, INSTALL, MODEL, VOCABULARY
 from tests.engines.xtts.licence import accept_licence
 
 
@@ -34,7 +34,7 @@ def test_what_is_missing_is_named_one_after_the_other(tmp_path, monkeypatch):
     (tmp_path / "xtts").mkdir()
     for name in (MODEL, CONFIG, VOCABULARY):
         (tmp_path / "xtts" / name).write_bytes(b"x")
-    assert engine.missing() == INSTALL, "no licence"
+    assert engine.missing() == ACCEPT, "no licence"
     accept_licence(tmp_path / "xtts")
     assert engine.missing() == ""
 
