@@ -76,7 +76,7 @@ def make_app(node: Node) -> FastAPI:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
-    app.include_router(health.routes(node, canary, pulse, slots, workshop.kept))
+    app.include_router(health.routes(node, canary, pulse, slots, seats, workshop.kept))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
