@@ -84,6 +84,8 @@ class Facts:
     letters: int = 0
     """Of those sentences, as they were written."""
     cached: int = 0
+    age: float = 0.0
+    """Seconds since the oldest of these was said, when it was chosen."""
     ttft: float | None = None
     """Seconds from the request to its first audible sample."""
     fallback: list[tuple[str, str]] = field(default_factory=list)
@@ -108,6 +110,7 @@ class Facts:
                 self.sentences += 1
                 self.letters += letters(event.text)
                 self.cached += event.cached
+                self.age = max(self.age, event.age)
                 self.engine, self.voice = event.engine, event.voice
             case SpeechStarted() if self.ttft is None:
                 self.ttft = event.ttft if ttft is None else ttft
