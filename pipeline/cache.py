@@ -175,6 +175,12 @@ class Cache:
                 found[key] = recording
         return found
 
+    def age(self, key: bytes) -> float:
+        """Seconds since what :meth:`find` has given was kept; as many as it may be kept where nobody knows."""
+        now = self._clock()
+        end = self._recordings[key][1] if key in self._memory else self._disk.end(key) if key in self._disk else now
+        return now + self.settings.ttl_seconds - end
+
     def _recall(self, key: bytes, now: float) -> Recording | None:
         if not self._memory.use(key, now):
             return None

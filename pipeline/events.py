@@ -32,7 +32,7 @@ allow it · ``not_supported``: what came after it shows that it is markup · ``s
 class Event:
     type: ClassVar[str]
     wire: ClassVar[Mapping[str, str]] = {}
-    """Fields whose name on the wire differs: a Python keyword, or seconds that travel as milliseconds (``_ms``)."""
+    """Fields whose name on the wire differs: a Python keyword, or seconds that travel as milliseconds (``_ms``). Empty: it stays here."""
 
     def encode(self) -> dict[str, Any]:
         """The JSON object that goes out; fields that are None are left out."""
@@ -42,6 +42,8 @@ class Event:
             if value is None:
                 continue
             name = self.wire.get(item.name, item.name)
+            if not name:
+                continue
             message[name] = round(value * 1000) if name.endswith("_ms") else value
         return message
 
@@ -120,6 +122,7 @@ class SentenceChosen(Event):
     """A sentence begins to be made."""
 
     type: ClassVar[str] = "sentence"
+    wire: ClassVar[Mapping[str, str]] = {"age": ""}
     id: str
     utterance: str
     text: str
@@ -127,6 +130,8 @@ class SentenceChosen(Event):
     engine: str
     voice: str
     cached: bool
+    age: float = 0.0
+    """Seconds since it was said first, where it is ``cached``; for whoever keeps what comes of it."""
 
 
 @dataclass(frozen=True, slots=True)

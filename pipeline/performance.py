@@ -43,6 +43,8 @@ class Chosen:
     """What kept the one before it from going on; empty when there was none."""
     is_cached: bool = False
     """It has said this before, and that is what will be heard."""
+    age: float = 0.0
+    """Seconds since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +311,10 @@ class Performance:
         """Says what has been said before, or what is just being made for somebody else."""
         cache = self._means.cache
         assert cache is not None
-        yield self._announce(candidate, is_there=True, is_cached=isinstance(made, Recording))
+        chosen = self._announce(candidate, is_there=True)
         if isinstance(made, Recording):
+            key = self._means.key(candidate, self._text, self._wish)
+            yield replace(chosen, is_cached=True, age=0.0 if key is None else cache.age(key))
             cache.hits += 1
             made = made.ending_within(self._own.pause(), self._means.rate)
             for piece in made.pieces(self._means.rate):
@@ -318,6 +322,7 @@ class Performance:
                 await self._timing.room()
             yield self._on_repeated(made.trailing)
             return
+        yield chosen
         cache.followed += 1
         index = 0
         with made.joined(self._own):
@@ -446,7 +451,7 @@ class Performance:
         self._announced = take
         return self._announce(take.candidate)
 
-    def _announce(self, candidate: Candidate, *, is_there: bool = False, is_cached: bool = False) -> Chosen:
+    def _announce(self, candidate: Candidate, *, is_there: bool = False) -> Chosen:
         track = self._timing.track
         old = track.spoken
         preferred = self._candidates[: self._candidates.index(candidate)] if not self._tried else ()
@@ -454,7 +459,7 @@ class Performance:
         why = self._chain.on_chosen(candidate, ask, track, now=self._loop.time(), preferred=preferred, failed=self._why)
         if preferred:
             self._means.on_probe()
-        return Chosen(candidate.engine, candidate.voice, old.engine if old is not None and why else "", why, is_cached)
+        return Chosen(candidate.engine, candidate.voice, old.engine if old is not None and why else "", why)
 
     def _take_in(self, take: Take) -> list[Event]:
         """Its step has ended."""

@@ -21,7 +21,9 @@ MESSAGE_BYTES = 128 * 1024
 SEQ_LIMIT = 2**53
 """Numbers above it are not whole in every JSON reader (RFC 8259, section 6)."""
 
-Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+NAME_CHARACTERS = 128
+"""The most that an id or a name may have, at every door."""
+Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """An id or a name that somebody else made up: printable, bounded."""
 Speed = Annotated[float, Field(ge=0.5, le=2.0)]
 Budget = Annotated[int, Field(ge=20, le=10_000)]

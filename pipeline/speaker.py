@@ -230,7 +230,8 @@ class Speaker:
         turn.engine = chosen.engine
         if is_first:
             turn.is_cached, voice = chosen.is_cached, chosen.voice.id
-            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, chosen.engine, voice, chosen.is_cached))
+            about = chosen.engine, voice, chosen.is_cached, chosen.age
+            self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, *about))
         if chosen.old:
             self._report.on_switched(chosen.old, chosen.engine, chosen.why)
             self._tell(sentence, Switched(sentence.id, chosen.old, chosen.engine, chosen.why))

@@ -30,6 +30,7 @@ from agent.gateway.openai import SpeechRequest
 from agent.gateway.places import matching
 from agent.gateway.production import Workshop
 from agent.gateway.replies import Gone
+from agent.gateway.rooms import PassRequest
 from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
 from agent.gateway.socket import routes as sockets
@@ -75,7 +76,7 @@ def make_app(node: Node) -> FastAPI:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     app = FastAPI(title="voicebooth", version=version("voicebooth"), description=ABOUT, lifespan=living, docs_url=None, redoc_url=None)
-    app.include_router(health.routes(node, canary, pulse, slots, workshop.kept))
+    app.include_router(health.routes(node, canary, pulse, slots, seats, workshop.kept))
     app.include_router(metrics.routes(counted))
     app.include_router(synthesis.routes(workshop))
     app.include_router(openai.routes(workshop))
@@ -150,7 +151,8 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     if not app.openapi_schema:
         found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         _, bodies = models_json_schema(
-            [(model, "validation") for model in (SpeechBody, Batch, SpeechRequest)], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in (SpeechBody, Batch, SpeechRequest, PassRequest)],
+            ref_template="#/components/schemas/{model}",
         )
         schemas = found.setdefault("components", {}).setdefault("schemas", {})
         schemas.update({**bodies["$defs"], **documents.COMPONENTS})

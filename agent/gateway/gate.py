@@ -29,8 +29,8 @@ SPEECH = frozenset(
     }
 )
 """Whose POST is a request for speech."""
-COUNTED = SPEECH | {"/room/token"}
-"""Whose POST is counted: a pass lets somebody have speech in a room."""
+COUNTED = SPEECH | {"/room/token", "/whep"}
+"""Whose POST is counted: a pass lets somebody have speech in a room, and an offer has it at once."""
 CHANGES = frozenset({("GET", "/config"), ("DELETE", "/cache"), ("POST", "/gc"), ("POST", "/server/optimize")})
 """What shows or changes the node itself."""
 CHANGED_FOLDERS = ("/voices", "/models/")

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 
 from agent.gateway import documents
 from agent.gateway.canary import Canary
+from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
 from agent.node import Node
 from pipeline.cache import CacheStats
@@ -56,7 +57,7 @@ class Pulse:
         return self._worst if now - self._worst_at <= REMEMBERED else 0.0
 
 
-def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots, kept: Callable[[], CacheStats]) -> APIRouter:
+def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots, seats: Seats, kept: Callable[[], CacheStats]) -> APIRouter:
     router = APIRouter(tags=["health"])
     loop = asyncio.get_running_loop
 
@@ -79,8 +80,8 @@ def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots, kept: Callabl
 
     @router.get("/ready", **documents.READY)
     async def ready() -> Response:
-        """200 when an engine has said the canary's sentence lately and a slot is free."""
-        reasons = reasons_against(node, canary, slots, now=loop().time())
+        """200 when an engine has said the canary's sentence lately, a slot is free and one more session may be opened."""
+        reasons = reasons_against(node, canary, slots, seats, now=loop().time())
         if reasons:
             return JSONResponse({"ready": False, "reasons": reasons}, 503, headers={"Retry-After": "1"})
         return JSONResponse({"ready": True, "reasons": []})
@@ -98,8 +99,8 @@ def routes(node: Node, canary: Canary, pulse: Pulse, slots: Slots, kept: Callabl
     return router
 
 
-def reasons_against(node: Node, canary: Canary, slots: Slots, *, now: float) -> list[str]:
-    """Why no text should be sent here; empty when it may."""
+def reasons_against(node: Node, canary: Canary, slots: Slots, seats: Seats, *, now: float) -> list[str]:
+    """Why nobody should be sent here; empty when everybody may."""
     reasons = []
     if node.is_draining:
         reasons.append("draining: this node is about to end")
@@ -107,6 +108,8 @@ def reasons_against(node: Node, canary: Canary, slots: Slots, *, now: float) -> 
         reasons.append(f"canary: {canary.problem or 'it has not spoken lately'}")
     if slots.is_full:
         reasons.append("at capacity: every slot is taken")
+    if seats.is_full:
+        reasons.append("at capacity: no more sessions may be open (limits.sessions)")
     return reasons
 
 

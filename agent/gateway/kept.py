@@ -26,13 +26,18 @@ class Replies(Generic[T]):
     def __init__(self, settings: CacheSettings) -> None:
         most = min(settings.memory_mb, settings.size_mb) if settings.enabled else 0.0
         self._shelf = Shelf(most_bytes=round(most * 1e6), most_entries=settings.max_entries, ttl=settings.ttl_seconds)
-        self._replies: dict[bytes, T] = {}
+        self._replies: dict[bytes, tuple[T, float]] = {}  # and when each is too old
+        self._ttl = settings.ttl_seconds
 
     def find(self, key: bytes, now: float) -> T | None:
-        return self._replies[key] if self._shelf.use(key, now) else None
+        if not self._shelf.use(key, now):
+            return None
+        reply, end = self._replies[key]
+        return reply if now < end else None
 
-    def keep(self, key: bytes, reply: T, now: float) -> None:
-        self._replies[key] = reply
+    def keep(self, key: bytes, reply: T, now: float, *, age: float = 0.0) -> None:
+        """``age``: seconds since the oldest of what it was made of was said."""
+        self._replies[key] = reply, now + self._ttl - age
         for gone in self._shelf.put(key, len(reply.data) + OVERHEAD, now):
             self._replies.pop(gone, None)
 

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from agent.gateway import documents, notes
 from agent.gateway.deadline import LONGEST, timely
 from agent.gateway.encoding import possible_rate
 from agent.gateway.errors import Refused
-from agent.gateway.fields import Body, Name, check_text
+from agent.gateway.fields import Body, Name, Tag, check_text
 from agent.gateway.production import Medium, Workshop
 from agent.gateway.replies import AudioStream, describe, mime, unless_gone
 from agent.gateway.settings import LimitSettings
@@ -43,6 +43,11 @@ class VoiceId(Body):
     id: Name
 
 
+def _id(voice: object) -> object:
+    """Of either shape, so that what is wrong with it has one path."""
+    return voice["id"] if isinstance(voice, dict) and "id" in voice else voice
+
+
 class SpeechRequest(Body):
     """As that service has it."""
 
@@ -50,7 +55,7 @@ class SpeechRequest(Body):
     """``tts-1``, ``tts-1-hd``, ``gpt-4o-mini-tts``, or an engine of this node."""
     input: Annotated[str, Field(min_length=1, max_length=LONGEST_INPUT)]
     """What is said."""
-    voice: Name | VoiceId
+    voice: Annotated[Name, BeforeValidator(_id, json_schema_input_type=Name | VoiceId)]
     """One of that service's names, or a voice of this node."""
     instructions: str | None = None
     """Words for gender, language, accent and pace."""
@@ -58,7 +63,7 @@ class SpeechRequest(Body):
     """``mp3`` where none is named."""
     speed: Annotated[float, Field(ge=0.25, le=4.0)] | None = None
     stream_format: Literal["audio", "sse"] | None = None
-    language: Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")] | None = None
+    language: Tag | None = None
     """BCP 47 tag, of ours: else that of the voice, or the node's first."""
     timeout: Annotated[float, Field(gt=0, le=LONGEST)] | None = None
     """Seconds in all, of ours."""
@@ -133,7 +138,7 @@ def _wanted(asked: SpeechRequest, limits: LimitSettings) -> Wanted:
     strategy = strategy_of(asked.model)
     return Wanted(
         text=check_text(asked.input, min(LONGEST_INPUT, limits.text_chars), field="input"),
-        voice=asked.voice if isinstance(asked.voice, str) else asked.voice.id,
+        voice=asked.voice,
         description=description,
         language=(asked.language or "").replace("_", "-"),
         engine="" if strategy else asked.model,

@@ -96,13 +96,15 @@ class Workshop:
         key = digest(plan.text, plan.config, plan.effects, medium, finish, builds)
         if wanted.use_cache and (again := self._again(key, plan)) is not None:
             return again
+        begun = self.node.loop.time()
         try:
             async with asyncio.timeout(limit):
                 product = await self._make(plan, medium, finish, wait)
         except TimeoutError:
             raise Refused("timeout", f"the reply was not ready within {limit:g} s", 504) from None
         if wanted.use_cache and builds == self.node.studio.builds and self._is_lasting(plan, product.facts):
-            self.replies.keep(key, product, self.node.loop.time())
+            now = self.node.loop.time()
+            self.replies.keep(key, product, now, age=product.facts.age + now - begun)  # none of its sentences is heard for longer
         return product
 
     def _is_lasting(self, plan: Plan, facts: Facts) -> bool:

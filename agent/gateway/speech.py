@@ -8,11 +8,13 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pydantic import ValidationError
+
 from agent.gateway import notes
 from agent.gateway.description import Role, describe
 from agent.gateway.effects import Effects
 from agent.gateway.errors import Refused
-from agent.gateway.fields import clip
+from agent.gateway.fields import clip, refuse
 from agent.gateway.wanted import ENGINE_SPEEDS, Wanted
 from agent.node import Node
 from agent.recorder import Recorder
@@ -82,6 +84,8 @@ class Facts:
     letters: int = 0
     """Of those sentences, as they were written."""
     cached: int = 0
+    age: float = 0.0
+    """Seconds since the oldest of these was said, when it was chosen."""
     ttft: float | None = None
     """Seconds from the request to its first audible sample."""
     fallback: list[tuple[str, str]] = field(default_factory=list)
@@ -106,6 +110,7 @@ class Facts:
                 self.sentences += 1
                 self.letters += letters(event.text)
                 self.cached += event.cached
+                self.age = max(self.age, event.age)
                 self.engine, self.voice = event.engine, event.voice
             case SpeechStarted() if self.ttft is None:
                 self.ttft = event.ttft if ttft is None else ttft
@@ -145,13 +150,14 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
     language = role.language or node.settings.node.languages[0]
     if not node.studio.speaks(language):
         known = ", ".join(node.studio.languages())
-        raise Refused("unsupported_language", f"language: nobody here speaks {language}; there are: {known}", 422, field="language")
+        raise Refused("unsupported_language", f"language: nobody here speaks {clip(language)}; there are: {known}", 422, field="language")
     if wanted.is_strict and wanted.engine and not _speaks(node, wanted.engine, language):
-        raise Refused("unsupported_language", f"language: engine {wanted.engine} does not speak {language}", 422, field="language")
+        words = f"language: engine {wanted.engine} does not speak {clip(language)}"
+        raise Refused("unsupported_language", words, 422, field="language")
     speed = wanted.speed * role.pace
     slowest, fastest = ENGINE_SPEEDS
     spoken = min(fastest, max(slowest, speed))
-    config = Config(
+    config = _config(
         language=language,
         voice=role.voice or None,
         engine=wanted.engine or None,
@@ -166,6 +172,16 @@ def make_plan(node: Node, wanted: Wanted, *, unknown_engine: int = 422) -> Plan:
     if wanted.voice and role.voice and (found := find_voice(role.voice, _voices(node))) and primary(found.language) != primary(language):
         warnings.append(f"voice_id: {found.id} does not speak {language}; the nearest voice does")
     return Plan(wanted.text, config, wanted.priority, effects, language, tuple(fallback), tuple(warnings))
+
+
+def _config(**fields: Any) -> Config:
+    """What a door takes and the protocol does not is refused in the door's own words. Raises :exc:`Refused`."""
+    try:
+        return Config(**fields)
+    except ValidationError as error:
+        refused = refuse(error)
+        named = Refused(refused.code, refused.message, refused.status, field=refused.field)
+        raise named.renamed({"voice": "voice_id"}) from None
 
 
 def _with_engine(node: Node, wanted: Wanted, unknown: int) -> tuple[Wanted, list[tuple[str, str]]]:

@@ -53,9 +53,11 @@ def routes(node: Node, seats: Seats) -> APIRouter:
     servers = ice_servers(settings.peer)
     link = {"Link": links(servers)} if servers else {}
 
-    def refused(error: OfferRefused) -> Refused:
+    def refused(error: OfferRefused, body: str) -> Refused:
+        """``body``: what was sent, which is named where it is to blame."""
         status = STATUS[error.code]
-        return Refused(error.code, str(error), status, retry_after=AGAIN if status == 503 else None)
+        is_ours = status == 503
+        return Refused(error.code, str(error), status, field=None if is_ours else body, retry_after=AGAIN if is_ours else None)
 
     @router.get(
         "/ice",
@@ -82,7 +84,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         try:
             admitted = await peers.admit(await request.body(), caller)
         except OfferRefused as error:
-            raise refused(error) from error
+            raise refused(error, "offer") from error
         headers = {"Location": f"/whep/{admitted.id}", "ETag": ETAG, "Accept-Patch": FRAGMENT, **link}
         return Response(admitted.answer, 201, headers, media_type=OFFER)
 
@@ -109,7 +111,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         try:
             fragment = read_fragment(await request.body())
         except OfferRefused as error:
-            raise refused(error) from error
+            raise refused(error, "fragment") from error
         if fragment.username not in ("", found.username):
             raise Refused("not_supported", "ICE is not restarted here: send a new offer", 422, field="ice-ufrag")
         await found.add(fragment)

@@ -88,8 +88,10 @@ def test_what_is_old_is_made_anew():
         cache.keep(key, recording())
         await asyncio.sleep(59.0)
         assert await cache.find([key])
+        assert cache.age(key) == 59.0
         await asyncio.sleep(1.5)
         assert not await cache.find([key])
+        assert cache.age(keys(2)[1]) == 60.0, "of what is not there nobody knows"
 
     run(go())
 
@@ -125,7 +127,9 @@ def test_time_goes_on_while_no_node_runs(tmp_path):
         await asyncio.sleep(60.0)
         second = on_disk(tmp_path, ttl_seconds=100.0)(virtual_lanes())
         await second.open()
+        assert second.age(key) == pytest.approx(60.0, abs=1.0), "on the disk"
         assert await second.find([key])
+        assert second.age(key) == pytest.approx(60.0, abs=1.0), "and in memory"
         await asyncio.sleep(50.0)
         assert not await second.find([key]), "memory does not make it younger"
         await second.aclose()
@@ -286,6 +290,8 @@ def test_a_sentence_that_was_said_before_is_heard_again_with_its_words_and_pause
                 await room.quiet()
                 await asyncio.sleep(5.0)
             assert [event.cached for event in room.told(SentenceChosen)] == [False, False, True, True]
+            ages = [event.age for event in room.told(SentenceChosen)]
+            assert ages[:2] == [0.0, 0.0] and all(5.0 < age < 60.0 for age in ages[2:])
             assert {event.engine for event in room.told(SentenceChosen)} == {"quick"} and not room.told(Switched)
             assert sentences_of(engine) == 2
             started = [event.ttft for event in room.told(SpeechStarted)]

@@ -78,7 +78,7 @@ class Speak(Dialect):
             return self._terms.settle(Wanted(ANY_TEXT, voice=model or "")).config
         except Refused as refused:
             if refused.code != "unknown_voice":
-                raise
+                raise refused.renamed({"voice_id": "model"}) from refused
             voices = refused.message.partition("there are: ")[2]
         try:
             return self._terms.settle(Wanted(ANY_TEXT, engine=model or "")).config

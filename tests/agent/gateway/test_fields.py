@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from agent.gateway.errors import Refused
 from agent.gateway.fields import SpeechBody, check_text, clip
+from pipeline.protocol import Config
 
 
 def test_wrong_fields_are_all_named():
@@ -19,6 +20,15 @@ def test_numbers_are_not_read_out_of_words():
         with pytest.raises(Refused):
             SpeechBody.check({"text": "a", "speed": wrong})
     assert SpeechBody.check({"text": "a", "speed": 1}).speed == 1
+
+
+@pytest.mark.parametrize("field", ["voice", "engine", "language"])
+def test_a_name_is_no_longer_than_the_protocol_has_it(field):
+    long = "en" + "-aaaaaaaa" * 14  # 128 characters
+    Config.model_validate({field: long})
+    with pytest.raises(Refused) as caught:
+        SpeechBody.check({"text": "a", field: long + "a"})
+    assert (caught.value.code, caught.value.field) == ("too_long", field)
 
 
 @given(st.text(max_size=200))

@@ -76,6 +76,14 @@ async def test_passes_into_rooms_are_counted(client):
     assert (await client.post("/synthesize", json={}, headers=KEY)).status == 429, "with all else that this caller asks"
 
 
+async def test_offers_of_browsers_are_counted(client):
+    offered = {**KEY, "Content-Type": "application/sdp"}
+    statuses = [(await client.post("/whep", data="v=0", headers=offered)).status for _ in range(4)]
+    assert statuses == [400, 400, 400, 429]
+    assert (await client.post("/synthesize", json={}, headers=KEY)).status == 429, "with all else that this caller asks"
+    assert (await client.delete("/whep/nobody", headers=KEY)).status == 404, "leaving is not counted"
+
+
 async def test_the_figures_tell_where_somebody_was_turned_away(client):
     await client.get("/voices/en")
     await client.post("/synthesize", json={})

@@ -4,7 +4,9 @@ import asyncio
 
 from agent.gateway.canary import Canary
 from agent.gateway.health import REMEMBERED, Pulse, reasons_against
+from agent.gateway.seats import Seats
 from agent.gateway.slots import Slots
+from tests.agent.gateway.conftest import opened
 
 
 async def until_ready(client):
@@ -49,16 +51,30 @@ async def test_a_node_that_ends_is_not_ready_and_still_lives(client, node):
         assert answer.status == 200
 
 
+async def test_a_node_that_takes_no_more_sessions_is_not_ready_until_one_ends():
+    async with opened(limits={"sessions": 1}) as client:
+        await until_ready(client)
+        async with client.ws_connect("/ws/synthesize"):
+            async with client.get("/ready") as answer:
+                assert (answer.status, (await answer.json())["reasons"][0][:11]) == (503, "at capacity")
+            async with client.post("/synthesize", json={"text": "Hi."}) as answer:
+                assert answer.status == 200, "what needs no session is answered all the same"
+        assert await until_ready(client) == {"ready": True, "reasons": []}
+
+
 async def test_a_canary_that_fell_silent_makes_it_unready(node):
-    canary, slots = Canary(node), Slots(1, 0.0)
+    canary, slots, seats, here = Canary(node), Slots(1, 0.0), Seats(2), [1]
+    seats.watch(here.__len__)
     now = asyncio.get_running_loop().time()
-    assert reasons_against(node, canary, slots, now=now) == ["canary: it has not spoken yet"]
+    assert reasons_against(node, canary, slots, seats, now=now) == ["canary: it has not spoken yet"]
     await canary.speak()
     now = asyncio.get_running_loop().time()
-    assert reasons_against(node, canary, slots, now=now) == []
-    assert reasons_against(node, canary, slots, now=now + 120) == ["canary: it has not spoken lately"]
+    assert reasons_against(node, canary, slots, seats, now=now) == []
+    assert reasons_against(node, canary, slots, seats, now=now + 120) == ["canary: it has not spoken lately"]
     async with slots.one():
-        assert reasons_against(node, canary, slots, now=now) == ["at capacity: every slot is taken"]
+        assert reasons_against(node, canary, slots, seats, now=now) == ["at capacity: every slot is taken"]
+    here.append(1)
+    assert reasons_against(node, canary, slots, seats, now=now) == ["at capacity: no more sessions may be open (limits.sessions)"]
 
 
 async def test_a_loop_that_was_stuck_is_told_for_a_while():

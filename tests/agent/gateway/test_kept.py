@@ -22,6 +22,14 @@ def test_what_is_asked_for_least_makes_room_and_what_is_old_goes():
     assert not replies.find(digest(3), 3.0) and not replies._replies
 
 
+def test_one_that_was_made_of_what_is_old_goes_with_it():
+    replies = Replies(CacheSettings(ttl_seconds=60))
+    replies.keep(b"a", Reply(b"b"), 0.0, age=20.0)
+    assert replies.find(b"a", 39.0) and not replies.find(b"a", 40.0)
+    replies.keep(b"a", Reply(b"b"), 40.0)
+    assert replies.find(b"a", 99.0), "made anew"
+
+
 def test_they_are_counted_with_the_sentences():
     settings = CacheSettings(memory_mb=1, size_mb=5, max_entries=10)
     replies = Replies(settings)

@@ -76,8 +76,8 @@ class TestKept:
     def say(self, node):
         workshop = Workshop(node, Slots(1, 0.0), lambda gap: None)
 
-        async def say(**fields):
-            wanted = Wanted("One two three.", **fields)
+        async def say(text="One two three.", **fields):
+            wanted = Wanted(text, **fields)
             return await workshop.whole(wanted, make_plan(node, wanted), Medium("wav", 24_000))
 
         return say
@@ -124,3 +124,22 @@ class TestKept:
         monkeypatch.setattr(node.studio.chain, "choose", lambda found, *_, **__: found[0])
         first = await say()
         assert first.facts.engine == "tone" and (await say()).data is first.data
+
+    async def test_a_reply_is_as_old_as_its_oldest_sentence(self, node, say, monkeypatch):
+        begun, ttl = node.loop.time(), node.settings.cache.ttl_seconds
+
+        def at(seconds):
+            monkeypatch.setattr(node.loop, "time", lambda: begun + seconds)
+            monkeypatch.setattr(node.studio.cache, "_clock", lambda: begun + seconds)
+
+        at(0.0)
+        await say(text="One two three.")
+        at(ttl - 60)
+        mixed = "One two three. Four five six."
+        first = await say(text=mixed)
+        assert (first.facts.cached, first.facts.sentences) == (1, 2)
+        at(ttl - 1)
+        assert (await say(text=mixed)).data is first.data
+        at(ttl + 1)
+        second = await say(text=mixed)
+        assert second.data is not first.data and second.facts.cached == 1, "what was said a minute ago is young enough"

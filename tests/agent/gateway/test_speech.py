@@ -53,6 +53,21 @@ async def test_a_wish_for_a_voice_is_heard_and_promised_as_it_says(node, wish, l
     assert speech.facts.voice == speaker
 
 
+@pytest.mark.parametrize(("voice", "code"), [("nova" + " " * 200, "too_long"), ("nova\n", "bad_format")])
+async def test_a_voice_that_the_protocol_cannot_say_is_refused_by_name(node, voice, code):
+    with pytest.raises(Refused, match=r"^voice_id: string should") as caught:
+        plan(node, voice=voice)
+    assert (caught.value.code, caught.value.status, caught.value.field) == (code, 422, "voice_id")
+
+
+async def test_a_language_that_nobody_speaks_is_said_back_in_short(node):
+    for wanted in ({}, {"voice": "tone-en"}, {"engine": "tone", "is_strict": True}):
+        with pytest.raises(Refused) as caught:
+            plan(node, language="xx-" + "a" * 5_000, **wanted)
+        assert (caught.value.code, caught.value.field) == ("unsupported_language", "language")
+        assert "a…" in caught.value.message and len(caught.value.message) < 1_000
+
+
 async def test_an_id_that_nobody_knows_is_not_guessed_at(node):
     for id in ("parrot", "../../etc/passwd", "\x00", "x" * 10_000):
         with pytest.raises(Refused) as caught:

@@ -162,6 +162,8 @@ REFUSED = [  # body, status, code, field
     ({"text": "a", "language": "xx"}, 422, "unsupported_language", "language"),
     ({"text": "a", "language": "../etc"}, 422, "bad_format", "language"),
     ({"text": "a", "voice_id": "../../etc/passwd"}, 422, "unknown_voice", "voice_id"),
+    ({"text": "a", "voice_id": "+".join(["af_heart:0.6"] * 16)}, 422, "too_long", "voice_id"),
+    ({"text": "a", "voice": "nova\n"}, 422, "bad_format", "voice"),
     ({"text": "a", "engine": "parrot"}, 422, "unknown_engine", "engine"),
     ({"text": "a", "engine": "facebook/bart-large"}, 422, "not_a_voice_model", "engine"),
     ({"text": "a", "format": "avi"}, 422, "unsupported_value", "format"),

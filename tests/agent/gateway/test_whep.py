@@ -20,6 +20,10 @@ pytestmark = pytest.mark.shell
 SDP, FRAGMENT = {"Content-Type": "application/sdp"}, {"Content-Type": "application/trickle-ice-sdpfrag"}
 
 
+async def field(answer: aiohttp.ClientResponse) -> str | None:
+    return (await answer.json()).get("field")
+
+
 async def code(answer: aiohttp.ClientResponse) -> tuple[int, str]:
     body = await answer.json()
     assert body["success"] is False
@@ -46,7 +50,8 @@ async def test_an_offer_is_answered_and_can_be_taken_back(client: aiohttp.Client
         assert (await client.patch(place, data=more, headers={**FRAGMENT, "If-Match": tag})).status == 204
         assert await code(await client.patch(place, data=more, headers={**FRAGMENT, "If-Match": '"9"'})) == (412, "wrong_session")
         assert await code(await client.patch(place, data="a=ice-ufrag:else\r\n", headers=FRAGMENT)) == (422, "not_supported")
-        assert await code(await client.patch(place, data="a=candidate:1 x udp 1 a b c\r\n", headers=FRAGMENT)) == (400, "bad_offer")
+        answer = await client.patch(place, data="a=candidate:1 x udp 1 a b c\r\n", headers=FRAGMENT)
+        assert (*await code(answer), await field(answer)) == (400, "bad_offer", "fragment")
         assert await code(await client.patch(place, data=more, headers=SDP)) == (415, "bad_type")
         assert (await client.delete(place)).status == 200
         assert await code(await client.delete(place)) == (404, "not_found")
@@ -96,7 +101,8 @@ async def test_a_session_s_sentences_and_its_line_carry_what_its_offer_brought(
 
 @pytest.mark.parametrize("body", ["", "hello", '{"sdp": "v=0"}', "v=0\r\n", "v=0\r\nm=audio 9 x y\r\n"])
 async def test_what_is_not_sdp_is_a_typed_refusal(client: aiohttp.ClientSession, body: str) -> None:
-    assert await code(await client.post("/whep", data=body, headers=SDP)) == (400, "bad_offer")
+    answer = await client.post("/whep", data=body, headers=SDP)
+    assert (*await code(answer), await field(answer)) == (400, "bad_offer", "offer")
 
 
 async def test_what_is_called_something_else_is_not_even_read(client: aiohttp.ClientSession) -> None:
@@ -104,7 +110,8 @@ async def test_what_is_called_something_else_is_not_even_read(client: aiohttp.Cl
 
 
 async def test_a_long_offer_is_refused(client: aiohttp.ClientSession) -> None:
-    assert await code(await client.post("/whep", data="v=0\r\n" * 20_000, headers=SDP)) == (413, "too_large")
+    answer = await client.post("/whep", data="v=0\r\n" * 20_000, headers=SDP)
+    assert (*await code(answer), await field(answer)) == (413, "too_large", "offer")
 
 
 async def test_ice_servers_are_told_as_browsers_take_them(settings: Settings) -> None:
@@ -134,6 +141,6 @@ async def test_a_full_node_says_when_to_come_again(settings: Settings) -> None:
         async with aiohttp.ClientSession(doors.addresses[0]) as client:
             assert (await client.post("/whep", data=connection.localDescription.sdp, headers=SDP)).status == 201
             refused = await client.post("/whep", data=connection.localDescription.sdp, headers=SDP)
-            assert await code(refused) == (503, "too_many_peers")
+            assert (*await code(refused), await field(refused)) == (503, "too_many_peers", None)
             assert refused.headers["Retry-After"] == "5"
         await connection.close()

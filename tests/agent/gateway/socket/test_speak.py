@@ -41,6 +41,8 @@ def test_the_query_fixes_how_it_sounds(query, size):
         ({"sample_rate": "22050"}, "unsupported_value"),
         ({"sample_rate": "x"}, "unsupported_value"),
         ({"model": "nobody"}, "unknown_voice"),
+        ({"model": "n" * 300}, "unknown_voice"),
+        ({"model": "nova" + " " * 200}, "too_long"),
     ],
 )
 def test_a_query_that_cannot_be_met_is_an_error_with_its_field_and_the_end(query, code):
