@@ -236,6 +236,8 @@ class Failure(Event):
     retryable: bool = False
     stream: str | None = None
     seq: int | None = None
+    field: str | None = None
+    """Of the message, that is to blame."""
 
 
 @dataclass(frozen=True, slots=True)

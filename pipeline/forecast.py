@@ -73,8 +73,9 @@ class Excess:
         """Times the expected, beyond which something is wrong."""
         return self._now * MARGIN if len(self._ratios) >= ENOUGH else self._now
 
-    def add(self, ratio: float) -> None:
-        held = ratio <= self._now
+    def add(self, ratio: float, *, held: bool | None = None) -> None:
+        """``held``: whether the quantile did that was taken when this was foreseen, where that was some time ago."""
+        held = ratio <= self._now if held is None else held
         self._ratios.append(ratio)
         if len(self._ratios) < ENOUGH:
             self._now = max(COLD ** (1 - len(self._ratios) / ENOUGH), *self._ratios)
@@ -89,10 +90,10 @@ class Excess:
 class Foreseen:
     """What was expected of a sentence when it was begun; seconds."""
 
-    wait: float
-    """For its lane."""
+    expected: float
+    """Until its first audible sample, its wait for a lane included."""
     first: float
-    """Until its first audible sample, in all, which should not be exceeded."""
+    """The same, as should not be exceeded."""
 
 
 class Forecast:
@@ -121,7 +122,7 @@ class Forecast:
         return (self._first.at(characters) + wait) * excess.now
 
     def foresee(self, characters: int, *, wait: float) -> Foreseen:
-        return Foreseen(wait, self.first(characters, wait=wait))
+        return Foreseen(self._first.at(characters) + wait, self.first(characters, wait=wait))
 
     def work(self, characters: int) -> float:
         """Seconds of work until its first audible sample that should not be exceeded."""
@@ -141,12 +142,11 @@ class Forecast:
         ``foreseen``: of a sentence that was urgent, and ``took``: seconds from its choice in all. A sentence that others were let pass
         tells nothing about waiting.
         """
-        expected = self._first.at(characters)
+        self._alone.add(work / self._first.at(characters))
         if foreseen is not None:
-            self.outcomes.append(took <= foreseen.first)
-        self._alone.add(work / expected)
-        if foreseen is not None:
-            self._urgent.add(took / (expected + foreseen.wait))
+            held = took <= foreseen.first
+            self.outcomes.append(held)
+            self._urgent.add(took / foreseen.expected, held=held)
         self._first.add(characters, work)
 
     def on_step(self, window: float, took: float) -> None:

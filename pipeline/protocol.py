@@ -51,9 +51,9 @@ def is_markup(text: str) -> bool:
 class ProtocolError(Exception):
     """A message that cannot be taken; ``event`` is the answer to its sender."""
 
-    def __init__(self, code: str, message: str, *, stream: str | None = None, seq: int | None = None) -> None:
+    def __init__(self, code: str, message: str, *, stream: str | None = None, seq: int | None = None, field: str | None = None) -> None:
         super().__init__(message)
-        self.event = Failure(code=code, message=message, retryable=False, stream=stream, seq=seq)
+        self.event = Failure(code=code, message=message, retryable=False, stream=stream, seq=seq, field=field)
 
 
 class Message(BaseModel):
@@ -168,9 +168,12 @@ def parse(raw: bytes, *, characters: int = TEXT_CHARACTERS) -> AnyMessage:
         refused = _CONTROL.intersection(message.text)
         if refused:
             found = ", ".join(f"U+{ord(c):04X}" for c in sorted(refused))
-            raise ProtocolError("bad_text", f"text holds control characters: {found}", stream=message.stream, seq=message.seq)
+            words = f"text holds control characters: {found}"
+            raise ProtocolError("bad_text", words, stream=message.stream, seq=message.seq, field="text")
         if (message.stream is None) != (message.seq is None):
-            raise ProtocolError("bad_field", "stream and seq go together: send both or neither", stream=message.stream, seq=message.seq)
+            missing = "stream" if message.stream is None else "seq"
+            words = "stream and seq go together: send both or neither"
+            raise ProtocolError("bad_field", words, stream=message.stream, seq=message.seq, field=missing)
     return message
 
 
@@ -195,7 +198,7 @@ def encode(event: Event) -> bytes:
 
 
 def _too_long(most: int, *, stream: str | None = None, seq: int | None = None) -> ProtocolError:
-    return ProtocolError("text_too_long", f"text: holds at most {most} characters", stream=stream, seq=seq)
+    return ProtocolError("text_too_long", f"text: holds at most {most} characters", stream=stream, seq=seq, field="text")
 
 
 def _explain(raw: bytes, detail: ErrorDetails) -> ProtocolError:
@@ -207,9 +210,10 @@ def _explain(raw: bytes, detail: ErrorDetails) -> ProtocolError:
     known = isinstance(stream, str) and 0 < len(stream) <= 128 and type(seq) is int and 0 <= seq < SEQ_LIMIT
     where = {"stream": stream, "seq": seq} if known else {}
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return ProtocolError("unknown_type", "the field `type` names one of: hello, config, text, flush, cancel, ping, end", **where)
+        words = "the field `type` names one of: hello, config, text, flush, cancel, ping, end"
+        return ProtocolError("unknown_type", words, **where, field="type")
     if kind == "string_too_long" and place == "text":
         return _too_long(TEXT_CHARACTERS, **where)
     if kind in ("model_attributes_type", "model_type", "dict_type") and not place:
         return ProtocolError("bad_json", "a message is a JSON object")
-    return ProtocolError("bad_field", f"{place or 'message'}: {detail['msg']}", **where)
+    return ProtocolError("bad_field", f"{place or 'message'}: {detail['msg']}", **where, field=place or None)

@@ -301,7 +301,7 @@ class Stage:
         speaker = None if failure else self._speaker(TrackKey(wish.speaker, wish.language))
         if speaker is None:
             failure = failure or Failure("too_many_tracks", f"at most {self._settings.tracks} voices may be heard here at once")
-            self.outlet.send(sender, Failure(failure.code, failure.message, failure.retryable, text.stream, text.seq))
+            self.outlet.send(sender, replace(failure, stream=text.stream, seq=text.seq))
             if text.stream is not None and text.seq is not None:
                 self._on_done(sender, text.stream, text.seq)
             return
@@ -319,16 +319,16 @@ class Stage:
         config = message if "strict_engine" in message.model_fields_set else known.config
         if message.engine is None or message.engine in names or (not config.strict_engine and self._settings.is_engine(message.engine)):
             return None
-        return Failure("unknown_engine", f"engine: there is no {message.engine!r}; there are: {', '.join(names)}")
+        return Failure("unknown_engine", f"engine: there is no {message.engine!r}; there are: {', '.join(names)}", field="engine")
 
     def _find_fault(self, language: str | None, voice: str | None) -> Failure | None:
         if language is not None and not self._studio.speaks(language):
             known = ", ".join(self._studio.languages()) or "none yet"
-            return Failure("unknown_language", f"language: nobody here speaks {language!r}; there are: {known}")
+            return Failure("unknown_language", f"language: nobody here speaks {language!r}; there are: {known}", field="language")
         if voice is not None and not self._studio.has_voice(voice):
             offered = [found for voices in self._studio.offers.values() for found in voices]
             known = ", ".join(found.id for found in offered[:20]) or "none yet"
-            return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}")
+            return Failure("unknown_voice", f"voice: there is no {voice!r}; there are: {known}", field="voice")
         return None
 
     def _on_done(self, sender: str, stream: str, seq: int) -> None:

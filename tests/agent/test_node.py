@@ -280,7 +280,7 @@ async def test_ids_that_mean_a_kind_of_voice_are_spoken_by_the_nearest():
         assert len(chosen) == 5 and set(chosen) <= {voice.id for voice in made.studio.offers["tone"]}
         stage = made.stage("other", door)
         stage.on_message("up", Text(text="Hello.", voice="nobody-knows-it"))
-        assert [event.code for event in door.events if isinstance(event, Failure)] == ["unknown_voice"]
+        assert [(event.code, event.field) for event in door.events if isinstance(event, Failure)] == [("unknown_voice", "voice")]
 
 
 @pytest.mark.voice

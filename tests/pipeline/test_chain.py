@@ -267,7 +267,7 @@ def test_a_change_says_why(chain):
 def test_forecasts_are_learned_by_voice(chain):
     candidate, other = find(chain)[0], find(chain, voice="f-gb")[0]
     for _ in range(150):
-        chain.on_first(candidate, 20, work=0.4, foreseen=Foreseen(0.0, 1.0), took=0.4)
+        chain.on_first(candidate, 20, work=0.4, foreseen=Foreseen(0.4, 1.0), took=0.4)
     ask = Ask(20, 1.0)
     assert chain.expect(candidate, ask) == pytest.approx(0.4, rel=0.3)
     assert chain.expect(other, ask) == pytest.approx(0.15)
@@ -289,7 +289,7 @@ def test_one_that_hangs_now_and_then_is_expected_as_before_and_one_that_has_beco
 def test_a_voice_that_was_slow_is_tried_again_without_a_users_sentence(chain):
     first, second = find(chain)
     for _ in range(60):
-        chain.on_first(first, 20, work=0.5, foreseen=Foreseen(0.0, 1.0), took=0.5)
+        chain.on_first(first, 20, work=0.5, foreseen=Foreseen(0.4, 1.0), took=0.5)
     assert choose(chain)[0] == "second"
     chain.on_chosen(second, Ask(20, 0.25), Track(), now=NOW, preferred=[first])
     at = chain.next_probe()
@@ -310,7 +310,7 @@ def test_a_longer_warm_up_that_ends_late_takes_nothing_from_what_was_learned(cha
     spoken, silent = find(chain)[0], find(chain, voice="f-gb", engine="first")[0]
     assert (spoken.engine, silent.voice.id) == ("first", "f-gb")
     for _ in range(60):
-        chain.on_first(spoken, 20, work=0.4, foreseen=Foreseen(0.0, 1.0), took=0.4)
+        chain.on_first(spoken, 20, work=0.4, foreseen=Foreseen(0.4, 1.0), took=0.4)
     before = chain.forecast(spoken).first(20)
     chain.on_warm("first", [(20, 0.1), (88, 0.2)], cost=0.6)
     assert chain.forecast(spoken).first(20) == before
@@ -378,7 +378,7 @@ def test_whatever_happens_somebody_is_chosen():
             case 1:
                 chain.on_overdue(chosen, ask.characters, work=dice.random(), now=now)
             case _:
-                chain.on_first(chosen, ask.characters, work=dice.random() / 10, foreseen=Foreseen(0.0, 0.5), took=dice.random())
+                chain.on_first(chosen, ask.characters, work=dice.random() / 10, foreseen=Foreseen(0.1, 0.5), took=dice.random())
                 chain.on_spoken(chosen, track, work=dice.random(), seconds=2.0, until=now + 2)
         for candidate in chain.probes(now):
             chain.on_probed(candidate, dice.choice([[], [(16, 0.1)]]), cost=0.5, now=now)

@@ -107,6 +107,26 @@ def test_bad_input_gets_a_typed_error(case: str) -> None:
     assert not failure.retryable
 
 
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (raw(type="text", text=5), "text"),
+        (raw(type="text", text="a" * 5001), "text"),
+        (raw(type="text", text="\0"), "text"),
+        (raw(type="text", text="a", stream="s"), "seq"),
+        (raw(type="text", text="a", seq=1), "stream"),
+        (raw(type="config", speed=9.0), "speed"),
+        (raw(type="config", audio={"sample_rate": "fast"}), "audio.sample_rate"),
+        (raw(type="shout"), "type"),
+        (b"[]", None),
+        (b"{", None),
+    ],
+)
+def test_the_field_that_is_to_blame_is_named(data: bytes, field: str | None) -> None:
+    failure = refusal(data)
+    assert failure.field == field == failure.encode().get("field")
+
+
 @pytest.mark.parametrize("field", [{"text": 5}, {"text": "a" * 5001}, {"text": "\0"}, {"text": "a", "revision": "one"}])
 def test_a_refused_text_that_is_numbered_leaves_no_gap(field: dict[str, Any]) -> None:
     failure = refusal(raw(type="text", stream="s", seq=3, **field))
@@ -254,8 +274,8 @@ WIRE: dict[type[Event], tuple[Event, dict[str, Any]]] = {
         ),
         (events.LevelChanged(1, "busy"), {"type": "level", "level": 1, "why": "busy"}),
         (
-            events.Failure("bad_json", "no", stream="s", seq=2),
-            {"type": "error", "code": "bad_json", "message": "no", "retryable": False, "stream": "s", "seq": 2},
+            events.Failure("bad_json", "no", stream="s", seq=2, field="text"),
+            {"type": "error", "code": "bad_json", "message": "no", "retryable": False, "stream": "s", "seq": 2, "field": "text"},
         ),
         (events.Pong(7), {"type": "pong", "t": 7}),
         (events.Complete(), {"type": "complete"}),

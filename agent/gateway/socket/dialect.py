@@ -116,7 +116,7 @@ class Dialect(ABC):
 
     def on_refused(self, text: Text, refused: Refused) -> list[Order]:
         """A text that was taken is not said: for now its client has had enough. What is being said goes on."""
-        return [Refuse(ProtocolError(refused.code, refused.message, stream=text.stream, seq=text.seq))]
+        return [Refuse(ProtocolError(refused.code, refused.message, stream=text.stream, seq=text.seq, field=refused.field))]
 
     @property
     @abstractmethod

@@ -53,7 +53,8 @@ class Native(Dialect):
         return self._format.encoding
 
     def error(self, refused: Refused, *, is_last: bool) -> dict[str, Any]:
-        return {"type": "error", "code": refused.code, "message": refused.message, "retryable": refused.status in (429, 503)}
+        named = {} if refused.field is None else {"field": refused.field}
+        return {"type": "error", "code": refused.code, "message": refused.message, "retryable": refused.status in (429, 503), **named}
 
     def _begin(self, now: float) -> list[Order]:
         return [Open()]
@@ -76,7 +77,7 @@ class Native(Dialect):
 
     def on_refused(self, text: Text, refused: Refused) -> list[Order]:
         """Its number is not used up: it may be sent again."""
-        return [Send(Failure(refused.code, refused.message, True, text.stream, text.seq).encode())]
+        return [Send(Failure(refused.code, refused.message, True, text.stream, text.seq, refused.field).encode())]
 
     def _take(self, message: dict[str, Any], now: float) -> list[Order]:
         raise AssertionError("this dialect reads messages itself")
@@ -88,7 +89,7 @@ class Native(Dialect):
             ("delivery", wanted.delivery, DELIVERIES),
         ):
             if value not in known:
-                raise ProtocolError("bad_field", f"audio.{name} is one of {', '.join(map(str, known))}")
+                raise ProtocolError("bad_field", f"audio.{name} is one of {', '.join(map(str, known))}", field=f"audio.{name}")
         if wanted != self._format:
             self._format = wanted
             self._tracks.clear()

@@ -68,6 +68,7 @@ def test_sound_comes_in_the_format_that_was_asked_for(native):
 def test_a_format_that_there_is_not_is_refused(native, audio):
     (refusal,) = ask(native, type="config", audio=audio)
     assert isinstance(refusal, Refuse) and refusal.error.event.code == "bad_field"
+    assert refusal.error.event.field == f"audio.{next(iter(audio))}"
 
 
 @pytest.mark.parametrize("raw", ["{", "[]", "null", '{"type": "shout"}', '{"type": "text", "text": 5}', '"\\ud800"', "\ud800"])
