@@ -9,7 +9,8 @@ def test_what_the_door_adds_is_judged_by_its_slowest_twentieth() -> None:
     assert _first_byte("tone", [0.004] * 20).is_met
     assert not _first_byte("tone", [0.004] * 15 + [0.012] * 5).is_met
     assert not _first_byte("tone", []).is_met
-    assert Pair("tone", 13, 0.2, 0.1, 0.105).added == pytest.approx(0.005)
+    assert Pair("tone", 13, 0.2, 0.1, 0.105).added_there == pytest.approx(0.005)
+    assert Pair("tone", 13, 0.2, 0.1, 0.205).added == pytest.approx(0.005)
 
 
 def test_memory_is_read_at_the_first_and_at_the_last() -> None:

@@ -59,8 +59,10 @@ def test_what_a_crowd_must_reach() -> None:
 
 @pytest.mark.parametrize("engine", ["tone", "piper"])
 def test_the_first_sound_is_held_against_every_engine_s_own(engine: str) -> None:
-    slow, quick = [First(0.1, 0.11, 0.11 + over) for over in (0.001, 0.009)], [First(0.1, 0.11, 0.112)] * 2
-    assert [figure.most for figure in _first_figures(engine, slow)] == [None, 8.0]
-    assert missed(_first_figures(engine, slow)) == ["first audio over the engine's own, p95"]
+    slow, quick = [First(0.11, 0.11, 0.11 + over) for over in (0.001, 0.009)], [First(0.11, 0.11, 0.112)] * 2
+    name = "first audio over the engine's own"
+    assert [figure.most for figure in _first_figures(engine, slow)] == [None, 8.0] * 2
+    assert missed(_first_figures(engine, slow)) == [f"{name}, p95", f"{name} in the same request, p95"]
+    assert missed(_first_figures(engine, [First(0.1, 0.11, 0.112)] * 2)) == [f"{name}, p95"]
     assert missed(_first_figures(engine, quick)) == []
     assert [row[:3] for row in _first_rows(engine, quick)][-1] == (engine, "over the engine in the node", 2.0)
