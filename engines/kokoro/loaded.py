@@ -23,7 +23,7 @@ from engines.kokoro.marks import TICK, marks, starts
 from engines.kokoro.model import Kokoro, Prepared, probe
 from engines.kokoro.phonemes import MOST_TOKENS, Espeak, Piece, can_read, phonemize, pieces
 from engines.kokoro.runtimes import NAMES, choose, make, version
-from engines.kokoro.sound import QUIET, windows
+from engines.kokoro.sound import QUIET, usual_windows, windows
 from engines.kokoro.statistics import FILE, VERSION, Known, Measured
 from engines.kokoro.torched import Torched, Whole, missing
 from engines.kokoro.voices import LANGUAGES, Mixture, Styles, describe
@@ -39,7 +39,6 @@ REMEMBERED = 4096  # words whose sound alone is kept for the marks: a few hundre
 FALL = 0.100  # seconds of silence after which a piece has ended; as much is kept
 PAUSE = 0.200  # seconds of silence between two pieces of a sentence: what the model makes at a comma
 NO_SOUND: Floats = np.zeros(0, dtype=np.float32)
-WINDOW = 0.3  # seconds: windows as a listener gets them in the first second, so that there are as many seams
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "espeakng-loader")  # whose versions are heard
 
 Way = Literal["whole", "once", "windows"]
@@ -199,9 +198,8 @@ class Loaded:
         measured = self._known.of(mixture)
         if measured is None:
             raise SynthesisFailed(f"nothing is known of {mixture.shares[0][0]}: it is not streamed")
-        pace = Pace(WINDOW)
-        flow = self._kokoro.flow(prepared, measured, pace)
-        spans = windows(0, flow.frames, pace) if way == "windows" else [(0, flow.frames)]
+        flow = self._kokoro.flow(prepared, measured, Pace())
+        spans = usual_windows(flow.frames) if way == "windows" else [(0, flow.frames)]
         return np.concatenate([flow.pull(start * HOP, end * HOP).ravel() for start, end in spans])
 
     def _speak_whole(self, piece: Piece, mixture: Mixture, speed: float) -> Floats:

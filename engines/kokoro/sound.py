@@ -25,6 +25,7 @@ FRAMES = 80  # a second
 QUIET = 10 ** (-60 / 20)  # of full scale, RMS: what is below it is silence
 SCALE = 4.0  # from one spectrum to the next is a quarter of its length: what the inverse transform adds up is so much less
 BLEND = 120  # samples, 5 ms: half of what a window's reach makes beyond it
+WINDOW = 0.3  # seconds: what windows grow to while a listener hears the first second
 SIZES = (12, 18, 24, 36, 48)
 """Frames of windows, 0.15 to 0.6 s. Few, as a runtime may prepare itself for each anew (OpenVINO takes 20 to 40 ms). Two cores make the
 smallest one in less than half its time; a larger one than the last would keep others waiting."""
@@ -189,3 +190,11 @@ def windows(start: int, end: int, pace: Pace) -> Iterator[tuple[int, int]]:
         size = min(SIZES[index], left)
         yield start, start + size
         start += size
+
+
+def usual_windows(end: int) -> Iterator[tuple[int, int]]:
+    """Frames of windows as a listener gets them in the first second, and then no larger, so that there are as many seams."""
+    pace = Pace()
+    for window in windows(0, end, pace):
+        yield window
+        pace.window = WINDOW

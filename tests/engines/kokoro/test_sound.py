@@ -12,7 +12,7 @@ from engines.continuing import Intake
 from engines.kokoro.cut import Part
 from engines.kokoro.harmonics import BINS, COLUMNS, HOP, Harmonics
 from engines.kokoro.runtimes import Model
-from engines.kokoro.sound import BLEND, FRAMES, SCALE, SIZES, STAGES, Factors, Flow, Source, windows
+from engines.kokoro.sound import BLEND, FRAMES, SCALE, SIZES, STAGES, Factors, Flow, Source, usual_windows, windows
 from engines.windows import State
 from tests.examples import examples
 
@@ -152,3 +152,9 @@ def test_the_pace_is_asked_for_each_window():
     assert sizes == sorted(sizes)
     pace.window = 0.0
     assert [b - a for a, b in (next(made) for _ in range(2))] == [SIZES[0]] * 2
+
+
+def test_usual_windows_grow_as_a_listener_gets_them_and_cover_all():
+    spans = list(usual_windows(200))
+    assert [end - start for start, end in spans[:4]] == [12, 18, 24, 24]
+    assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]] and spans[-1][1] == 200
