@@ -1,8 +1,7 @@
 """The HTTP door: what it adds to the engine's own first sound, what the cache saves, and what ten thousand requests leave behind.
 
 The node runs in a process of its own; the client in this one, and its work counts as the door's. What the door adds is taken twice, to the
-same bound: in pairs, against the same engine alone in this process, which differs by itself; and within the very request, from its being
-asked for to its first byte of sound, less the engine's work for it there.
+same bound, as `sockets` does: within the very request, and in turns with the same engine past every door of the same node.
 """
 
 from __future__ import annotations
@@ -20,9 +19,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.own import Noted, first_sound, make_engine
+from bench.own import Noted, steady
 from bench.passages import LENGTHS, of_length
-from bench.processes import running
 from bench.results import Figure, Result, Table, machine, moment, quantile, ratio, versions
 
 ENGINES = ("tone", "piper")
@@ -56,24 +54,20 @@ QUICK = Plan(repeats=4, cached=4, first=200, last=1_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One text, by the engine alone, in this process, and over HTTP; seconds to the first audible sound."""
+class First:
+    """One text's first audible sound; seconds."""
 
     engine: str
-    characters: int
+    text: str
     alone: float
+    """By the engine alone, past every door, in the same node."""
     own: float
-    """Of the engine's work in the node, until that sound."""
+    """Of the engine's work for the client, until that sound."""
     over_http: float
 
     @property
     def added(self) -> float:
-        """Seconds; what the node takes from its engine is in it, and how two processes differ."""
-        return self.over_http - self.alone
-
-    @property
-    def added_there(self) -> float:
-        """Seconds; what the door added to this text."""
+        """What the door added to this text."""
         return self.over_http - self.own
 
 
@@ -89,12 +83,11 @@ class Again:
 async def run(plan: Plan) -> Result:
     """About six minutes."""
     busy, when, chosen = os.getloadavg()[0], moment(), random.Random(plan.seed)
-    pairs = [pair for name in ENGINES for pair in await _pairs(name, plan, chosen)]
+    firsts = [first for name in ENGINES for first in await _firsts(name, plan, chosen)]
     again = await _again(plan)
     memory = await _memory(plan)
     figures = (
-        *[_first_byte(name, [one.added for one in pairs if one.engine == name]) for name in ENGINES],
-        *[_first_byte(f"{name}, in the same request", [one.added_there for one in pairs if one.engine == name]) for name in ENGINES],
+        *[figure for name in ENGINES for figure in _first_bytes(name, [one for one in firsts if one.engine == name])],
         Figure(
             "/synthesize, synthesised over from the cache, Piper, p50",
             ratio(quantile([one.anew for one in again], 0.5), quantile([one.cached for one in again], 0.5)),
@@ -109,37 +102,37 @@ async def run(plan: Plan) -> Result:
         ),
     )
     load = (
-        f"A node and one client, loopback; {plan.repeats} texts per length and engine in pairs, {plan.cached} texts anew and from the "
+        f"A node and one client, loopback; {plan.repeats} texts per length and engine in turns, {plan.cached} texts anew and from the "
         f"cache, {plan.last} short requests, {AT_ONCE} at once"
     )
-    tables = (_first_table(pairs), _again_table(again), _memory_table(memory))
+    tables = (_first_table(firsts), _again_table(again), _memory_table(memory))
     return Result("doors", plan.seed, load, figures, tables, machine(), versions(), when, busy)
 
 
-def _first_byte(engine: str, added: Sequence[float]) -> Figure:
-    value = quantile(added, 0.95)
-    name = f"first audio byte over HTTP, over the engine's own first audio, {engine}, p95"
-    return Figure(name, None if value is None else 1000 * value, "ms", most=FIRST_BYTE)
+def _first_bytes(engine: str, found: Sequence[First]) -> tuple[Figure, Figure]:
+    name = f"first audio byte over HTTP, over the engine's own first audio, {engine}"
+    apart = steady((one.text, one.alone, one.over_http) for one in found)
+    return (
+        Figure(f"{name}, in the same request, p95", _ms([one.added for one in found], 0.95), "ms", most=FIRST_BYTE),
+        Figure(f"{name}, in turns, medians of texts, p95", _ms(apart, 0.95), "ms", most=FIRST_BYTE),
+    )
 
 
 # First sound
 
 
-async def _pairs(name: str, plan: Plan, chosen: random.Random) -> list[Pair]:
-    engine = make_engine(name)
+async def _firsts(name: str, plan: Plan, chosen: random.Random) -> list[First]:
     found = []
     async with _node(name) as (node, address), aiohttp.ClientSession(address) as client:
         for text in of_length(158)[:2]:
             await _over_http(client, text)
-            node.take(text)
-            first_sound(engine, text)
         for number in range(plan.repeats):
             for length in chosen.sample(LENGTHS, len(LENGTHS)):
                 text = of_length(length)[number % len(of_length(length))]
-                alone = first_sound(engine, text)
+                alone = await node.alone(text)
                 await asyncio.sleep(REST)
                 over_http = await _over_http(client, text)
-                found.append(Pair(name, length, alone, node.take(text), over_http))
+                found.append(First(name, text, alone, node.take(text), over_http))
                 await asyncio.sleep(REST)
     return found
 
@@ -243,24 +236,23 @@ async def _node(engine: str) -> AsyncIterator[tuple[Noted, str]]:
         "VOICEBOOTH_LOG__LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",
     }
-    node = Noted(environment)
-    async with running(node.process) as process:
-        await process.says("alone", timeout=120.0)
-        found = re.search(r"^open\s+(\S+)", process.output(), re.MULTILINE)
-        assert found, process.output()
+    async with Noted(environment) as node:
+        await node.process.says("alone", timeout=120.0)
+        found = re.search(r"^open\s+(\S+)", node.process.output(), re.MULTILINE)
+        assert found, node.process.output()
         yield node, found.group(1)
 
 
 # Tables
 
 
-def _first_table(pairs: Sequence[Pair]) -> Table:
+def _first_table(firsts: Sequence[First]) -> Table:
     rows = []
     for engine, length in itertools.product(ENGINES, LENGTHS):
-        some = [pair for pair in pairs if (pair.engine, pair.characters) == (engine, length)]
+        some = [one for one in firsts if (one.engine, len(one.text)) == (engine, length)]
         columns = ([one.alone for one in some], [one.own for one in some], [one.over_http for one in some], [one.added for one in some])
         rows.append((engine, float(length), *[_ms(values, q) for values in columns for q in (0.5, 0.95)]))
-    heads = tuple(f"{what} {q}" for what in ("alone", "in the node", "over HTTP", "added") for q in ("p50", "p95"))
+    heads = tuple(f"{what} {q}" for what in ("alone", "for the client", "over HTTP", "added") for q in ("p50", "p95"))
     return Table("Milliseconds to the first audible sound", ("engine", "characters", *heads), tuple(rows))
 
 

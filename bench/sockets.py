@@ -1,7 +1,8 @@
 """The WebSocket door: what it adds to an engine's own first sound, and a hundred clients at once, on the cores that serve them.
 
-What it adds is taken twice, to the same bound: in pairs, against the same engine alone in another process, which differs by itself; and
-within the very request, from the text's being sent to its first audible sound in the client's hands, less the engine's work for it there.
+What it adds is taken twice, to the same bound: within the very request, from the text's being sent to its first audible sound in the
+client's hands, less the engine's work for it there; and in turns with the same engine, asked for the same text past every door in the same
+node, by the medians of each text, as one first sound of Piper differs from the next by more than the door adds.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from bench.doors import REST
-from bench.own import Noted, first_sound, make_engine
+from bench.own import Noted, steady
 from bench.passages import LENGTHS, of_length
-from bench.processes import Process, running
+from bench.processes import Process
 from bench.results import Figure, Result, Table, machine, moment, quantile, versions
 from bench.rooms import CHARACTER, Arrival, schedule
 from bench.rooms import Plan as Schedule
@@ -170,12 +171,11 @@ async def run(plan: Plan) -> Result:
     rows: list[tuple[str | float | None, ...]] = []
     crowds: list[Crowd] = []
     for engine, duty in plan.duties:
-        node = _node(engine)
-        process = node.process
-        async with running(process):
+        async with _node(engine) as node:
+            process = node.process
             await process.says("ready   node", timeout=START)
             address = re.findall(r"open\s+(http://\S+)", process.output())[0].replace("http", "ws", 1)
-            found = await _first_sounds(plan, engine, node, address)
+            found = await _first_sounds(plan, node, address)
             figures += _first_figures(engine, found)
             rows += _first_rows(engine, found)
             crowds.append(await _crowd(plan, engine, duty, process, address))
@@ -208,10 +208,11 @@ def _node(engine: str) -> Noted:
 class First:
     """One text's first audible sound; seconds."""
 
+    text: str
     alone: float
-    """By the engine alone, in this process."""
+    """By the engine alone, past every door, in the same node."""
     own: float
-    """Of the engine's work in the node, until that sound."""
+    """Of the engine's work for the client, until that sound."""
     there: float
     """In the client's hands, from when the text was sent."""
 
@@ -220,15 +221,9 @@ class First:
         """What the door added to this text."""
         return self.there - self.own
 
-    @property
-    def apart(self) -> float:
-        """The same against the engine alone: what the node takes from its engine is in it, and how two processes differ."""
-        return self.there - self.alone
 
-
-async def _first_sounds(plan: Plan, engine: str, node: Noted, address: str) -> list[First]:
+async def _first_sounds(plan: Plan, node: Noted, address: str) -> list[First]:
     """The same texts in turns: by the engine alone, and through the door."""
-    alone = await asyncio.to_thread(make_engine, engine)
     found = []
     async with connect(address + PATH, compression=None, max_size=None) as socket:
         client = Client(socket)
@@ -236,24 +231,24 @@ async def _first_sounds(plan: Plan, engine: str, node: Noted, address: str) -> l
         for number in range(plan.repeats + 1):
             for length in LENGTHS:
                 text = of_length(length)[number % len(of_length(length))]
-                its = await asyncio.to_thread(first_sound, alone, text)
+                alone = await node.alone(text)
                 await asyncio.sleep(REST)
                 one = await client.say(text)
                 await client.quiet(LATEST)
                 await client.hush()
                 await asyncio.sleep(REST)
                 if number and one.first is not None:  # the first time pays for what is made once
-                    found.append(First(its, node.take(text), one.first - one.sent))
+                    found.append(First(text, alone, node.take(text), one.first - one.sent))
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
-    await asyncio.to_thread(alone.unload)
     return found
 
 
 def _first_figures(engine: str, found: Sequence[First]) -> list[Figure]:
     name = f"WebSocket, {engine}: first audio over the engine's own"
+    apart = steady((one.text, one.alone, one.there) for one in found)
     figures = []
-    for way, seconds in (("", [one.apart for one in found]), (" in the same request", [one.over for one in found])):
+    for way, seconds in ((" in the same request", [one.over for one in found]), (" in turns, medians of texts", apart)):
         figures.append(Figure(f"{name}{way}, p50", _milliseconds(quantile(seconds, 0.5)), "ms"))
         figures.append(Figure(f"{name}{way}, p95", _milliseconds(quantile(seconds, 0.95)), "ms", most=FIRST_SOUND))
     return figures
@@ -262,10 +257,10 @@ def _first_figures(engine: str, found: Sequence[First]) -> list[Figure]:
 def _first_rows(engine: str, found: Sequence[First]) -> Iterator[tuple[str | float | None, ...]]:
     for name, seconds in (
         ("engine alone", [one.alone for one in found]),
-        ("engine in the node", [one.own for one in found]),
+        ("engine for the client", [one.own for one in found]),
         ("WebSocket", [one.there for one in found]),
-        ("over it, in pairs", [one.apart for one in found]),
-        ("over the engine in the node", [one.over for one in found]),
+        ("over the engine's work for it", [one.over for one in found]),
+        ("over the engine alone, each time", [one.there - one.alone for one in found]),
     ):
         yield engine, name, *(_milliseconds(quantile(seconds, q)) for q in (0.5, 0.95, 0.99))
 

@@ -7,8 +7,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from bench.own import Noted, first_sound, make_engine, noted
-from bench.processes import running
+from bench.own import Noted, first_sound, noted, steady
 from engines.base import NO_SAMPLES, Chunk, Pace, Request
 from engines.tone import ToneEngine
 
@@ -16,7 +15,8 @@ LOUD = Chunk(np.full(2400, 3000, dtype=np.int16))
 
 
 def test_an_engine_alone_is_heard_at_once() -> None:
-    engine = make_engine("tone")
+    engine = ToneEngine()
+    engine.load()
     assert 0 < first_sound(engine, "One two three.") < 0.5
     with pytest.raises(Exception, match="word"):
         first_sound(engine, "...")
@@ -39,9 +39,15 @@ def test_only_what_an_engine_works_until_it_is_heard_is_its_own(monkeypatch: pyt
     assert notes == [("One.", pytest.approx(0.09))]
 
 
-async def test_a_node_notes_what_its_engines_say() -> None:
-    node = Noted({"LIVEKIT_URL": "", "VOICEBOOTH_SERVER__PORTS": "0", "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone"})
-    async with running(node.process):
+def test_what_is_added_to_a_text_is_told_by_its_medians() -> None:
+    pairs = [("one", 0.1, 0.104), ("one", 0.1, 0.150), ("one", 0.140, 0.104), ("two", 0.2, 0.209)]
+    assert steady(pairs) == [pytest.approx(0.004), pytest.approx(0.009)]
+    assert steady([]) == []
+
+
+async def test_a_node_notes_what_its_engine_says_for_a_client_and_alone() -> None:
+    environment = {"LIVEKIT_URL": "", "VOICEBOOTH_SERVER__PORTS": "0", "VOICEBOOTH_SELECTION__FALLBACK_CHAIN": "tone"}
+    async with Noted(environment) as node:
         await node.process.says("ready   node", timeout=60)
         (address,) = re.findall(r"open\s+(http://\S+)", node.process.output())
         texts = ("Yes, it is so.", "No, it is not.")
@@ -49,6 +55,7 @@ async def test_a_node_notes_what_its_engines_say() -> None:
             for text in texts:
                 async with client.post("/synthesize", json={"text": text, "use_cache": False}) as answer:
                     assert answer.status == 200
+                assert 0 < await node.alone(texts[0]) < 0.5
                 assert 0 < node.take(text) < 0.5
-    with pytest.raises(ValueError, match="no engine"):
-        node.take(texts[0])
+        with pytest.raises(ValueError, match="no engine"):
+            node.take(texts[0])

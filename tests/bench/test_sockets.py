@@ -59,10 +59,11 @@ def test_what_a_crowd_must_reach() -> None:
 
 @pytest.mark.parametrize("engine", ["tone", "piper"])
 def test_the_first_sound_is_held_against_every_engine_s_own(engine: str) -> None:
-    slow, quick = [First(0.11, 0.11, 0.11 + over) for over in (0.001, 0.009)], [First(0.11, 0.11, 0.112)] * 2
-    name = "first audio over the engine's own"
+    quick, slow = [First("One.", 0.11, 0.11, 0.112)] * 2, [First("One.", 0.11, 0.11, 0.119)] * 2
+    once, slowed = First("One.", 0.09, 0.11, 0.112), [First("One.", 0.1, 0.11, 0.112)] * 2
+    request, turns = (f"first audio over the engine's own {way}, p95" for way in ("in the same request", "in turns, medians of texts"))
     assert [figure.most for figure in _first_figures(engine, slow)] == [None, 8.0] * 2
-    assert missed(_first_figures(engine, slow)) == [f"{name}, p95", f"{name} in the same request, p95"]
-    assert missed(_first_figures(engine, [First(0.1, 0.11, 0.112)] * 2)) == [f"{name}, p95"]
-    assert missed(_first_figures(engine, quick)) == []
-    assert [row[:3] for row in _first_rows(engine, quick)][-1] == (engine, "over the engine in the node", 2.0)
+    assert missed(_first_figures(engine, slow)) == [request, turns]
+    assert missed(_first_figures(engine, slowed)) == [turns]
+    assert missed(_first_figures(engine, [*quick, once])) == missed(_first_figures(engine, quick)) == []
+    assert [row[:3] for row in _first_rows(engine, quick)][-2] == (engine, "over the engine's work for it", 2.0)
