@@ -29,7 +29,7 @@ from engines.words import align, words
 log = logging.getLogger(__name__)
 
 ENGINE = "piper"
-SMALLEST = 16  # frames of the first window: 0.19 s at the usual 86 frames a second, past a voice's first silence
+SMALLEST = 12  # frames of a window, 0.14 s at the usual 86 frames a second; the first one has the voice's first silence besides
 LARGEST = 128  # frames of the largest window, 1.5 s: seams cost a twentieth there; who wants shorter steps asks for smaller windows
 MOST_THREADS = 4  # of the front: a sentence is too small to feed more
 WINDOW_THREADS = 1  # of a stage: a second one makes a window no sooner, and costs an eighth more in all and five times the switches
@@ -277,13 +277,18 @@ class _Sound:
     def windows(self, pace: Pace, rate: int) -> Iterator[Floats]:
         """Raw sound, shape (n,), float32: in all exactly what one pass over the whole would give."""
         count = self.chain.columns // self.hop
-        start = 0
+        start, lead = 0, min(self.lead, count - 1)
         while start < count:
             size = max(int(min(pace.window * rate / self.hop, LARGEST)), SMALLEST)
-            left = count - start
+            left = count - start - lead
             size = -(-left // -(-left // size))  # what is left in equal windows: a crumb at the end would cost almost what a window costs
-            yield np.ravel(self.chain.pull(start * self.hop, (start + size) * self.hop))
-            start += size
+            yield np.ravel(self.chain.pull(start * self.hop, (start + lead + size) * self.hop))
+            start, lead = start + lead + size, 0
+
+    @property
+    def lead(self) -> int:
+        """Frames of silence before its first phoneme: nobody hears them, so they count for nothing in what is in hand."""
+        return int(self.durations[: self.offsets[0]].sum()) if self.offsets else 0
 
 
 @dataclass(frozen=True, slots=True)

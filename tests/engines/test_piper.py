@@ -30,12 +30,26 @@ def sound(chunks):
 
 
 def test_speaks_in_windows_as_large_as_they_may_be(piper):
-    pace, sizes = Pace(is_alone=False), []
+    pace, pieces = Pace(is_alone=False), []
     for chunk in piper.synthesize(Request("The harbour is open, and the ships are coming in."), pace):
-        sizes.append(len(chunk.samples))
-        pace.window = 0.3 * len(sizes)
-    assert sizes[0] == 0  # the front: others may have their turn behind it
-    assert 0.2 < sizes[1] / 22_050 <= 0.3 and 0.4 < sizes[2] / 22_050 <= 0.6
+        pieces.append(chunk.samples)
+        pace.window = 0.3 * len(pieces)
+    front, first, second, *_ = pieces
+    assert len(front) == 0  # others may have their turn behind it
+    assert 0.2 < heard(first) <= 0.33 and 0.4 < len(second) / 22_050 <= 0.6
+
+
+def test_the_silence_before_a_sentence_takes_nothing_from_its_first_window(piper):
+    text = "The library opens an hour later in winter, since the heating takes its good time."
+    first = next(chunk.samples for chunk in speak(piper, text, window=0.25) if len(chunk.samples))
+    assert len(first) / 22_050 > 0.33  # half of it silence
+    assert 0.2 < heard(first) <= 0.28
+
+
+def heard(samples):
+    """Seconds from the first audible 10 ms on."""
+    blocks = samples[: len(samples) // 220 * 220].reshape(-1, 220).astype(float)
+    return (len(samples) - 220 * int(np.flatnonzero(np.sqrt((blocks**2).mean(axis=1)) > 100)[0])) / 22_050
 
 
 def test_pace_bounds_the_windows_and_changes_no_sample(piper):
