@@ -13,6 +13,7 @@ from engines.base import NO_SAMPLES, Samples
 
 KEPT = 60.0  # seconds of a sentence that a rewind can bring back; longer ones begin again later than their start
 FADE = 0.008  # seconds: short enough to be silence at once, long enough not to click
+CRUMB = 0.020  # seconds, a frame of most tracks: sound as short that lies between two cues is not worth being sent alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,18 +132,15 @@ class PlayoutBuffer:
     def take(self, count: int, now: float) -> Sound | None:
         """For a door that sends sound as data: at most ``count`` samples, of one sentence and of nothing between two cues.
 
-        Cues pass alone, and then this gives None: what follows from them can be told before the sound behind them is taken. The end
-        of what was taken back is not given: whoever gets data silences it himself. Nothing that was taken can be brought back.
+        Cues pass alone, and then this gives None: what follows from them can be told before the sound behind them is taken. Those that
+        follow within 20 ms pass with them: whoever plays what he gets would run dry after so little. The end of what was taken back is
+        not given: whoever gets data silences it himself. Nothing that was taken can be brought back.
         """
         with self._lock:
             if self._frozen:
                 return None
             self._tail = NO_SAMPLES
-            cues, sound = [], None
-            while self._items and isinstance(self._items[0], Cue):
-                cues.append(self._items[0])
-                self._pass(self._items[0])
-                self._items.popleft()
+            cues, sound = self._next_cues(), None
             if self._items and not cues:
                 sound = self._next_sound(count)
                 self._played.clear()
@@ -177,6 +175,30 @@ class PlayoutBuffer:
             parts.append(sound.samples)
             count -= len(sound.samples)
         return parts, cues
+
+    def _next_cues(self) -> list[Cue]:
+        """Those that come first, and those behind crumbs of the same sentence, whose sound then goes with what follows it."""
+        cues: list[Cue] = []
+        crumbs: list[Sound] = []
+        most = CRUMB * self.sample_rate
+        while self._items:
+            item = self._items[0]
+            if crumbs and (item.sentence != crumbs[0].sentence or (isinstance(item, Cue) and item.kind in ("start", "end"))):
+                break
+            if isinstance(item, Cue):
+                cues.append(item)
+                self._pass(item)
+            elif cues and sum(len(crumb.samples) for crumb in crumbs) + len(item.samples) <= most:
+                crumbs.append(item)
+            else:
+                break
+            self._items.popleft()
+        if crumbs:
+            if self._items and isinstance(following := self._items[0], Sound) and following.sentence == crumbs[0].sentence:
+                crumbs.append(following)
+                self._items.popleft()
+            self._items.appendleft(Sound(crumbs[0].sentence, np.concatenate([crumb.samples for crumb in crumbs])))
+        return cues
 
     def _next_sound(self, count: int) -> Sound:
         """At most ``count`` samples of what comes first, which is sound."""

@@ -214,6 +214,50 @@ def test_sound_as_data_comes_sentence_by_sentence_and_cues_before_what_follows_t
     assert buffer.take(20, 0.0) is None
 
 
+def test_cues_within_a_crumb_pass_together_and_its_sound_goes_with_what_follows(listener):
+    buffer = listener.buffer
+    buffer.is_live = False
+    buffer.cue(Cue("a", "start"))
+    for kind, value, count in (("word", 1, 10), ("audible", 2, 10), ("word", 3, 30), ("word", 4, 8)):
+        buffer.write("a", sound(value, count))
+        buffer.cue(Cue("a", kind))
+    buffer.cue(Cue("a", "end"))
+    assert buffer.take(200, 0.0) is None
+    assert [kind for kind, _ in listener.cues] == ["start", "word", "audible"]
+    assert buffer.take(200, 0.0).samples.tolist() == [1] * 10 + [2] * 10 + [3] * 30
+    assert buffer.take(200, 0.0) is None
+    assert [kind for kind, _ in listener.cues[3:]] == ["word", "word"]
+    assert buffer.take(200, 0.0).samples.tolist() == [4] * 8
+    assert buffer.take(200, 0.0) is None and listener.cues[-1] == ("end", "a")
+
+
+@given(st.lists(st.lists(st.integers(1, 40), max_size=6), min_size=1, max_size=4), st.integers(5, 60))
+@examples(200)
+def test_as_data_all_sound_comes_once_and_no_cue_passes_long_before_its_sound(sentences, most):
+    listener = Heard()
+    buffer, value, due = listener.buffer, 0, []
+    buffer.is_live = False
+    for number, pieces in enumerate(sentences):
+        buffer.cue(Cue(str(number), "start"))
+        due.append(value)
+        for count in pieces:
+            buffer.write(str(number), np.arange(value, value + count, dtype=np.int16))
+            value += count
+            buffer.cue(Cue(str(number), "word"))
+            due.append(value)
+        buffer.cue(Cue(str(number), "end"))
+        due.append(value)
+    taken = []
+    while not buffer.is_empty:
+        known = len(listener.cues)
+        piece = buffer.take(most, 0.0)
+        taken += piece.samples.tolist() if piece else []
+        assert all(at - 2 * FRAME <= len(taken) <= at for at in due[known : len(listener.cues)])
+    assert taken == list(range(value))
+    assert len(listener.cues) == len(due) and [kind for kind, _ in listener.cues].count("start") == len(sentences)
+    assert buffer.in_hand == 0
+
+
 def test_what_was_given_away_faster_than_it_is_heard_is_still_in_hand(listener):
     buffer = listener.buffer
     buffer.write("a", sound(1, 1500))
