@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bench.engine import Made, measure, windows
-from bench.passages import made_up, of_length
+from bench.passages import made_up, of_length, passage
 from bench.processes import counted, server
 from bench.results import BFLOAT16, Figure, Result, Table, machine, moment, quantile, ratio, versions
 from bench.scene import NODE, milliseconds, rest, scene
@@ -31,6 +31,7 @@ WORK = {True: 0.65, False: 1.1}  # of its seconds per second of audio, on a proc
 MEMORY = {"float32": 1200.0, "int8": 400.0}  # MB
 VOICE = "af_heart"
 SHORTEST, LONGEST = 12, 200  # characters of the sentences that are heard in a room
+UNBROKEN = "unbroken.en"  # sentences of 111 to 187 characters with neither a comma nor a conjunction among their first 48
 HEARD = 250.0  # milliseconds to the sound at a listener
 MEASURING = 300.0  # seconds until a process that only loads is given up
 
@@ -60,7 +61,7 @@ class Footprint:
 def run(plan: Plan, url: str = "") -> Result:
     """Blocks, eight minutes and more: the peer makes each sentence as a whole. ``url``: a server for the room; empty starts one."""
     busy, when, here, chosen = os.getloadavg()[0], moment(), machine(), random.Random(plan.seed)
-    heard, underruns = asyncio.run(_in_a_room(plan, url))
+    heard, unbroken, underruns = asyncio.run(_in_a_room(plan, url))
     engine = KokoroEngine()
     engine.load()
     peer = _peer()
@@ -78,22 +79,28 @@ def run(plan: Plan, url: str = "") -> Result:
             made += [measure(system, text, speak, rate) for system, speak in systems.items()]
     memory = {precision: _memory(precision) for precision in MEMORY}
     load = (
-        f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room; then no room: both systems in one process, "
-        f"{plan.repeats} sentences per length in turns; {engine.build}"
+        f"{plan.heard} sentences of {SHORTEST} to {LONGEST} characters in a room, and {len(unbroken)} that begin without a clause; "
+        f"then no room: both systems in one process, {plan.repeats} sentences per length in turns; {engine.build}"
     )
-    found = (*room_figures(heard, underruns), *figures(made, memory, fast=BFLOAT16 in here["processor"]))
+    found = (*room_figures(heard, unbroken, underruns), *figures(made, memory, fast=BFLOAT16 in here["processor"]))
     return Result("kokoro", plan.seed, load, found, (_table(made),), here, versions(), when, busy)
 
 
-async def _in_a_room(plan: Plan, url: str) -> tuple[list[tuple[float, float | None]], float | None]:
-    """Of each sentence, said after a silence: seconds from the text to its sound at the listener, and what the node told. Its underruns."""
-    chosen, heard = random.Random(plan.seed), []
+Heard = list[tuple[float, float | None]]
+"""Of each sentence, said after a silence: seconds from the text to its sound at the listener, and what the node told."""
+
+
+async def _in_a_room(plan: Plan, url: str) -> tuple[Heard, Heard, float | None]:
+    """Sentences of any length, those without an early clause, and the node's underruns."""
+    chosen = random.Random(plan.seed)
+    made = [made_up(chosen, chosen.randint(SHORTEST, LONGEST)) for _ in range(plan.heard)]
+    heard: Heard = []
     async with server(url) as address, scene(address, f"bench-{os.getpid()}-kokoro", engine="kokoro") as stage:
-        for _ in range(plan.heard):
-            said = await stage.say(NODE, made_up(chosen, chosen.randint(SHORTEST, LONGEST)))
+        for text in (*made, *passage(UNBROKEN).sentences):
+            said = await stage.say(NODE, text)
             heard.append((said.ttfa, said.node_ttft))
             await rest(chosen, 0.3, 0.8)
-    return heard, counted(stage.processes[NODE].output(), "underruns")
+    return heard[: len(made)], heard[len(made) :], counted(stage.processes[NODE].output(), "underruns")
 
 
 def _peer() -> Any:
@@ -128,15 +135,21 @@ def runtime_of(build: str) -> str:
     return build.split()[2]
 
 
-def room_figures(heard: Sequence[tuple[float, float | None]], underruns: float | None) -> tuple[Figure, ...]:
-    name = f"Kokoro in a real room, {len(heard)} sentences of {SHORTEST} to {LONGEST} characters"
-    told = [ttft for _, ttft in heard if ttft is not None]
-    return (
-        Figure(f"{name}: text to sound at the listener, p50", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.5)), "ms"),
-        Figure(f"{name}: text to sound at the listener, p95", milliseconds(quantile([ttfa for ttfa, _ in heard], 0.95)), "ms", most=HEARD),
-        Figure(f"{name}: TTFA at the node, p95", milliseconds(quantile(told, 0.95)), "ms"),
-        Figure(f"{name}: underruns", underruns, "", most=0.0),
-    )
+def room_figures(heard: Heard, unbroken: Heard, underruns: float | None) -> tuple[Figure, ...]:
+    found = []
+    for which, some in (
+        (f"sentences of {SHORTEST} to {LONGEST} characters", heard),
+        ("long sentences that begin without a clause", unbroken),
+    ):
+        name = f"Kokoro in a real room, {len(some)} {which}"
+        waits = [ttfa for ttfa, _ in some]
+        told = [ttft for _, ttft in some if ttft is not None]
+        found += [
+            Figure(f"{name}: text to sound at the listener, p50", milliseconds(quantile(waits, 0.5)), "ms"),
+            Figure(f"{name}: text to sound at the listener, p95", milliseconds(quantile(waits, 0.95)), "ms", most=HEARD),
+            Figure(f"{name}: TTFA at the node, p95", milliseconds(quantile(told, 0.95)), "ms"),
+        ]
+    return (*found, Figure(f"Kokoro in a real room, {len(heard) + len(unbroken)} sentences: underruns", underruns, "", most=0.0))
 
 
 def figures(made: Sequence[Made], memory: dict[str, Footprint], *, fast: bool) -> tuple[Figure, ...]:

@@ -40,7 +40,7 @@ class Passage:
 
 
 def passage(name: str) -> Passage:
-    """``passage.en``, ``twenty.en``, ``short.de``, ``short.es`` or ``short.fr``."""
+    """``passage.en``, ``twenty.en``, ``unbroken.en``, ``short.de``, ``short.es`` or ``short.fr``."""
     blocks = (TEXTS / f"{name}.txt").read_text(encoding="utf-8").strip().split("\n\n")
     return Passage(tuple(tuple(block.splitlines()) for block in blocks))
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from bench.engine import Made
-from bench.kokoro import LENGTHS, Footprint, figures, room_figures, runtime_of
+from bench.kokoro import LENGTHS, LONGEST, SHORTEST, UNBROKEN, Footprint, figures, room_figures, runtime_of
+from bench.passages import passage
+from pipeline.clauses import first_clause
 
 GOOD = {"float32": Footprint("openvino-bf16", 700.0), "int8": Footprint("onnxruntime", 300.0)}
 
@@ -44,10 +46,17 @@ def test_a_build_tells_its_runtime():
     assert any(figure.name == "Kokoro in memory, float32 on openvino-bf16" for figure in figures(made(0.4, 2.5), GOOD, fast=False))
 
 
-def test_in_a_room_the_sound_is_due_at_the_listener():
-    assert missed(room_figures([(0.2, 0.15)] * 39 + [(0.4, 0.35)], 0.0)) == []
-    assert [name.split(": ")[1] for name in missed(room_figures([(0.2, 0.15)] * 8 + [(0.4, 0.35)] * 2, 1.0))] == [
-        "text to sound at the listener, p95",
-        "underruns",
-    ]
-    assert len(missed(room_figures([], None))) == 2, "nothing heard is nothing met"
+def test_in_a_room_the_sound_is_due_at_the_listener_however_a_sentence_begins():
+    soon, late = (0.2, 0.15), (0.4, 0.35)
+    due = "text to sound at the listener, p95"
+    assert missed(room_figures([soon] * 39 + [late], [soon] * 12, 0.0)) == []
+    for heard, unbroken in (([soon] * 8 + [late] * 2, [soon] * 12), ([soon] * 40, [late] * 12)):
+        assert [name.split(": ")[1] for name in missed(room_figures(heard, unbroken, 1.0))] == [due, "underruns"]
+    assert len(missed(room_figures([], [], None))) == 3, "nothing heard is nothing met"
+
+
+def test_sentences_without_an_early_clause_have_none():
+    for text in passage(UNBROKEN).sentences:
+        assert SHORTEST + 96 < len(text) <= LONGEST and "," not in text[:48]
+        at = first_clause(text, 48, "en")
+        assert not at or text[at:].split()[0] not in ("and", "but", "or", "that", "which", "when", "where", "while")

@@ -20,6 +20,20 @@ from tests.examples import examples
             "Well then, what they say of the committee is that it has never met since, ",
         ),
         ("Nothing at all can be done about this one.", 30, ""),
+        ("Nothing at all can be done for people about this one.", 34, "Nothing at all can be done "),
+        ("Nothing at all can be done for us in the matter of this one.", 38, "Nothing at all can be done for us "),
+        (
+            "Our guide through the northern valleys showed us the ruins of a monastery again.",
+            50,
+            "Our guide through the northern valleys showed us ",
+        ),
+        (
+            "Our guide through the northern valleys led us into the old monastery again.",
+            47,
+            "Our guide through the northern valleys led us ",
+        ),
+        ("Nothing at all can be done for us in the matter, and of this.", 38, "Nothing at all can be done for us "),
+        ("Nothing at all (can be done for us in the matter of this) one.", 38, ""),
         ("昨日は雨でしたが、今日はとてもいい天気です。", 15, "昨日は雨でしたが、"),
     ],
 )
@@ -50,3 +64,27 @@ def test_last_clause(text: str, limit: int, cut: str) -> None:
 def test_a_cut_lies_within_the_limit(text: str, language: str) -> None:
     assert 0 < last_clause(text, 40, language) <= 40
     assert 0 <= first_clause(text, 40, language) <= 40
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "cut"),
+    [
+        (
+            "de",
+            "Die Vertreter der neuen Bürgerinitiative haben dem Rat der Stadt einen Bericht über die Lage der Schulen übergeben.",
+            "Die Vertreter der neuen Bürgerinitiative haben ",
+        ),
+        (
+            "fr",
+            "Les habitants du vieux quartier attendent depuis des mois une réponse du maire au sujet de la place.",
+            "Les habitants du vieux quartier attendent ",
+        ),
+        (
+            "pl",
+            "Nowy dyrektor muzeum przedstawił wczoraj mieszkańcom dzielnicy projekt rozbudowy wielkiej sali.",
+            "",
+        ),
+    ],
+)
+def test_a_long_sentence_without_clauses_is_cut_between_phrases(language: str, text: str, cut: str) -> None:
+    assert text[: first_clause(text, 48, language)] == cut
