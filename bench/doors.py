@@ -39,7 +39,7 @@ HEADER = 44  # bytes of a WAV file before its sound
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    repeats: int = 20
+    repeats: int = 40
     """Texts per length and engine."""
     cached: int = 20
     """Texts that are said anew, and again from the cache."""
