@@ -28,7 +28,7 @@ from pipeline.turn import Fact, Turn
 
 log = logging.getLogger(__name__)
 
-FIRST_WINDOW = 0.25  # seconds of sound at the least in any step while others are made, too
+FIRST_WINDOW = 0.3  # seconds of sound at the least in any step while others are made, too
 ROUND = 0.07  # seconds of it for each of them: it should last until they have had a step each
 FIRST_WORK = 0.06  # seconds of work at the most for what goes beyond the least: its listener waits for it
 SHARED_WINDOW = 0.5  # seconds at the most while others are made, too: what they wait for is 30 ms of two cores

@@ -254,15 +254,15 @@ def test_the_parts_of_a_long_sentence_are_closer_than_sentences():
         (0.0, 0.1, 1, False, 0.0),  # alone: as short as the engine can
         (0.8, 0.1, 1, True, 0.8),  # and as much as is in hand
         (9.0, 0.1, 1, True, 2.0),
-        (0.0, 0.1, 2, False, 0.25),  # first sound beside one other
+        (0.0, 0.1, 2, False, 0.3),  # first sound beside one other
         (0.0, 0.1, 6, False, 0.42),  # it lasts until all have had their step
-        (0.0, 0.2, 20, False, 0.3),  # but nobody waits for more than 60 ms of work
-        (0.0, 9.0, 20, False, 0.25),
+        (0.0, 0.17, 20, False, 0.06 / 0.17),  # but nobody waits for more than 60 ms of work
+        (0.0, 9.0, 20, False, 0.3),
         (0.0, 0.0, 99, False, 0.5),
-        (0.0, 0.1, 2, True, 0.25),  # late
+        (0.0, 0.1, 2, True, 0.3),  # late
         (0.08, 0.1, 2, True, 0.4),  # what it makes in half the time that is in hand
         (0.4, 0.1, 2, True, 0.5),
-        (0.1, 0.8, 2, True, 0.25),
+        (0.1, 0.8, 2, True, 0.3),
         (0.6, 0.8, 2, True, 0.375),
         (5.0, 0.1, 2, True, 0.5),
         (5.0, 0.1, 2, False, 0.5),  # the next sentence, while the last one is heard
