@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
@@ -12,7 +13,7 @@ from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
 from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
-from pipeline.forecast import CROWDED, SLACK, Foreseen
+from pipeline.forecast import CROWDED, SLACK, Forecast, Foreseen
 from pipeline.journey import How, Leg
 from pipeline.lanes import Lanes
 from pipeline.loudness import Loudness, is_near
@@ -350,13 +351,19 @@ class Performance:
         """Until a step has ended, or it is time to look whether one is late."""
         for take in list(self._takes):
             if take.future is None:
+                forecast = self._chain.forecast(take.candidate)
+                is_long = functools.partial(self._is_long, forecast)
                 try:
-                    take.start(due=self._timing.due(), window=self._timing.window(self._chain.forecast(take.candidate).cost))
+                    take.start(due=self._timing.due(), window=self._timing.window(forecast.cost), is_long=is_long)
                 except EngineError as error:
                     return self._fail(take, error)
         futures = [take.future for take in self._takes if take.future is not None]
         await asyncio.wait(futures, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
         return []
+
+    def _is_long(self, forecast: Forecast, characters: int) -> bool:
+        """Whether the listener may have heard all that is in hand before the first sound of so many characters is made."""
+        return self._timing.in_hand() < forecast.work(characters) * (CROWDED if self._means.lanes.live > 1 else 1.0)
 
     def _patience(self) -> float | None:
         """Seconds until the first take must be looked at; None when nothing could be done about it."""
@@ -391,7 +398,7 @@ class Performance:
                 self._takes.remove(take)
                 self._open(better)
         elif (late_at := self._late_at(take)) is not None and now >= late_at:
-            worked = take.running(now) + (0.0 if take.part_sounds else take.part_work)
+            worked = take.running(now) + (take.silent_work if take.part_sounds else take.part_work)
             return self._fail(take, Overdue(f"{take.candidate.engine} is late: no sound after {worked:.2f} s of work"))
         elif (hedge_at := self._hedge_at(take)) is not None and now >= hedge_at:
             rescuer = self._choose(self._left())
@@ -433,7 +440,8 @@ class Performance:
     def _limit(self, take: Take) -> float:
         forecast = self._chain.forecast(take.candidate)
         if take.part_sounds:
-            return forecast.step_patience(take.window) * (CROWDED if self._means.lanes.live > 1 else 1.0)
+            patience = forecast.step_patience(take.window) * (CROWDED if self._means.lanes.live > 1 else 1.0)
+            return max(0.0, patience - take.silent_work)
         return max(0.0, forecast.patience(take.characters) - take.part_work)
 
     def _needed_at(self) -> float | None:
@@ -499,7 +507,7 @@ class Performance:
         if was_front and take.part_sounds:
             foreseen, took = self._foreseen.pop(take, None), self._loop.time() - take.opened
             self._chain.on_first(candidate, take.characters, work=take.part_work, foreseen=foreseen, took=took)
-        elif not was_front and take.made_sound:
+        elif not was_front and take.took:
             self._chain.on_step(candidate, take.window, take.took)
 
     def _on_spoken(self, take: Take) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 from engines.base import NO_SAMPLES, Chunk, Engine, Pace, Request, Samples
 from pipeline.chain import Candidate
@@ -74,7 +74,6 @@ class Take:
     def __init__(self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float) -> None:
         self.candidate = candidate
         self.opened = now
-        self._parts = deque(_parts(order, engine.comfort))
         self.order = order
         self.future: asyncio.Future[Chunk | None] | None = None
         self.is_whole = False
@@ -85,14 +84,14 @@ class Take:
         """Samples of it that have gone out, at the track's rate."""
         self.window = 0.0
         """Seconds of sound that the last step was allowed to make."""
-        self.characters = len(self._parts[0][1])
+        self.characters = first_length(order, engine.comfort)
         """Of the part that is being said, or said first."""
         self.part_work = 0.0
         """Seconds of work in that part, without the step that runs."""
         self.took = 0.0
-        """Seconds of work of its last step."""
-        self.made_sound = False
-        """True when its last step gave samples."""
+        """Seconds of work for the samples that its last step gave, steps without any before it included; 0 when it gave none."""
+        self.silent_work = 0.0
+        """Seconds of work since its last samples, without the step that runs."""
         self.part_sounds = False
         """True once that part has been heard: its front is over."""
         self.raw: list[Samples] | None = [] if order.loudness is not None else None
@@ -104,6 +103,7 @@ class Take:
         self._inspector: Inspector | None = None
         self._gain = Gain(candidate.voice.sample_rate, order.gain, order.loudness)
         self._framer = Framer(candidate.voice.sample_rate, order.rate, pause=order.pause)
+        self._next_part = order.rest  # the first character that the engine has not been asked for
         self._part_start = self._part_begun = 0
         self._waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
 
@@ -152,16 +152,22 @@ class Take:
 
     # What it does
 
-    def start(self, *, due: float, window: float) -> asyncio.Future[Chunk | None]:
-        """Its next step begins as soon as it has a lane."""
+    def start(self, *, due: float, window: float, is_long: Callable[[int], bool] = lambda count: False) -> asyncio.Future[Chunk | None]:
+        """Its next step begins as soon as it has a lane.
+
+        ``is_long``: whether so many characters, asked for at once after what has been said of it, would keep the listener waiting.
+        """
         if self._steps is None:
-            self._part_start, text = self._parts.popleft()
             order = self.order
+            self._part_start, left = self._next_part, len(order.text) - self._next_part
+            is_awaited = not order.in_hand if self._part_start == order.rest else is_long(left)
+            self._next_part += _clause(order, self._part_start, self._engine.comfort) if is_awaited else left
+            text = order.text[self._part_start : self._next_part]
             pace = Pace()
             chunks = self._engine.synthesize(self._request(text), pace)
             self._steps = self._lanes.steps(chunks, pace, network=self._engine.network, owner=self._engine.name)
             self._inspector = Inspector(text, self.candidate.voice.sample_rate, speed=order.speed)
-            self.characters, self.part_work, self.part_sounds = len(text), 0.0, False
+            self.characters, self.part_work, self.silent_work, self.part_sounds = len(text), 0.0, 0.0, False
         self.window = window
         self.future = self._steps.start(due=due, window=window)
         return self.future
@@ -170,11 +176,13 @@ class Take:
         """What came of the step. Raises what the engine raised, and :exc:`engines.base.BadSound`."""
         assert self.future is not None and self._steps is not None and self._inspector is not None
         future, self.future, self._begun = self.future, None, self.begun
-        self.took = self._steps.took
-        self.work += self.took
-        self.part_work += self.took
+        spent, self.took = self._steps.took, 0.0
+        self.work += spent
+        self.part_work += spent
+        self.silent_work += spent
         chunk = future.result()
-        self.made_sound = chunk is not None
+        if chunk is not None and len(chunk.samples):
+            self.took, self.silent_work = self.silent_work, 0.0
         if chunk is not None:
             samples, marks = self._inspector.check(chunk)
             if self.raw is not None:
@@ -187,7 +195,7 @@ class Take:
         self._part_begun += self._inspector.made
         self._steps.close()
         self._steps = None
-        if self._parts:
+        if self._next_part < len(self.order.text):
             return None
         self.is_whole = True
         return self._frame(NO_SAMPLES, last=True)
@@ -232,13 +240,15 @@ class Take:
 
 
 def first_length(order: Order, comfort: int) -> int:
-    """Characters of what an engine is asked for first. ``comfort``: as in :class:`engines.base.Engine`."""
-    return len(_parts(order, comfort)[0][1])
+    """Characters of what an engine is asked for first: a clause of a long text for which the listener waits.
+
+    ``comfort``: as in :class:`engines.base.Engine`.
+    """
+    left = len(order.text) - order.rest
+    return left if order.in_hand else _clause(order, order.rest, comfort)
 
 
-def _parts(order: Order, comfort: int) -> list[tuple[int, str]]:
-    """What is left to say, and where it begins; in two when the listener waits and a clause can go first."""
-    text, rest = order.text, order.rest
-    cut = 0 if order.in_hand or len(text) - rest <= comfort else first_clause(text[rest:], comfort, order.language)
-    bounds = [rest, rest + cut, len(text)] if cut else [rest, len(text)]
-    return [(start, text[start:end]) for start, end in pairwise(bounds)]
+def _clause(order: Order, start: int, comfort: int) -> int:
+    """Characters from there on that are worth being asked for alone; all that are left where there is no such place."""
+    text = order.text[start:]
+    return first_clause(text, comfort, order.language) or len(text)

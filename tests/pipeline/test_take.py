@@ -3,7 +3,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from engines.base import BadSound, Engine
+from engines.base import NO_SAMPLES, BadSound, Chunk, Engine
 from engines.scripted import Die, Hang, Odd, Script, Scripted, level_of
 from pipeline.chain import Candidate
 from pipeline.loudness import Loudness
@@ -67,6 +67,29 @@ def test_a_voice_is_made_as_loud_as_it_is_told_and_measured_as_it_is():
     run(go())
 
 
+def test_what_a_piece_of_sound_took_holds_the_steps_without_any_before_it(monkeypatch):
+    async def go():
+        desk = Desk(order())
+        whole = desk.engine.synthesize
+
+        def staged(request, pace):
+            for chunk in whole(request, pace):
+                for _ in range(2):
+                    desk.work.spend(0.03)
+                    yield Chunk(NO_SAMPLES)
+                yield chunk
+
+        monkeypatch.setattr(desk.engine, "synthesize", staged)
+        found = []
+        while not desk.take.is_whole:
+            await desk.step()
+            found.append((desk.take.took, desk.take.silent_work))
+        assert [pytest.approx(values) for values in found[3:6]] == [(0.0, 0.13), (0.0, 0.16), (0.16, 0.0)], "the second word"
+        assert found[-1][0] == 0.0
+
+    run(go())
+
+
 def test_the_rest_of_a_sentence_rises_from_nothing():
     async def go():
         start = TEXT.index(WORDS[2])
@@ -87,6 +110,21 @@ def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
         sounds = await desk.all()
         assert desk.engine.begun == 2
         assert [LONG[word.start : word.end] for sound in sounds for word in sound.words] == LONG.split()
+
+    run(go())
+
+
+def test_what_is_left_is_cut_again_while_its_front_would_keep_the_listener_waiting():
+    async def go():
+        text = ", ".join(" ".join(WORDS[start : start + 6]) for start in range(0, 36, 6)) + "."
+        desk, asked, heard = Desk(order(text)), [], []
+        while not desk.take.is_whole:
+            await asyncio.wait([desk.take.start(due=0.0, window=0.0, is_long=lambda count: asked.append(count) or count > 120)])
+            heard += [word for sound in [desk.take.finish()] if sound is not None for word in sound.words]
+        clauses = desk.engine.begun
+        assert asked == sorted(asked, reverse=True) and asked[-1] <= 120 < asked[-2], "asked once for each part but the first"
+        assert clauses == len(asked) + 1 > 3
+        assert [text[word.start : word.end] for word in heard] == text.split()
 
     run(go())
 
