@@ -13,7 +13,7 @@ from engines.base import Engine, EngineError, SynthesisFailed, Voice
 from pipeline.cache import Cache, Part
 from pipeline.chain import Ask, Candidate, Chain
 from pipeline.flight import Flight
-from pipeline.forecast import CROWDED, SLACK, Forecast, Foreseen
+from pipeline.forecast import CROWDED, SLACK, Foreseen
 from pipeline.journey import How, Leg
 from pipeline.lanes import Lanes
 from pipeline.loudness import Loudness, is_near
@@ -213,41 +213,47 @@ class Performance:
         return self._chain.choose(left, self._ask(left, there), self._timing.track, now=self._loop.time())
 
     def _ask(self, candidates: Iterable[Candidate], made: frozenset[str] = frozenset()) -> Ask:
-        wish, due = self._wish, self._timing.due()
-        order = self._order()
+        wish, due, rest = self._wish, self._timing.due(), self._progress.rest
+        left = len(self._text) - rest
         waits, firsts = {}, {}
         for candidate in candidates:
             engine = self._means.engines[candidate.engine]
             waits[engine.name] = self._means.lanes.wait(due, network=engine.network)
-            firsts[engine.name] = first_length(order, engine.comfort)
+            is_long = self._is_long(candidate, left)
+            firsts[engine.name] = first_length(self._text, rest, engine.comfort, wish.language) if is_long else left
         asked = wish.language, wish.voice, wish.engine
-        left = len(order.text) - order.rest
         return Ask(left, self._time_left(), waits, self._means.lanes.count, wish.strategy, asked, made, firsts)
 
     def _time_left(self) -> float:
         """Seconds until the listener hears a gap, or hears the first sound too late."""
         return self._timing.in_hand() if self._progress.written else self._timing.due() - self._loop.time()
 
-    def _order(self) -> Order:
-        rest = self._progress.rest
+    def _order(self, candidate: Candidate) -> Order:
         return Order(
             text=self._text,
-            rest=rest,
+            rest=self._progress.rest,
             language=self._wish.language,
             speed=self._wish.speed,
-            in_hand=self._timing.in_hand() > 0,
             rate=self._means.rate,
             pause=self._timing.pause(),
             traceparent=self._wish.origin.traceparent,
             request_id=self._wish.origin.request,
+            gain=self._means.gain(candidate),
+            loudness=self._means.loudness(candidate),
             fades_in=self._progress.written > 0,
         )
 
+    def _is_long(self, candidate: Candidate, characters: int) -> bool:
+        """Whether the listener may have heard all that is in hand before the first sound of so many characters is made."""
+        work = self._chain.forecast(candidate).work(characters) * (CROWDED if self._means.lanes.live else 1.0)
+        return self._timing.in_hand() < work
+
     def _open(self, candidate: Candidate) -> None:
-        order = replace(self._order(), gain=self._means.gain(candidate), loudness=self._means.loudness(candidate))
+        order = self._order(candidate)
         engine = self._means.engines[candidate.engine]
-        take = Take(candidate, engine, order, self._means.lanes, now=self._loop.time())
-        if not order.in_hand:
+        is_long = functools.partial(self._is_long, candidate)
+        take = Take(candidate, engine, order, self._means.lanes, now=self._loop.time(), is_long=is_long)
+        if self._timing.in_hand() <= 0:
             wait = self._means.lanes.wait(self._timing.due(), network=engine.network)
             self._foreseen[take] = self._chain.forecast(candidate).foresee(take.characters, wait=wait)
         self._takes.append(take)
@@ -351,19 +357,13 @@ class Performance:
         """Until a step has ended, or it is time to look whether one is late."""
         for take in list(self._takes):
             if take.future is None:
-                forecast = self._chain.forecast(take.candidate)
-                is_long = functools.partial(self._is_long, forecast)
                 try:
-                    take.start(due=self._timing.due(), window=self._timing.window(forecast.cost), is_long=is_long)
+                    take.start(due=self._timing.due(), window=self._timing.window(self._chain.forecast(take.candidate).cost))
                 except EngineError as error:
                     return self._fail(take, error)
         futures = [take.future for take in self._takes if take.future is not None]
         await asyncio.wait(futures, timeout=self._patience(), return_when=asyncio.FIRST_COMPLETED)
         return []
-
-    def _is_long(self, forecast: Forecast, characters: int) -> bool:
-        """Whether the listener may have heard all that is in hand before the first sound of so many characters is made."""
-        return self._timing.in_hand() < forecast.work(characters) * (CROWDED if self._means.lanes.live > 1 else 1.0)
 
     def _patience(self) -> float | None:
         """Seconds until the first take must be looked at; None when nothing could be done about it."""

@@ -47,8 +47,6 @@ class Order:
     """Its first character that is still to be said."""
     language: str
     speed: float
-    in_hand: bool
-    """False when the listener waits."""
     rate: int
     """Hertz of the track."""
     pause: float
@@ -71,7 +69,10 @@ class Take:
     ``start`` a step, wait for ``future``, ``finish`` it, until ``is_whole``; ``close`` in any case.
     """
 
-    def __init__(self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float) -> None:
+    def __init__(
+        self, candidate: Candidate, engine: Engine, order: Order, lanes: Lanes, *, now: float, is_long: Callable[[int], bool]
+    ) -> None:
+        """``is_long``: whether so many characters, asked for at once now, would keep the listener waiting."""
         self.candidate = candidate
         self.opened = now
         self.order = order
@@ -84,7 +85,7 @@ class Take:
         """Samples of it that have gone out, at the track's rate."""
         self.window = 0.0
         """Seconds of sound that the last step was allowed to make."""
-        self.characters = first_length(order, engine.comfort)
+        self.characters = 0
         """Of the part that is being said, or said first."""
         self.part_work = 0.0
         """Seconds of work in that part, without the step that runs."""
@@ -104,6 +105,8 @@ class Take:
         self._gain = Gain(candidate.voice.sample_rate, order.gain, order.loudness)
         self._framer = Framer(candidate.voice.sample_rate, order.rate, pause=order.pause)
         self._next_part = order.rest  # the first character that the engine has not been asked for
+        self._is_long = is_long
+        self.characters = self._next_length()
         self._part_start = self._part_begun = 0
         self._waiting: deque[tuple[int, int, int]] = deque()  # marks whose sound has not gone out: engine sample, start, end
 
@@ -152,16 +155,11 @@ class Take:
 
     # What it does
 
-    def start(self, *, due: float, window: float, is_long: Callable[[int], bool] = lambda count: False) -> asyncio.Future[Chunk | None]:
-        """Its next step begins as soon as it has a lane.
-
-        ``is_long``: whether so many characters, asked for at once after what has been said of it, would keep the listener waiting.
-        """
+    def start(self, *, due: float, window: float) -> asyncio.Future[Chunk | None]:
+        """Its next step begins as soon as it has a lane."""
         if self._steps is None:
             order = self.order
-            self._part_start, left = self._next_part, len(order.text) - self._next_part
-            is_awaited = not order.in_hand if self._part_start == order.rest else is_long(left)
-            self._next_part += _clause(order, self._part_start, self._engine.comfort) if is_awaited else left
+            self._part_start, self._next_part = self._next_part, self._next_part + self._next_length()
             text = order.text[self._part_start : self._next_part]
             pace = Pace()
             chunks = self._engine.synthesize(self._request(text), pace)
@@ -207,6 +205,11 @@ class Take:
             self._steps = None
         self.future = None
 
+    def _next_length(self) -> int:
+        """Characters of the part that comes next."""
+        text, left = self.order.text, len(self.order.text) - self._next_part
+        return first_length(text, self._next_part, self._engine.comfort, self.order.language) if self._is_long(left) else left
+
     def _request(self, text: str) -> Request:
         order = self.order
         return Request(
@@ -239,16 +242,10 @@ class Take:
         return tuple(words)
 
 
-def first_length(order: Order, comfort: int) -> int:
-    """Characters of what an engine is asked for first: a clause of a long text for which the listener waits.
+def first_length(text: str, start: int, comfort: int, language: str) -> int:
+    """Characters from ``start`` on that an engine is asked for first, where all that are left would keep the listener waiting.
 
     ``comfort``: as in :class:`engines.base.Engine`.
     """
-    left = len(order.text) - order.rest
-    return left if order.in_hand else _clause(order, order.rest, comfort)
-
-
-def _clause(order: Order, start: int, comfort: int) -> int:
-    """Characters from there on that are worth being asked for alone; all that are left where there is no such place."""
-    text = order.text[start:]
-    return first_clause(text, comfort, order.language) or len(text)
+    rest = text[start:]
+    return first_clause(rest, comfort, language) or len(rest)

@@ -17,20 +17,20 @@ LONG = " ".join(WORDS[:6]) + ", " + " ".join(WORDS[6:30]) + "."
 
 
 def order(text=TEXT, **changes):
-    usual = {"rest": 0, "language": "en", "speed": 1.0, "in_hand": False, "rate": 24_000, "pause": 0.3}
+    usual = {"rest": 0, "language": "en", "speed": 1.0, "rate": 24_000, "pause": 0.3}
     return Order(text, **{**usual, **changes})
 
 
 class Desk:
     """An engine, lanes in virtual time, and a take between them."""
 
-    def __init__(self, asked, *, fault=None, script=None, lanes=1):
+    def __init__(self, asked, *, fault=None, script=None, lanes=1, is_long=lambda count: True):
         self.work = Work()
         self.engine = Scripted(
             "engine", script or Script(step=0.1), faults={0: fault} if fault else None, work=self.work.spend, rehearsals=0
         )
         self.lanes = virtual_lanes(0.0, count=lanes, work=self.work)
-        self.take = Take(Candidate("engine", self.engine.voices()[0]), self.engine, asked, self.lanes, now=0.0)
+        self.take = Take(Candidate("engine", self.engine.voices()[0]), self.engine, asked, self.lanes, now=0.0, is_long=is_long)
 
     async def step(self):
         await asyncio.wait([self.take.start(due=0.0, window=0.0)])
@@ -104,8 +104,8 @@ def test_the_rest_of_a_sentence_rises_from_nothing():
 def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
     async def go():
         comfort = Engine.comfort
-        assert len(LONG) > comfort and first_length(order(LONG), comfort) < comfort
-        assert first_length(order(LONG, in_hand=True), comfort) == len(LONG) == first_length(order(LONG), len(LONG))
+        assert len(LONG) > comfort and first_length(LONG, 0, comfort, "en") == len(" ".join(WORDS[:6])) + 2
+        assert first_length(LONG, 0, len(LONG), "en") == len(LONG) == Desk(order(LONG), is_long=lambda count: False).take.characters
         desk = Desk(order(LONG))
         sounds = await desk.all()
         assert desk.engine.begun == 2
@@ -117,14 +117,12 @@ def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
 def test_what_is_left_is_cut_again_while_its_front_would_keep_the_listener_waiting():
     async def go():
         text = ", ".join(" ".join(WORDS[start : start + 6]) for start in range(0, 36, 6)) + "."
-        desk, asked, heard = Desk(order(text)), [], []
-        while not desk.take.is_whole:
-            await asyncio.wait([desk.take.start(due=0.0, window=0.0, is_long=lambda count: asked.append(count) or count > 120)])
-            heard += [word for sound in [desk.take.finish()] if sound is not None for word in sound.words]
-        clauses = desk.engine.begun
-        assert asked == sorted(asked, reverse=True) and asked[-1] <= 120 < asked[-2], "asked once for each part but the first"
-        assert clauses == len(asked) + 1 > 3
-        assert [text[word.start : word.end] for word in heard] == text.split()
+        left = []
+        desk = Desk(order(text), is_long=lambda count: left.append(count) or count > 120)
+        sounds = await desk.all()
+        assert left == sorted(left, reverse=True) and left[-1] <= 120 < left[-2]
+        assert desk.engine.begun == len(set(left)) > 3
+        assert [text[word.start : word.end] for sound in sounds for word in sound.words] == text.split()
 
     run(go())
 
