@@ -349,6 +349,18 @@ class Lanes:
             group.withdraw(step)
             raise
 
+    def hold(self, owner: str) -> None:
+        """Somebody begins to speak with that engine, who may ask for steps of it until he has let it go: between two of them it is not
+        free either. Raises :exc:`EngineUnavailable` when it has been shut."""
+        if owner in self._shut:
+            raise EngineUnavailable(f"engine {owner} is being unloaded")
+        self._unfreed[owner] += 1
+
+    def let_go(self, owner: str) -> None:
+        self._unfreed[owner] -= 1
+        if not self._unfreed[owner]:
+            del self._unfreed[owner]
+
     def steps(
         self,
         chunks: Generator[Chunk, None, None],
@@ -357,11 +369,13 @@ class Lanes:
         network: bool = False,
         allowance: float | None = None,
         owner: str = "",
+        is_held: bool = False,
     ) -> Steps:
-        """``owner``: the engine whose they are. Raises :exc:`EngineUnavailable` when that has been shut."""
-        if owner in self._shut:
-            raise EngineUnavailable(f"engine {owner} is being unloaded")
-        self._unfreed[owner] += 1
+        """``owner``: the engine whose they are. ``is_held``: by whoever asks. Raises :exc:`EngineUnavailable` as :meth:`hold` does."""
+        if is_held:
+            self._unfreed[owner] += 1
+        else:
+            self.hold(owner)
         group = self._network if network else self._compute
         steps = Steps(
             group,
@@ -371,16 +385,11 @@ class Lanes:
             owner,
             is_alone=lambda: self.live <= 1,
             on_close=self._live.discard,
-            on_freed=self._on_freed,
+            on_freed=self.let_go,
         )
         if not network:
             self._live.add(steps)
         return steps
-
-    def _on_freed(self, owner: str) -> None:
-        self._unfreed[owner] -= 1
-        if not self._unfreed[owner]:
-            del self._unfreed[owner]
 
     def close(self) -> None:
         """Ends idle lanes; one that runs a step ends after it."""

@@ -100,6 +100,7 @@ class Take:
         self._engine = engine
         self._lanes = lanes
         self._steps: Steps | None = None
+        self._holds = False
         self._begun: float | None = None
         self._inspector: Inspector | None = None
         self._gain = Gain(candidate.voice.sample_rate, order.gain, order.loudness)
@@ -161,9 +162,12 @@ class Take:
             order = self.order
             self._part_start, self._next_part = self._next_part, self._next_part + self._next_length()
             text = order.text[self._part_start : self._next_part]
-            pace = Pace()
-            chunks = self._engine.synthesize(self._request(text), pace)
-            self._steps = self._lanes.steps(chunks, pace, network=self._engine.network, owner=self._engine.name)
+            pace, engine = Pace(), self._engine
+            if not self._holds:
+                self._lanes.hold(engine.name)  # until all parts have been said: else it could be unloaded between two of them
+                self._holds = True
+            chunks = engine.synthesize(self._request(text), pace)
+            self._steps = self._lanes.steps(chunks, pace, network=engine.network, owner=engine.name, is_held=True)
             self._inspector = Inspector(text, self.candidate.voice.sample_rate, speed=order.speed)
             self.characters, self.part_work, self.silent_work, self.part_sounds = len(text), 0.0, 0.0, False
         self.window = window
@@ -203,6 +207,9 @@ class Take:
         if self._steps is not None:
             self._steps.close(overdue=overdue)
             self._steps = None
+        if self._holds:
+            self._lanes.let_go(self._engine.name)
+            self._holds = False
         self.future = None
 
     def _next_length(self) -> int:

@@ -394,6 +394,25 @@ def test_nobody_who_speaks_notices_that_engines_come_and_go():
     run(go())
 
 
+def test_an_engine_that_is_unloaded_says_its_sentence_to_the_end_though_that_is_in_two_parts():
+    async def go():
+        work = Work()
+        first, second = Shy("first", work=work), Shy("second", work=work)
+        async with Room([first, second], lanes=virtual_lanes(count=2, work=work)) as room:
+            assert len(LONG) > first.comfort
+            room.stage.on_message("up", Text(text=LONG, utterance="long"))
+            while not room.told(SentenceChosen):  # noqa: ASYNC110 - in virtual time
+                await asyncio.sleep(0.01)
+            await room.studio.unload_engine("first")
+            room.stage.on_message("up", Text(text="And the next one.", utterance="next"))
+            await room.quiet()
+            assert said_by(room) == ["first", "second"] and first.unloads == 1
+            assert [event.why for event in room.told(Switched)] == ["first has been unloaded"]
+            assert not room.told(Dropped)
+
+    run(go())
+
+
 def test_an_engine_that_does_not_let_go_stays():
     async def go():
         work = Work()
