@@ -29,7 +29,9 @@ from bench.sessions import GIVEN_UP, Door
 from engines.scripted import Fault
 from engines.tone import GAP, pitch_of
 from pipeline.events import Dropped, SpeechFinished, SpeechStarted
+from pipeline.journey import Journey
 from pipeline.protocol import Cancel, Text
+from pipeline.report import Watcher
 
 FALLBACK = "fallback"
 SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
@@ -160,6 +162,8 @@ class Work:
     hedged: int
     worked: float
     """Seconds of work by all engines, what hangs left out."""
+    wasted: float
+    """Of that, by those who ran beside another engine and were not heard."""
     decided: float
     """Seconds of decisions, all of them."""
     ttft: tuple[float, ...]
@@ -180,7 +184,7 @@ async def run(plan: Plan, url: str = "") -> Result:
             both = scene(address, f"{room}-hanging", engine="hanging,sound", systems=(FALLBACK,), environment=environment, is_cold=True)
             async with both as stage:
                 hanging = await _hanging(stage, plan, chosen)
-    with_hedges, without = [await _work(plan, hedges) for hedges in (None, 0.0)]
+    work = {first: [await _work(plan, first, hedges) for hedges in (None, 0.0)] for first in ("dicing", "wavering")}
     held = {(engine, sessions): await _forecasts(plan, engine, sessions) for engine in plan.engines for sessions in AT_ONCE}
     load = (
         f"Scripted engines in a real room: {3 * plan.alone} sentences after a silence and {plan.passage} without pauses, the first engine "
@@ -188,7 +192,13 @@ async def run(plan: Plan, url: str = "") -> Result:
         f"{plan.hanging} sentences while the first engine hangs for ever; hedges in {plan.sessions} sessions; forecasts of "
         f"{' and '.join(plan.engines)} over {plan.forecast} sentences each"
     )
-    figures = (*_fault_figures(faulty), *_hanging_figures(hanging), *_work_figures(with_hedges, without), *_forecast_figures(held))
+    figures = (
+        *_fault_figures(faulty),
+        *_hanging_figures(hanging),
+        *_work_figures(*work["dicing"]),
+        *_hedge_figures(*work["wavering"]),
+        *_forecast_figures(held),
+    )
     tables = (_fault_table(faulty), _hanging_table(hanging))
     return Result(
         "chain", plan.seed, load, figures, tables, machine(), versions(), when, busy, trace=told, order=trace.ORDER, budget=BUDGET
@@ -326,11 +336,23 @@ async def _talk(node: Node, name: str, chosen: random.Random, count: int, length
     return door
 
 
-async def _work(plan: Plan, hedges: float | None) -> Work:
-    """The same sentences and faults with hedges and without."""
+class _Losers(Watcher):
+    """Adds up what engines did that ran beside another one and were not heard."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def on_journey(self, journey: Journey) -> None:
+        self.seconds += sum(leg.end - leg.begin for leg in journey.legs if leg.how == "lost")
+
+
+async def _work(plan: Plan, first: str, hedges: float | None) -> Work:
+    """The same sentences and faults with hedges and without. ``first``: the engine that goes wrong."""
     chain = {} if hedges is None else {"hedges": hedges}
+    losers = _Losers()
     with scripts.within() as engines:
-        async with _node(selection={"fallback_chain": ["dicing", "sound"]}, chain=chain) as node:
+        async with _node(selection={"fallback_chain": [first, "sound"]}, chain=chain) as node:
+            node.report.watch(losers)
             watch = _Stopwatch(node.studio.chain, ("candidates", "choose", "on_chosen"))
             doors = await asyncio.gather(
                 *(_talk(node, f"s{n}", random.Random(plan.seed + n), plan.sentences, (*SHORT, LONG)) for n in range(plan.sessions))
@@ -339,7 +361,7 @@ async def _work(plan: Plan, hedges: float | None) -> Work:
             taken, sentences = node.studio.chain.hedges.taken, node.studio.chain.hedges.sentences
             worked = sum(engine.worked for engine in engines)
     ttft = tuple(event.ttft for event in events if isinstance(event, SpeechStarted))
-    return Work(sentences, taken, worked, watch.seconds, ttft, sum(isinstance(event, Dropped) for event in events))
+    return Work(sentences, taken, worked, losers.seconds, watch.seconds, ttft, sum(isinstance(event, Dropped) for event in events))
 
 
 class _Stopwatch:
@@ -432,6 +454,17 @@ def _work_figures(hedged: Work, without: Work) -> Iterator[Figure]:
     yield Figure("hedges: sentences dropped, with and without", float(hedged.lost + without.lost), "", most=0.0)
     decided = ratio(1e6 * hedged.decided, float(hedged.sentences))
     yield Figure("decisions of the chain, a sentence", decided, "us", most=200.0)
+
+
+def _hedge_figures(hedged: Work, without: Work) -> Iterator[Figure]:
+    """Of an engine that is a little late now and then."""
+    name = f"hedges, a first engine that is a little late in {100 * scripts.SHARE / 2:.0f} % of {hedged.sentences} sentences"
+    yield Figure(f"{name}: sentences with two engines at once", float(hedged.hedged), "", least=1.0, most=0.1 * hedged.sentences)
+    own = hedged.worked - hedged.wasted
+    yield Figure(f"{name}: total work against that without those who were not heard", ratio(hedged.worked, own), "", most=1.12)
+    for way, work in (("with hedges", hedged), ("without", without)):
+        yield Figure(f"{name}: TTFA at the node {way}, p95", milliseconds(quantile(work.ttft, 0.95)), "ms")
+    yield Figure(f"{name}: sentences dropped, with and without", float(hedged.lost + without.lost), "", most=0.0)
 
 
 def _forecast_figures(held: Mapping[tuple[str, int], Sequence[bool]]) -> Iterator[Figure]:

@@ -31,6 +31,7 @@ FIRST_WORDS = 8  # of a sentence, before one of which it goes wrong; every other
 WORD = 0.18  # seconds: faster than people speak, so that less is in hand when something goes wrong, and more is heard in the time
 BETTER = Script(word=WORD, is_pitched=True, front=0.020, front_character=0.0008, step=0.040, jitter=0.2)
 QUICK = Script(word=WORD, is_pitched=True, front=0.020, front_character=0.0004, step=0.020, jitter=0.2)
+STEADY = Script(word=WORD, is_pitched=True, front=0.080, front_character=0.0002, step=0.040, jitter=0.3)
 TOLD = re.compile(r"fault (\w+) at (\d+): (.*)")
 
 
@@ -128,6 +129,18 @@ def dicing() -> Scripted:
     return _noted(Outspoken("dicing", BETTER, faults=Dice(1, share=SHARE, words=FIRST_WORDS, kinds=KINDS)))
 
 
+@dataclass(frozen=True, slots=True)
+class Behind(Late):
+    """Its first sound is later than usual, and not by so much that something would be wrong."""
+
+    seconds: float = 0.1
+
+
+def wavering() -> Scripted:
+    """A little late in 15 % of its sentences: what hedges are for."""
+    return _noted(Outspoken("wavering", STEADY, faults=Dice(1, share=SHARE / 2, words=1, kinds=(Behind,))))
+
+
 def hanging() -> Scripted:
     """Hangs for ever in every sentence, but for those with which it was warmed up."""
     return _noted(Outspoken("hanging", BETTER, faults=_Ever(Hang())))
@@ -148,7 +161,7 @@ def _noted(engine: Scripted) -> Scripted:
     return engine
 
 
-ENGINES = {"faulty": faulty, "dicing": dicing, "hanging": hanging, "sound": sound}
+ENGINES = {"faulty": faulty, "dicing": dicing, "wavering": wavering, "hanging": hanging, "sound": sound}
 
 REAL = {"faulty-kokoro": "bench.spoilt:kokoro"}
 """Those that are real: who looks for the others need not have them."""

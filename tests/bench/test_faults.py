@@ -112,7 +112,7 @@ HANGING = {
 
 
 def figures() -> dict[str, Figure]:
-    work = faults.Work(sentences=100, hedged=8, worked=50.0, decided=0.01, ttft=(0.1, 0.2), lost=0)
+    work = faults.Work(sentences=100, hedged=8, worked=50.0, wasted=2.0, decided=0.01, ttft=(0.1, 0.2), lost=0)
     found = [
         *faults._fault_figures(FOUND),
         *faults._hanging_figures(HANGING),
@@ -120,6 +120,19 @@ def figures() -> dict[str, Figure]:
         *faults._forecast_figures({("piper", 1): [True] * 95 + [False] * 5, ("kokoro", 8): [True] * 80 + [False] * 20}),
     ]
     return {figure.name: figure for figure in found}
+
+
+def test_hedges_that_never_happen_prove_nothing() -> None:
+    def missed(**changes: float) -> list[str]:
+        work = faults.Work(
+            **{"sentences": 90, "hedged": 3, "worked": 50.0, "wasted": 2.0, "decided": 0.01, "ttft": (0.1,), "lost": 0} | changes
+        )
+        return [figure.name.split(": ")[1] for figure in faults._hedge_figures(work, work) if not figure.is_met]
+
+    assert missed() == []
+    assert missed(hedged=0) == missed(hedged=10) == ["sentences with two engines at once"]
+    assert missed(wasted=8.0) == ["total work against that without those who were not heard"]
+    assert missed(lost=1) == ["sentences dropped, with and without"]
 
 
 def test_figures_are_held_against_what_must_be_reached() -> None:
