@@ -73,7 +73,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=201,
         response_class=Response,
         openapi_extra=_body(OFFER),
-        responses={**_ANSWER, **documents.refusals(400, 413, 415)},
+        responses={**_ANSWER, **documents.refusals(400, 408, 413, 415)},
     )
     async def offer(request: Request) -> Response:
         """Connects a browser: SDP offer in, SDP answer out. The offer wants one audio track and may bring a data channel, on
@@ -98,7 +98,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=204,
         response_class=Response,
         openapi_extra=_body(FRAGMENT),
-        responses=documents.refusals(400, 404, 412, 413, 415, 422),
+        responses=documents.refusals(400, 404, 408, 412, 413, 415, 422),
     )
     async def trickle(request: Request, peer: str) -> Response:
         """More addresses of a browser that was answered (RFC 8840). ICE is not restarted: offer anew instead."""
