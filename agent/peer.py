@@ -29,7 +29,7 @@ from agent.failures import tell_failure
 from agent.gateway import notes
 from agent.gateway.errors import Refused
 from agent.gateway.notes import Notes
-from agent.gateway.seats import Seats
+from agent.gateway.seats import Guest, Seats
 from agent.gateway.settings import PeerSettings
 from agent.gateway.speech import Facts
 from agent.mix import Mix
@@ -91,19 +91,6 @@ class Host(Protocol):
     def is_draining(self) -> bool: ...
 
     def session(self, outlet: Outlet, *, door: str, origin: Origin) -> AbstractAsyncContextManager[Stage]: ...
-
-
-class Guest(Protocol):
-    """Whoever is behind a peer."""
-
-    @property
-    def name(self) -> str: ...
-
-    def check(self) -> None:
-        """Before more is said to it. Raises :exc:`agent.gateway.errors.Refused`: 401 when it may not stay, 429 when it has to wait."""
-
-    def spend(self, seconds: float) -> None:
-        """So much speech was sent to it."""
 
 
 class Peer:
