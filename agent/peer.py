@@ -23,12 +23,13 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
+from aiortc.rtcsctptransport import WEBRTC_BINARY, WEBRTC_STRING, RTCSctpTransport
 
 from agent.failures import tell_failure
 from agent.gateway import notes
 from agent.gateway.errors import Refused
 from agent.gateway.notes import Notes
-from agent.gateway.seats import Seats
+from agent.gateway.seats import Guest, Seats
 from agent.gateway.settings import PeerSettings
 from agent.gateway.speech import Facts
 from agent.mix import Mix
@@ -55,6 +56,7 @@ CLOSE_WAIT = 1.0  # seconds for a goodbye
 log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 _find_addresses = aioice.ice.get_host_addresses
+_receive = RTCSctpTransport._data_channel_receive
 
 
 def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
@@ -62,7 +64,18 @@ def host_addresses(use_ipv4: bool, use_ipv6: bool) -> list[str]:
     return _find_addresses(use_ipv4, use_ipv6) or ["127.0.0.1"]
 
 
+async def receive_anything(self: RTCSctpTransport, stream_id: int, pp_id: int, data: bytes) -> None:
+    """Text that is not UTF-8 comes as the bytes that it is: the library would close the connection over it without a word."""
+    if pp_id == WEBRTC_STRING:
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            pp_id = WEBRTC_BINARY
+    await _receive(self, stream_id, pp_id, data)
+
+
 aioice.ice.get_host_addresses = host_addresses
+RTCSctpTransport._data_channel_receive = receive_anything  # type: ignore[method-assign]
 
 
 class Host(Protocol):
@@ -78,19 +91,6 @@ class Host(Protocol):
     def is_draining(self) -> bool: ...
 
     def session(self, outlet: Outlet, *, door: str, origin: Origin) -> AbstractAsyncContextManager[Stage]: ...
-
-
-class Guest(Protocol):
-    """Whoever is behind a peer."""
-
-    @property
-    def name(self) -> str: ...
-
-    def check(self) -> None:
-        """Before more is said to it. Raises :exc:`agent.gateway.errors.Refused`: 401 when it may not stay, 429 when it has to wait."""
-
-    def spend(self, seconds: float) -> None:
-        """So much speech was sent to it."""
 
 
 class Peer:

@@ -39,6 +39,8 @@ class Exchange:
     """Bytes of the body."""
     sent: int
     """Bytes of the answer."""
+    is_fault: bool = False
+    """Whether it failed in a way that no status tells: the answer had begun."""
 
 
 class Tally(Protocol):
@@ -76,7 +78,8 @@ class Bounds:
         finally:
             seconds = loop.time() - since
             place, method = path_of(scope), method_of(scope)
-            self._tally.on_exchange(Exchange(place, method, passage.status, seconds, passage.received, passage.sent))
+            exchange = Exchange(place, method, passage.status, seconds, passage.received, passage.sent, notes.is_fault)
+            self._tally.on_exchange(exchange)
             level = logging.DEBUG if place in PROBES and passage.status < 400 else logging.INFO
             notes.write(f"{method} {place} {passage.status}", took=seconds, level=level)
 

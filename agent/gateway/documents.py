@@ -421,7 +421,7 @@ GC: Document = {
             an_object(collected="integer", rss_before="integer", rss_after="integer"),
             {"collected": 120, "rss_before": 350_000_000, "rss_after": 349_000_000},
         ),
-        **refusals(415, 422),
+        **refusals(408, 413, 415, 422),
     },
 }
 

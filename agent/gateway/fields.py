@@ -15,7 +15,8 @@ from pipeline.protocol import NAME_CHARACTERS, Budget, Strategy, is_markup
 
 ReplyFormat = Literal["json", "wav", "mp3", "ogg", "opus", "flac", "aac", "pcm"]
 Factor = Annotated[float, Field(ge=0.5, le=2.0)]
-Tag = Annotated[str, Field(min_length=2, max_length=35, pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*$")]
+TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+Tag = Annotated[str, Field(min_length=2, max_length=35, pattern=f"^{TAG.pattern}$")]
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS)]
 Optimization = Literal["high", "balanced", "low"]
 Preset = Literal["maximum", "standard"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from fastapi import Path as InPath
 
 from agent.gateway import documents
 from agent.gateway.errors import Refused
-from agent.gateway.fields import Tag, clip
+from agent.gateway.fields import TAG, Tag, clip
 from agent.node import Node
 from agent.roster import Entry, Offers, entries
 from engines.base import Voice
@@ -22,7 +21,6 @@ from engines.tiers import kept_by
 from pipeline.chain import primary
 from pipeline.studio import EngineStatus
 
-TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 PATIENCE = 5.0  # seconds: whoever speaks goes first
 STATES = {"ready": "loaded", "loading": "loading", "unloaded": "installed", "unavailable": "failed"}
 NAMES = {

@@ -1,8 +1,22 @@
-"""How many sessions there are at all doors that keep connections, against the one bound for all of them."""
+"""Sessions at all doors that keep connections: who has one, and how many there are against the one bound for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
+
+
+class Guest(Protocol):
+    """Whoever was let in to a session."""
+
+    @property
+    def name(self) -> str: ...
+
+    def check(self) -> None:
+        """Before more is said to it. Raises :exc:`agent.gateway.errors.Refused`: 401 when it may not stay, 429 when it has to wait."""
+
+    def spend(self, seconds: float) -> None:
+        """So much sound was made for it."""
 
 
 class Seats:

@@ -78,7 +78,7 @@ def decide(fields: Collection[str], *, named: str, response_format: str, accept:
         format = named or preferred(accept)
         weights = {"json": accept.weight(JSON), "bytes": acceptable(accept, format)}
         if not any(weights.values()):
-            raise not_acceptable(named)
+            raise not_acceptable(named, JSON)
         if weights["json"] != weights["bytes"]:
             return Reply("json" if weights["json"] > weights["bytes"] else "bytes", "accept", format)
         named = format
@@ -89,9 +89,9 @@ def decide(fields: Collection[str], *, named: str, response_format: str, accept:
     return Reply(default, "default", named)
 
 
-def decide_format(named: str, accept: Accept | None) -> str:
+def decide_format(named: str, accept: Accept | None, *, response_format: str = "") -> str:
     """Where only sound is answered: the format, empty when nobody has named one. Raises :exc:`Refused`."""
-    if accept is None:
+    if response_format or accept is None:
         return named
     format = named or preferred(accept)
     if not acceptable(accept, format):
@@ -115,6 +115,7 @@ def acceptable(accept: Accept, format: str) -> float:
     return max(accept.weight(kind) for kind in kinds)
 
 
-def not_acceptable(named: str) -> Refused:
-    what = f"{TYPES[named][0]} (the body names {named}) or {JSON}" if named else f"audio/* or {JSON}"
-    return Refused("not_acceptable", f"Accept: this is answered with {what}", 406, field="Accept")
+def not_acceptable(named: str, *others: str) -> Refused:
+    """``others``: what might have been answered in place of sound."""
+    sound = f"{TYPES[named][0]} (the body names {named})" if named else "audio/*"
+    return Refused("not_acceptable", f"Accept: this is answered with {' or '.join((sound, *others))}", 406, field="Accept")

@@ -147,7 +147,8 @@ class Desk:
             raise Refused("stream_is_bytes", words, 422, field="response_format")
         limits = self._settings.limits
         wanted = read(body, characters=limits.text_chars, description=limits.description_chars)
-        format = decide_format(wanted.format, parse_accept(request.headers.get("accept")))
+        accept = parse_accept(request.headers.get("accept"))
+        format = decide_format(wanted.format, accept, response_format=body.response_format or "")
         medium = Medium.of(wanted, format, self._settings.audio)
         plan = await self._plan(body, wanted)
         speech = Speech(self._node, plan)

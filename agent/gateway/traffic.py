@@ -14,7 +14,7 @@ class Traffic:
         self._others = others
         self.total = 0
         self.errors = 0
-        """Answered with 500 or more, or not at all."""
+        """Answered with 500 or more, or failed after the answer had begun; who hangs up before it (499) is no error of the node."""
         self.active = 0
 
     def on_request(self) -> None:
@@ -23,6 +23,6 @@ class Traffic:
 
     def on_exchange(self, exchange: Exchange) -> None:
         self.active -= 1
-        self.errors += exchange.status >= 500
+        self.errors += exchange.is_fault or exchange.status >= 500
         for other in self._others:
             other(exchange)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from agent.gateway import documents
 from agent.gateway.errors import Refused
-from agent.gateway.seats import Seats
+from agent.gateway.seats import Guest, Seats
 from agent.node import Node
 
 OFFER, FRAGMENT = "application/sdp", "application/trickle-ice-sdpfrag"
@@ -20,18 +20,6 @@ _ANSWER: documents.Responses = {
     201: {"description": "The answer; `Location` names the peer.", "content": {OFFER: {"schema": {"type": "string"}}}}
 }
 _SERVERS = documents.an_object(iceServers={"type": "array", "items": {"type": "object"}})
-
-
-class _Anybody:
-    """Who is let in where nobody is asked who they are."""
-
-    name = ""
-
-    def check(self) -> None:
-        """May say what it likes."""
-
-    def spend(self, seconds: float) -> None:
-        """As much as it likes."""
 
 
 def routes(node: Node, seats: Seats) -> APIRouter:
@@ -73,13 +61,13 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=201,
         response_class=Response,
         openapi_extra=_body(OFFER),
-        responses={**_ANSWER, **documents.refusals(400, 413, 415)},
+        responses={**_ANSWER, **documents.refusals(400, 408, 413, 415)},
     )
     async def offer(request: Request) -> Response:
         """Connects a browser: SDP offer in, SDP answer out. The offer wants one audio track and may bring a data channel, on
         which the protocol is spoken, one message each."""
         _expect(request, OFFER)
-        caller = getattr(request.state, "caller", None) or _Anybody()
+        caller: Guest = request.state.caller
         caller.check()
         try:
             admitted = await peers.admit(await request.body(), caller)
@@ -98,7 +86,7 @@ def routes(node: Node, seats: Seats) -> APIRouter:
         status_code=204,
         response_class=Response,
         openapi_extra=_body(FRAGMENT),
-        responses=documents.refusals(400, 404, 412, 413, 415, 422),
+        responses=documents.refusals(400, 404, 408, 412, 413, 415, 422),
     )
     async def trickle(request: Request, peer: str) -> Response:
         """More addresses of a browser that was answered (RFC 8840). ICE is not restarted: offer anew instead."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from livekit import rtc
 from playwright.async_api import Browser, Page
 
@@ -19,6 +21,7 @@ from agent.devserver import DevServer
 from agent.gateway.app import make_app
 from agent.gateway.page import find_client
 from agent.gateway.serving import Doors
+from agent.gateway.settings import SecuritySettings
 from agent.node import Node
 from bench.chromium import chromium
 from engines.scripted import Die, Fault, Script, Scripted
@@ -29,6 +32,7 @@ from tests.e2e.conftest import House, pitches, sounds_like
 HEARD = 0.01  # energy that no silence has: one word of a tone brings a hundred times as much
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"
 WAIT = 10_000  # ms
+NODE = "http://127.0.0.1:8003"  # in the README
 CONTRASTS = """
 () => {
   const channel = (value) => ((value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
@@ -329,13 +333,32 @@ async def test_a_room_is_heard_in_the_node_s_own_language_where_it_has_no_englis
         await until(page, "window.ears.some((ear) => ear.loudest > 0.05)")
 
 
-async def test_the_readme_s_few_lines_are_enough(browser: Browser, node: Node) -> None:
+@asynccontextmanager
+async def elsewhere() -> AsyncIterator[str]:
+    """The origin of an empty page that no node serves."""
+
+    async def empty(request: web.Request) -> web.Response:
+        return web.Response(text="<!doctype html><title>mine</title><main>Mine.</main>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", empty)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")).rstrip("/")
+
+
+async def test_the_readme_s_few_lines_are_enough_for_a_page_of_one_s_own(browser: Browser, settings: Settings) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"```js\n(.*?)```", readme, re.DOTALL)
-    async with opened(browser, node) as page:
-        await page.click("body")  # browsers let nothing be heard before that
-        await page.evaluate(f"async () => {{ {lines[0]} }}")
-        await until(page, "window.ears[0]?.loudest > 0.05")
+    async with elsewhere() as mine:
+        allowed = settings.model_copy(update={"security": SecuritySettings(cors_origins=(mine,))})
+        async with Node(allowed) as node, opened(browser, node) as page:
+            await node.ready()
+            address = page.url.rstrip("/")
+            assert address != mine and NODE in lines[0]
+            await page.goto(mine)
+            await page.click("body")  # browsers let nothing be heard before that
+            await page.evaluate(f"async () => {{ {lines[0].replace(NODE, address)} }}")
+            await until(page, "window.ears[0]?.loudest > 0.05")
 
 
 async def choose(page: Page) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
+from aiortc.rtcsctptransport import WEBRTC_STRING
 
 import agent.peer
 from agent.gateway.errors import Refused
@@ -179,8 +180,18 @@ async def test_what_cannot_be_taken_is_answered_and_the_peer_goes_on(peers: Peer
     browser.channel.send(b"\xff\x00")
     browser.send(type="text", text="x" * 6000)
     browser.send(type="nonsense")
-    for code in ("bad_json", "text_too_long", "unknown_type"):
-        await browser.told("error", code=code)
+    browser.send(type="ping", t=7)
+    assert (await browser.told("pong"))["t"] == 7
+    codes = [event["code"] for event in browser.events if event["type"] == "error"]
+    assert codes == ["bad_json", "bad_json", "text_too_long", "unknown_type"]
+
+
+async def test_a_text_message_that_is_no_utf_8_is_answered_and_the_peer_goes_on(peers: Peers, browser: Browser) -> None:
+    await browser.connect(peers)
+    sctp = browser.connection.sctp
+    assert sctp is not None and browser.channel.id is not None
+    await sctp._send(browser.channel.id, WEBRTC_STRING, b'{"type": "text", "text": "\xff"}')
+    await browser.told("error", code="bad_json")
     browser.send(type="ping", t=7)
     assert (await browser.told("pong"))["t"] == 7
 

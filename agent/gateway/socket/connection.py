@@ -11,12 +11,13 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Guest
 from agent.gateway.settings import WsSettings
 from agent.gateway.socket.dialect import undecided_error
 from agent.gateway.socket.orders import BINARY, BROKEN, LEAVING, NORMAL, NOT_TEXT, REFUSED, TOO_BIG, Close, Order, Send, TakeVoice, Tell
 from agent.gateway.socket.outbox import Letter
 from agent.gateway.socket.patience import Patience
-from agent.gateway.socket.session import Guest, Session
+from agent.gateway.socket.session import Session
 from agent.gateway.socket.wire import Wire
 from pipeline.protocol import Hello, Ping
 

@@ -9,8 +9,8 @@ from agent.gateway.speech import Plan
 from agent.gateway.wanted import Wanted
 from pipeline.protocol import AnyMessage, ProtocolError
 
-NORMAL, LEAVING, BINARY, NOT_TEXT, REFUSED, TOO_BIG, BROKEN, FULL = 1000, 1001, 1003, 1007, 1008, 1009, 1011, 1013
-"""Why a WebSocket ends: RFC 6455, section 7.4.1, and 1013 from its registry."""
+NORMAL, LEAVING, BINARY, NOT_TEXT, REFUSED, TOO_BIG, BROKEN = 1000, 1001, 1003, 1007, 1008, 1009, 1011
+"""Why a WebSocket ends: RFC 6455, section 7.4.1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from agent.gateway.clone import take_voice
 from agent.gateway.errors import Refused
 from agent.gateway.notes import Notes, begin, on_refused
 from agent.gateway.places import path_of
-from agent.gateway.seats import Seats
+from agent.gateway.seats import Guest, Seats
 from agent.gateway.slots import Slots
 from agent.gateway.socket import dialect as dialects
 from agent.gateway.socket.connection import Connection
@@ -28,7 +28,7 @@ from agent.gateway.socket.incremental import Incremental
 from agent.gateway.socket.native import Native
 from agent.gateway.socket.oneshot import OneShot
 from agent.gateway.socket.orders import REFUSED
-from agent.gateway.socket.session import Guest, Session
+from agent.gateway.socket.session import Session
 from agent.gateway.socket.speak import Speak
 from agent.gateway.socket.wire import SCOPE, Wire
 from agent.gateway.socket.wishes import read_object
@@ -41,31 +41,14 @@ log = logging.getLogger(__name__)
 FULL_WAIT = 5.0  # seconds after which a client that found the door full may knock again
 KINDS: dict[str, type[Dialect]] = {kind.name: kind for kind in (Native, OneShot, Incremental, Speak)}
 
-
-class Anybody:
-    """Whoever comes, where nobody asks."""
-
-    name = ""
-
-    def check(self) -> None:
-        """It never has had enough."""
-
-    def spend(self, seconds: float) -> None:
-        """It costs nothing."""
-
-
 Admit = Callable[[WebSocket], Awaitable[Guest]]
 """Lets in or raises :exc:`Refused` with the HTTP status of the refused upgrade."""
-
-
-async def admit_anybody(socket: WebSocket) -> Guest:
-    return Anybody()
 
 
 class Door:
     """All WebSocket sessions of a node. On its loop."""
 
-    def __init__(self, node: Node, seats: Seats, slots: Slots, admit: Admit = admit_anybody) -> None:
+    def __init__(self, node: Node, seats: Seats, slots: Slots, admit: Admit) -> None:
         """``seats``: shared with all others who keep sessions here; ``slots``: with all who take voices from recordings."""
         self._node = node
         self._seats = seats
@@ -246,7 +229,7 @@ async def _deny(socket: WebSocket, refused: Refused, name: str) -> None:
     await socket.send_denial_response(JSONResponse(body, status, headers={**refused.headers, REQUEST_ID: name}))
 
 
-def routes(node: Node, seats: Seats, slots: Slots, admit: Admit = admit_anybody) -> APIRouter:
+def routes(node: Node, seats: Seats, slots: Slots, admit: Admit) -> APIRouter:
     door = Door(node, seats, slots, admit)
     router = APIRouter()
 

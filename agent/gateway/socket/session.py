@@ -10,6 +10,7 @@ from typing import Protocol
 
 from agent.gateway import notes
 from agent.gateway.errors import Refused
+from agent.gateway.seats import Guest
 from agent.gateway.socket.dialect import Dialect
 from agent.gateway.socket.native import Native
 from agent.gateway.socket.orders import REFUSED, Close, Hush, Open, Order, Refuse, Resume, Send, TakeVoice, Tell
@@ -27,19 +28,6 @@ from pipeline.stage import Stage
 CLIENT = "client"  # the one sender of a session's stage
 PLAIN = ("", "linear16", "pcm")  # what nobody has to encode
 PIECE = 0.2  # seconds of sound sent at a time: small enough that a cancel finds little on its way
-
-
-class Guest(Protocol):
-    """Whoever was let in."""
-
-    @property
-    def name(self) -> str: ...
-
-    def check(self) -> None:
-        """Before more is said to it. Raises :exc:`Refused`: 401 when it may not stay, 429 while it has had enough."""
-
-    def spend(self, seconds: float) -> None:
-        """So much sound was made for it."""
 
 
 class Resumption(Protocol):

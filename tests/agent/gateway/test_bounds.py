@@ -122,7 +122,7 @@ def test_a_caller_that_does_not_read_is_cut_off():
     with pytest.raises(Stalled):
         call([part(b"x")], send=stuck, scope={ABORT: lambda: aborted.append(True)})
     assert aborted == [True]
-    assert call.tally.exchanges[0].status == 200
+    assert (call.tally.exchanges[0].status, call.tally.exchanges[0].is_fault) == (200, True)
 
 
 def test_a_websocket_is_not_its_business():

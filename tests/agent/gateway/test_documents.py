@@ -36,6 +36,14 @@ async def test_what_the_gate_answers_is_said_of_every_route_behind_it(client):
                 assert "Retry-After" in operation["responses"]["429"]["headers"]
 
 
+async def test_a_body_that_is_too_large_or_too_slow_is_said_wherever_one_is_read(client):
+    async with client.get("/openapi.json") as answer:
+        page = await answer.json()
+    asked = {(method, path): one for path, item in page["paths"].items() for method, one in item.items() if "requestBody" in one}
+    assert ("patch", "/whep/{peer}") in asked
+    assert not [place for place, operation in asked.items() if not {"408", "413"} <= operation["responses"].keys()]
+
+
 async def test_headers_that_an_answer_has_are_listed(client):
     async with client.get("/openapi.json") as answer:
         page = await answer.json()

@@ -66,8 +66,11 @@ def test_what_is_not_acceptable_is_406(accept, named):
 def test_a_stream_takes_the_format_that_is_accepted():
     assert decide_format("", parse_accept("audio/flac")) == "flac"
     assert decide_format("mp3", None) == "mp3"
-    with pytest.raises(Refused):
-        decide_format("", parse_accept("application/json"))
+    assert decide_format("mp3", parse_accept("application/json"), response_format="mp3") == "mp3"
+    for named, words in (("", "audio/*"), ("mp3", "audio/mpeg (the body names mp3)")):
+        with pytest.raises(Refused) as caught:
+            decide_format(named, parse_accept("application/json"))
+        assert caught.value.message == f"Accept: this is answered with {words}"
 
 
 FIELDS = st.sets(st.sampled_from(sorted({"text", "format", *BYTES_FIELDS, *JSON_FIELDS})))

@@ -241,6 +241,12 @@ async def test_accept_decides_and_may_not_be_met(client):
     assert (answer.status, body["code"], body["field"]) == (406, "not_acceptable", "Accept")
 
 
+@pytest.mark.parametrize("path", ["/synthesize", "/synthesize/stream"])
+async def test_a_format_that_is_said_outright_is_answered_whatever_is_accepted(client, path):
+    answer, _ = await ask(client, path, text="Hi.", response_format="mp3", headers={"Accept": "application/json"})
+    assert (answer.status, answer.headers["content-type"]) == (200, "audio/mpeg")
+
+
 async def test_a_stream_has_no_envelope(client):
     answer, body = await ask(client, "/synthesize/stream", text="Hi.", response_format="json")
     assert (answer.status, body["code"]) == (422, "stream_is_bytes")
