@@ -36,6 +36,7 @@ Enhance = Annotated[bool | None, Query(description="As in the body.")]
 class Asked:
     """A request that has been understood."""
 
+    body: SpeechBody
     wanted: Wanted
     plan: Plan
     reply: Reply
@@ -122,20 +123,18 @@ class Desk:
             )
         medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
         plan = await self._plan(body, wanted, unknown_engine)
-        return Asked(wanted, plan, reply, medium, request.state.request_id)
+        return Asked(body, wanted, plan, reply, medium, request.state.request_id)
 
     async def _plan(self, body: SpeechBody, wanted: Wanted, unknown_engine: int = 422) -> Plan:
         """Raises :exc:`Refused`."""
-        try:
+        with as_sent(body):
             plan = make_plan(self._node, wanted, unknown_engine=unknown_engine)
-        except Refused as refused:
-            raise as_sent(refused, body) from refused
         return await take_voice(self._node, self._workshop.slots, wanted, plan)
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """Whole, in the shape that was decided."""
-        work = self._workshop.whole(asked.wanted, asked.plan, asked.medium)
-        product = await unless_gone(request.receive, work)
+        with as_sent(asked.body):
+            product = await unless_gone(request.receive, self._workshop.whole(asked.wanted, asked.plan, asked.medium))
         if asked.reply.shape == "json":
             return JSONResponse(self._envelope(product, asked), headers=self._headers(product.facts, asked, product.took))
         return Response(product.data, media_type=mime(asked.medium), headers=self._headers(product.facts, asked, product.took))
@@ -151,9 +150,10 @@ class Desk:
         medium = Medium.of(wanted, format, self._settings.audio)
         plan = await self._plan(body, wanted)
         speech = Speech(self._node, plan)
-        asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
+        asked = Asked(body, wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
         pieces = timely(self._workshop.stream(speech, plan, medium), wanted.timeout)
-        first = await unless_gone(request.receive, begin(pieces))
+        with as_sent(body):
+            first = await unless_gone(request.receive, begin(pieces))
         headers = self._headers(speech.facts, asked, speech.facts.ttft or speech.seconds, is_known=speech.is_known)
         return AudioStream(first, pieces, mime(medium), headers)
 
@@ -182,7 +182,8 @@ class Desk:
                 request.state.caller.on_request()  # each text is one; the batch itself was counted as the first
             asked = await self.ask(request, SpeechBody.check(found), reply=ALWAYS_JSON)
             wait = asked.wanted.timeout or self._settings.limits.body_wait_s
-            product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
+            with as_sent(asked.body):
+                product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
         except Refused as refused:
             notes.on_refused(refused.code, is_fault=refused.status >= 500)
             again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}

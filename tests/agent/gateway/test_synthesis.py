@@ -154,6 +154,8 @@ REFUSED = [  # body, status, code, field
     ({"text": "a" * 5_001}, 422, "text_too_long", "text"),
     ({"text": "a\x00b"}, 422, "bad_text", "text"),
     ({"text": "... !"}, 422, "nothing_to_say", "text"),
+    ({"input": "... !"}, 422, "nothing_to_say", "input"),
+    ({"input": "a", "options": {"voice": "nobody"}}, 422, "unknown_voice", "options.voice"),
     ({"text": "<speak>Hi</speak>"}, 501, "not_supported", "text"),
     ({"text": "\ufeff<speak>Hi</speak>"}, 501, "not_supported", "text"),
     ({"input": '<?xml version="1.0"?><speak>Hi</speak>'}, 501, "not_supported", "input"),
@@ -252,6 +254,8 @@ async def test_a_batch_keeps_the_order_and_goes_on_after_an_error(client):
     assert [result["success"] for result in body["results"]] == [True, False, True]
     assert body["results"][1]["code"] == "text_required"
     assert [result.get("format") for result in body["results"]] == ["mp3", None, "mp3"]
+    _, body = await ask(client, "/batch_synthesize", items=[{"input": "... !"}])
+    assert [(result["code"], result["field"]) for result in body["results"]] == [("nothing_to_say", "input")]
     items = [{"text": "One.", "format": "wav"}, {"text": "Deux.", "language": "fr"}]
     _, body = await ask(client, "/batch_synthesize", items=items, options={"format": "mp3"}, parallel_processing=False)
     assert [(result["format"], result["language"]) for result in body["results"]] == [("wav", "en"), ("mp3", "fr")]
