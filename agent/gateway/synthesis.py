@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from agent.gateway import documents, notes
 from agent.gateway.batch import Batch
 from agent.gateway.clone import take_voice
 from agent.gateway.deadline import timely
-from agent.gateway.errors import Refused
+from agent.gateway.errors import Refused, fault
 from agent.gateway.fields import ReplyFormat, SpeechBody, parse_object
 from agent.gateway.production import Medium, Product, Workshop
 from agent.gateway.replies import AudioStream, describe, envelope, mime, unless_gone
@@ -27,6 +28,8 @@ from agent.gateway.wanted import Wanted, as_sent, read
 AHEAD = 2  # items of a batch that are made while an earlier one is sent: as many as the lanes of a small machine
 TORCH_WAIT = 30.0  # seconds that `/tts/generate` takes where nobody says
 ALWAYS_JSON = Reply("json", "route", "")
+
+log = logging.getLogger(__name__)
 
 ResponseFormat = Annotated[ReplyFormat | None, Query(description="As in the body.")]
 Enhance = Annotated[bool | None, Query(description="As in the body.")]
@@ -184,11 +187,15 @@ class Desk:
             wait = asked.wanted.timeout or self._settings.limits.body_wait_s
             with as_sent(asked.body):
                 product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
-        except Refused as refused:
-            notes.on_refused(refused.code, is_fault=refused.status >= 500)
-            again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
-            return {**refused.body(request.state.request_id), "status": refused.status, **again}
-        return self._envelope(product, asked)
+            return self._envelope(product, asked)
+        except Refused as told:
+            refused = told
+        except Exception:  # the answer has begun, and the other texts are in it
+            log.exception("a text of a batch failed by a fault of ours")
+            refused = fault()
+        notes.on_refused(refused.code, is_fault=refused.status >= 500)
+        again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
+        return {**refused.body(request.state.request_id), "status": refused.status, **again}
 
     def _envelope(self, product: Product, asked: Asked) -> dict[str, Any]:
         return envelope(product, asked.wanted, rule=asked.reply.rule, request_id=asked.request_id)
