@@ -182,6 +182,7 @@ class Session:
                 else:
                     self.run(self.dialect.on_refused(message, refused))
                 return
+            self._facts.on_text()
             if self._notes is not None:
                 self._notes.on_text(len(message.text), self._facts)
         stage.on_message(CLIENT, message)
