@@ -215,7 +215,15 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.studio.load())
             for language in self.settings.node.languages:
-                tasks.create_task(self.studio.lanes.run(partial(_warm_up_text, language), due=0.0, loads=True, allowance=TEXT_RULES))
+                tasks.create_task(self._read_rules(language))
+
+    async def _read_rules(self, language: str) -> None:
+        """Of a text in that language: its first one would wait for them else. Who hangs there keeps no engine from being loaded."""
+        try:
+            call = partial(_warm_up_text, language)
+            await self.studio.lanes.run(call, due=0.0, loads=True, allowance=TEXT_RULES / PATIENCE)
+        except (StepGivenUp, NoLane) as error:
+            log.warning("the rules for texts in %s could not be read beforehand: %s", language, error)
 
     async def _look(self) -> None:
         while True:

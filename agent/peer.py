@@ -254,6 +254,7 @@ class Peer:
             self._tell(Failure(refused.code, refused.message, not refused.is_for_good, message.stream, message.seq))
             return
         if isinstance(message, Text) and message.text:
+            self._facts.on_text()
             self._notes.on_text(len(message.text), self._facts)
         stage.on_message(self._sender, message)
 

@@ -107,7 +107,7 @@ class PiperEngine(Engine):
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         voice = self.choose(request)
         id, _, speaker = voice.id.partition("#")
-        return unbroken(self._loaded[id].speak(request, speaker, pace), pace)
+        yield from unbroken(self._loaded[id].speak(request, speaker, pace), pace)
 
     def compare(self, text: str, window: float, **options: float) -> tuple[Floats, Floats]:
         """The default voice's raw sound of one sentence, in windows and in one pass over the same noise: shape (n,), before any gain.

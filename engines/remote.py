@@ -40,6 +40,7 @@ SAMPLE_RATE = 24_000  # hertz that it is asked for: that of most tracks, whateve
 NAME_IT = "set remote.url"
 STREAM, VOICES = "/synthesize/stream", "/voices"
 NAME_LENGTH = 128  # characters of a request's name that the other node takes
+TEXTS = (400, 413, 422)  # its answers to one text that it does not take: too long, in another language, not let through; others may well be
 TOLD = 4096  # bytes of an error's body that are read: its message is a line
 LISTED = 4 << 20  # bytes of a list of voices: a thousand voices take half a megabyte
 REST = 5.0  # seconds of rest when a node is full and does not say for how long
@@ -105,7 +106,7 @@ class RemoteEngine(Engine):
         try:
             while not transfer.is_over:
                 pieces += self._receive(transfer, begun=bool(pieces))
-        except ServiceFailed as problem:
+        except SynthesisFailed as problem:
             raise EngineUnavailable(str(problem), remedy="remote.url and remote.token name it") from problem
         finally:
             transfer.close()
@@ -194,7 +195,7 @@ class RemoteEngine(Engine):
         whose: Mapping[str, str],
         tell: Callable[[bytes], None],
     ) -> None:
-        """Raises :exc:`ServiceFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound. ``whose``: headers."""
+        """Raises :exc:`SynthesisFailed` and what aiohttp raises. ``most``: bytes of an answer that is not sound. ``whose``: headers."""
         aiohttp, settings = _import("aiohttp"), self._settings
         headers = {"Authorization": f"Bearer {settings.token}", **whose} if settings.token else whose
         async with (
@@ -270,6 +271,8 @@ def _explain(status: int, headers: Mapping[str, str], body: bytes) -> EngineErro
         return RateLimited(f"{text}; again in {rest:g} s", retry_after=rest)
     if status in (401, 403):
         return Refused(text, remedy="set remote.token")
+    if status in TEXTS:
+        return SynthesisFailed(text)
     return Refused(text) if status < 500 else ServiceFailed(text)
 
 

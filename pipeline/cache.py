@@ -18,7 +18,7 @@ from pydantic import Field
 from engines.base import EngineError
 from pipeline.archive import Archive, ArchiveBusy
 from pipeline.flight import Flight
-from pipeline.lanes import Lanes
+from pipeline.lanes import PATIENCE, Lanes
 from pipeline.recording import Recording
 from pipeline.shelf import Shelf
 
@@ -136,7 +136,7 @@ class Cache:
             return
         self._archive = None
         try:
-            places = await self._on_disk(archive.open, due=SOONEST, allowance=OPENING)
+            places = await self._on_disk(archive.open, due=SOONEST, allowance=OPENING / PATIENCE)
             gone = self._disk.restore(places, self._clock())
             if gone:
                 await self._on_disk(lambda: archive.tidy(gone=gone, used={}), due=SOONEST)

@@ -85,9 +85,9 @@ def primary(language: str) -> str:
 
 
 def first_clause(text: str, limit: int, language: str = "") -> int:
-    """Where a text longer than ``limit`` may be cut so that its beginning can be spoken first; 0 when nowhere before ``limit``.
+    """Where a text longer than ``limit`` may be cut so that its beginning can be spoken first; 0 when there is no such place.
 
-    Behind its first clause; in one that is much longer and has none, between two phrases, as late as may be.
+    Behind its first clause; in one that is much longer and has none, between two phrases, as late as may be, or soon behind ``limit``.
     """
     if len(text) <= limit:
         return 0
@@ -112,14 +112,16 @@ def first_clause(text: str, limit: int, language: str = "") -> int:
 
 
 def _phrases(text: str, limit: int, language: str) -> list[list[int]]:
-    """Where phrases begin, the last ones first, and not in the first third: those with a preposition, and the others."""
+    """Where phrases begin, the last ones first, and not in the first third: those with a preposition, the others; what comes too late."""
     found: list[list[int]] = []
+    late: list[int] = []
     kinds = _OPENING.get(primary(language), ())
     words = [(match.group().lower(), match.start()) for match in _WORD.finditer(text)]
     for kind in kinds:
         places = [at for (before, _), (word, at) in pairwise(words) if word in kind and not any(before in other for other in kinds)]
         found.append([at for at in reversed(places) if limit // 3 <= at <= limit])
-    return found
+        late += [at for at in places if limit < at <= FAR * limit]
+    return [*found, sorted(late)]
 
 
 def last_clause(text: str, limit: int, language: str = "") -> int:

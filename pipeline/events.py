@@ -122,7 +122,7 @@ class SentenceChosen(Event):
     """A sentence begins to be made."""
 
     type: ClassVar[str] = "sentence"
-    wire: ClassVar[Mapping[str, str]] = {"age": ""}
+    wire: ClassVar[Mapping[str, str]] = {"age": "", "language": ""}
     id: str
     utterance: str
     text: str
@@ -132,6 +132,8 @@ class SentenceChosen(Event):
     cached: bool
     age: float = 0.0
     """Seconds since it was said first, where it is ``cached``; for whoever keeps what comes of it."""
+    language: str = ""
+    """In which it is read; for the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class Speaker:
         turn.engine = chosen.engine
         if is_first:
             turn.is_cached, voice = chosen.is_cached, chosen.voice.id
-            about = chosen.engine, voice, chosen.is_cached, chosen.age
+            about = chosen.engine, voice, chosen.is_cached, chosen.age, sentence.wish.language
             self._tell(sentence, SentenceChosen(sentence.id, sentence.utterance, sentence.text, *about))
         if chosen.old:
             self._report.on_switched(chosen.old, chosen.engine, chosen.why)

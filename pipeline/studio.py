@@ -19,7 +19,7 @@ from pipeline.cache import Cache, Key
 from pipeline.chain import TIERS, Candidate, Chain, find_voice, primary
 from pipeline.inspector import Inspector
 from pipeline.journey import Leg
-from pipeline.lanes import Lanes, NoLane, StepGivenUp
+from pipeline.lanes import PATIENCE, Lanes, NoLane, StepGivenUp
 from pipeline.level import level_of
 from pipeline.loudness import TARGET, Loudness
 from pipeline.performance import Event, Means, Performance
@@ -30,6 +30,7 @@ from pipeline.timing import Timing
 log = logging.getLogger(__name__)
 
 LOADING = 120.0  # seconds that a load or the first step may take before it counts as hung: a large model from a slow disk
+ALLOWANCE = LOADING / PATIENCE  # as lanes take it
 SHORT = "One, two, three."  # a sentence short enough to be no delay and long enough for every window size
 LONG = "The interpreters have taken their seats, and the first speaker of the morning may begin."  # how the front grows
 WARM_UP = (SHORT, SHORT)  # the first sentence of an engine pays for what is made once; the one after it is measured
@@ -176,7 +177,7 @@ class Studio:
         mine = self._engine(engine)
         take = partial(mine.clone, recording, language=language)
         due = asyncio.get_running_loop().time()
-        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=LOADING, owner=engine)
+        voice = await self.lanes.run(take, due=due, network=mine.network, loads=True, allowance=ALLOWANCE, owner=engine)
         self._mix(voice.id, replace(voice, is_cloned=True))
         return voice
 
@@ -282,7 +283,7 @@ class Studio:
                 async with asyncio.timeout(UNLOADING):
                     while self.lanes.holds(name):  # noqa: ASYNC110 - rare, and a look costs nothing
                         await asyncio.sleep(LOOK)
-                await self.lanes.run(engine.unload, due=0.0, network=engine.network, loads=True, allowance=LOADING, owner=name)
+                await self.lanes.run(engine.unload, due=0.0, network=engine.network, loads=True, allowance=ALLOWANCE, owner=name)
                 after = EngineStatus(name, "unloaded")
             except TimeoutError:
                 raise EngineUnavailable(f"engine {name} still speaks after {UNLOADING:.0f} s", remedy="unload it later") from None
@@ -338,12 +339,12 @@ class Studio:
             run = partial(self.lanes.run, due=0.0, network=engine.network, owner=engine.name)
             if is_again and await run(lambda: bool(engine.missing()), loads=True):
                 return EngineUnavailable(self._status[engine.name].reason)
-            await run(engine.load, loads=True, allowance=LOADING)
+            await run(engine.load, loads=True, allowance=ALLOWANCE)
             self._builds[engine.name] = await run(lambda: engine.build)
             voices = engine.voices()
             if not voices:
                 raise EngineUnavailable(f"engine {engine.name} has no voice", remedy="see `voicebooth models`")
-            heard = [await self._rehearse(engine, voices[0], text, allowance=LOADING) for text in WARM_UP][1:]
+            heard = [await self._rehearse(engine, voices[0], text, allowance=ALLOWANCE) for text in WARM_UP][1:]
         except EngineError as error:
             self._status[engine.name] = EngineStatus(engine.name, "unavailable", str(error))
             return error
@@ -359,7 +360,7 @@ class Studio:
     async def _practise(self, engine: Engine, voice: Voice, heard: Sequence[_Heard]) -> None:
         """It can speak already. A longer sentence tells how its work grows, and how loud it is."""
         try:
-            self._on_warm(engine, voice, [*heard, await self._rehearse(engine, voice, LONG, allowance=LOADING)])
+            self._on_warm(engine, voice, [*heard, await self._rehearse(engine, voice, LONG, allowance=ALLOWANCE)])
         except EngineError as error:
             log.warning("engine %s could not say a longer sentence: %s", engine.name, error)
 

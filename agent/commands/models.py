@@ -159,7 +159,7 @@ def calibrate(
     settings: options.SettingsFile = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """Measure what lets voices stream inside the sentence, half a minute each; it may be broken off and goes on where it was.
+    """Measure what lets voices stream inside the sentence, three quarters of a minute each; it may be broken off and goes on where it was.
 
     \b
     The voices of the model are measured already: the package brings their statistics. This is for voices of your own, and for

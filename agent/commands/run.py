@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agent.worker import Worker
 
 PATIENCE = 5.0  # seconds without the server's answer until that is said
-IMPORTING = 60.0  # seconds: a cold disk
+IMPORTING = 6.0  # seconds from a warm disk; ten times as much is a cold one, and more an import that hangs
 LOOK = 1.0  # seconds between two looks whether the development server still runs
 PAGE = "https://meet.livekit.io/custom"  # LiveKit's page for one's own server; a browser may reach this machine from it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import json
@@ -15,9 +16,10 @@ from agent.commands import options
 
 if TYPE_CHECKING:
     from agent.config import Settings
-    from engines.base import Voice
+    from engines.base import Engine, Voice
     from engines.catalog import Row
 
+LOADING = 300.0  # seconds after which a load counts as hung: a large model on a slow disk
 SHORT = 13  # signs of a hash in the table, its colon included: who wants to compare it takes --json
 
 
@@ -56,21 +58,31 @@ def voices(
 def _load(engine: str | None, settings: Settings) -> list[Voice]:
     """The voices of this engine, or of the chain; who cannot speak is told."""
     from agent.node import find_engine, find_engines, is_chain_set
-    from engines.base import EngineError
 
     engines, left_out = ([find_engine(engine, settings)], {}) if engine else find_engines(settings)
     problems = left_out if is_chain_set(settings) or not engines else {}
-    here: list[Voice] = []
-    for ready in engines:
-        try:
-            ready.load()
-        except EngineError as error:
-            problems[ready.name] = str(error)
-        else:
-            here += ready.voices()
+    problems |= asyncio.run(_load_in_lanes(engines, settings))
+    here = [voice for ready in engines if ready.name not in problems for voice in ready.voices()]
     for name, problem in problems.items():
         typer.echo(f"voicebooth: engine {name}: {problem}", err=True)
     return here
+
+
+async def _load_in_lanes(engines: Sequence[Engine], settings: Settings) -> dict[str, str]:
+    """What kept each from being loaded, by name; one that hangs keeps nobody waiting for ever."""
+    from engines.base import EngineError
+    from pipeline.lanes import PATIENCE, Lanes
+
+    lanes, problems = Lanes(settings.lanes), {}
+    try:
+        for engine in engines:
+            try:
+                await lanes.run(engine.load, due=0.0, network=engine.network, loads=True, allowance=LOADING / PATIENCE, owner=engine.name)
+            except EngineError as error:
+                problems[engine.name] = str(error)
+    finally:
+        lanes.close()
+    return problems
 
 
 def _cell(row: Mapping[str, Any], column: str) -> object:

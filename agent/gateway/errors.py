@@ -77,3 +77,8 @@ class Refused(Exception):
         if path.startswith(OPENAI):
             return self.openai_body(), self.openai_status
         return self.body(request_id), self.status
+
+
+def fault() -> Refused:
+    """What a fault of ours is told as: nothing of its insides."""
+    return Refused("internal", "the node has failed at this; its log says how", 500)

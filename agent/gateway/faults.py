@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.gateway import notes
-from agent.gateway.errors import Refused
+from agent.gateway.errors import fault
 
 log = logging.getLogger(__name__)
 
@@ -41,5 +41,4 @@ class Faults:
                 notes.on_refused("internal", is_fault=True)
                 raise  # the server cuts the connection, and logs it
             log.exception("a request failed by a fault of ours")
-            refused = Refused("internal", "the node has failed at this; its log says how", 500)
-            await (await self._refuse(Request(scope), refused))(scope, receive, send)
+            await (await self._refuse(Request(scope), fault()))(scope, receive, send)

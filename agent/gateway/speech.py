@@ -28,6 +28,7 @@ from pipeline.protocol import TEXT_CHARACTERS, Config, Text
 CALLER = "caller"  # the one sender of a session for one request
 RELOAD = 2.0  # seconds after which whoever came before an engine was ready may come again
 NAMED = 20  # voices and languages that an answer lists
+FALLBACKS = 64  # engines that could not go on, of one text, that are kept
 STATUSES = {
     "bad_json": 422,
     "unknown_type": 422,
@@ -94,6 +95,10 @@ class Facts:
     samples: int = 0
     rate: int = 24_000
     """Hertz of them."""
+    utterance: str | None = None
+    """Whose sentence was chosen last."""
+    is_next: bool = False
+    """Whether a text came since."""
 
     @property
     def is_cached(self) -> bool:
@@ -103,18 +108,31 @@ class Facts:
     def model(self) -> str:
         return self.voice
 
+    def on_text(self) -> None:
+        """A further text of a session: with its first sentence all but the sound, which is counted for the session, begins anew."""
+        self.is_next = True
+
+    def _begin(self, language: str) -> None:
+        self.language, self.is_next, self.ttft = language, False, None
+        self.sentences = self.letters = self.cached = 0
+        self.age = 0.0
+        self.fallback, self.warnings = [], []
+
     def on_event(self, event: Event, ttft: float | None = None) -> None:
         """``ttft``: seconds since it was asked for, should this be its first sound; None: as the event has it."""
         match event:
             case SentenceChosen():
+                if self.is_next or self.utterance not in (None, event.utterance):
+                    self._begin(event.language)
+                self.utterance = event.utterance
                 self.sentences += 1
                 self.letters += letters(event.text)
                 self.cached += event.cached
                 self.age = max(self.age, event.age)
                 self.engine, self.voice = event.engine, event.voice
-            case SpeechStarted() if self.ttft is None:
+            case SpeechStarted() if self.ttft is None and event.utterance == self.utterance:
                 self.ttft = event.ttft if ttft is None else ttft
-            case Switched():
+            case Switched() if len(self.fallback) < FALLBACKS:
                 self.fallback.append((event.old, event.why))
 
     def line(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from agent.gateway import documents, notes
 from agent.gateway.batch import Batch
 from agent.gateway.clone import take_voice
 from agent.gateway.deadline import timely
-from agent.gateway.errors import Refused
+from agent.gateway.errors import Refused, fault
 from agent.gateway.fields import ReplyFormat, SpeechBody, parse_object
 from agent.gateway.production import Medium, Product, Workshop
 from agent.gateway.replies import AudioStream, describe, envelope, mime, unless_gone
@@ -28,6 +29,8 @@ AHEAD = 2  # items of a batch that are made while an earlier one is sent: as man
 TORCH_WAIT = 30.0  # seconds that `/tts/generate` takes where nobody says
 ALWAYS_JSON = Reply("json", "route", "")
 
+log = logging.getLogger(__name__)
+
 ResponseFormat = Annotated[ReplyFormat | None, Query(description="As in the body.")]
 Enhance = Annotated[bool | None, Query(description="As in the body.")]
 
@@ -36,6 +39,7 @@ Enhance = Annotated[bool | None, Query(description="As in the body.")]
 class Asked:
     """A request that has been understood."""
 
+    body: SpeechBody
     wanted: Wanted
     plan: Plan
     reply: Reply
@@ -122,20 +126,18 @@ class Desk:
             )
         medium = Medium.of(wanted, reply.format or wanted.format, self._settings.audio)
         plan = await self._plan(body, wanted, unknown_engine)
-        return Asked(wanted, plan, reply, medium, request.state.request_id)
+        return Asked(body, wanted, plan, reply, medium, request.state.request_id)
 
     async def _plan(self, body: SpeechBody, wanted: Wanted, unknown_engine: int = 422) -> Plan:
         """Raises :exc:`Refused`."""
-        try:
+        with as_sent(body):
             plan = make_plan(self._node, wanted, unknown_engine=unknown_engine)
-        except Refused as refused:
-            raise as_sent(refused, body) from refused
         return await take_voice(self._node, self._workshop.slots, wanted, plan)
 
     async def answer(self, request: Request, asked: Asked) -> Response:
         """Whole, in the shape that was decided."""
-        work = self._workshop.whole(asked.wanted, asked.plan, asked.medium)
-        product = await unless_gone(request.receive, work)
+        with as_sent(asked.body):
+            product = await unless_gone(request.receive, self._workshop.whole(asked.wanted, asked.plan, asked.medium))
         if asked.reply.shape == "json":
             return JSONResponse(self._envelope(product, asked), headers=self._headers(product.facts, asked, product.took))
         return Response(product.data, media_type=mime(asked.medium), headers=self._headers(product.facts, asked, product.took))
@@ -152,9 +154,10 @@ class Desk:
         medium = Medium.of(wanted, format, self._settings.audio)
         plan = await self._plan(body, wanted)
         speech = Speech(self._node, plan)
-        asked = Asked(wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
+        asked = Asked(body, wanted, plan, Reply("bytes", "route", format), medium, request.state.request_id)
         pieces = timely(self._workshop.stream(speech, plan, medium), wanted.timeout)
-        first = await unless_gone(request.receive, begin(pieces))
+        with as_sent(body):
+            first = await unless_gone(request.receive, begin(pieces))
         headers = self._headers(speech.facts, asked, speech.facts.ttft or speech.seconds, is_known=speech.is_known)
         return AudioStream(first, pieces, mime(medium), headers)
 
@@ -183,12 +186,17 @@ class Desk:
                 request.state.caller.on_request()  # each text is one; the batch itself was counted as the first
             asked = await self.ask(request, SpeechBody.check(found), reply=ALWAYS_JSON)
             wait = asked.wanted.timeout or self._settings.limits.body_wait_s
-            product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
-        except Refused as refused:
-            notes.on_refused(refused.code, is_fault=refused.status >= 500)
-            again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
-            return {**refused.body(request.state.request_id), "status": refused.status, **again}
-        return self._envelope(product, asked)
+            with as_sent(asked.body):
+                product = await self._workshop.whole(asked.wanted, asked.plan, asked.medium, wait=wait)
+            return self._envelope(product, asked)
+        except Refused as told:
+            refused = told
+        except Exception:  # the answer has begun, and the other texts are in it
+            log.exception("a text of a batch failed by a fault of ours")
+            refused = fault()
+        notes.on_refused(refused.code, is_fault=refused.status >= 500)
+        again = {} if refused.retry_after is None else {"retry_after": math.ceil(refused.retry_after)}
+        return {**refused.body(request.state.request_id), "status": refused.status, **again}
 
     def _envelope(self, product: Product, asked: Asked) -> dict[str, Any]:
         return envelope(product, asked.wanted, rule=asked.reply.rule, request_id=asked.request_id)

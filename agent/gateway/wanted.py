@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,10 +135,14 @@ class Found:
         return next((path for path, _ in self._values(name)), name)
 
 
-def as_sent(refused: Refused, body: SpeechBody) -> Refused:
-    """With the name under which the body has the field."""
-    found = Found(body)
-    return refused.renamed({name: found.path(name) for name in (*SYNONYMS, "language")})
+@contextmanager
+def as_sent(body: SpeechBody) -> Iterator[None]:
+    """What is refused in here names its field as the body does."""
+    try:
+        yield
+    except Refused as refused:
+        found = Found(body)
+        raise refused.renamed({name: found.path(name) for name in (*SYNONYMS, "language")}) from None
 
 
 def canonical(name: str) -> str:

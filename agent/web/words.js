@@ -27,6 +27,8 @@ const DROPS = {
 };
 
 export const forError = ({ code, message }) => (ERRORS[code] ? ERRORS[code] : sentence(message || code));
+const OF_A_SESSION = ["forbidden", "rate_limited"]; // what they mean over HTTP depends on the request: the node's own words say it
+
 export const forDrop = (why) => DROPS[why] ?? why;
 
 /** Why another engine speaks; `hedge: ` begins the reason where two of them ran side by side. */
@@ -45,7 +47,8 @@ export async function refusal(answer) {
     // a proxy between, which answers in its own way
   }
   const code = body.code ?? (answer.status === 401 ? "unauthorized" : "");
-  return new Error(forError({ code, message: body.error ?? `The node answered ${answer.status}.` }));
+  const message = body.error ?? `The node answered ${answer.status}.`;
+  return new Error(OF_A_SESSION.includes(code) && body.error ? sentence(message) : forError({ code, message }));
 }
 
 export const forFailure = (error) =>

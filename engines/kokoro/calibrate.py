@@ -19,8 +19,8 @@ from engines.kokoro.files import cache_folder, digest, find_model, find_parts, f
 from engines.kokoro.model import Kokoro
 from engines.kokoro.phonemes import Espeak, can_read, phonemize
 from engines.kokoro.runtimes import make
-from engines.kokoro.statistics import BUCKETS, DAMAGED, Measured, Moments, Pressed, bucket, read, write
-from engines.kokoro.voices import Mixture, Styles
+from engines.kokoro.statistics import BUCKETS, Measured, Moments, Pressed, bucket, read, write
+from engines.kokoro.voices import DAMAGED, Mixture, Styles
 from engines.windows import Floats
 
 MOST_LEVEL = 3.0  # decibels, mean of two sentences: single ones stray by two either way, the mean of many lies within one
@@ -242,7 +242,7 @@ def press(folder: Path, file: Path) -> int:
             continue
         with contextlib.suppress(*DAMAGED):
             measured[path.stem] = read(path)
-            with np.load(path) as kept:
+            with path.open("rb") as content, np.load(content) as kept:
                 if not kept.get("good", True):
                     worse.append(path.stem)
     if measured:

@@ -104,7 +104,7 @@ class KokoroEngine(Engine):
     def synthesize(self, request: Request, pace: Pace) -> Generator[Chunk, None, None]:
         voice, loaded = self.choose(request), self._loaded
         assert loaded is not None  # it has a voice
-        return unbroken(loaded.speak(request, voice, pace), pace)
+        yield from unbroken(loaded.speak(request, voice, pace), pace)
 
     def streams(self, voice: str = "") -> bool:
         """Whether this voice streams inside the sentence; otherwise it is spoken in whole pieces."""

@@ -7,7 +7,6 @@ import functools
 import logging
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from engines.kokoro.cut import Part
 from engines.kokoro.sound import Factors
-from engines.kokoro.voices import Mixture
+from engines.kokoro.voices import DAMAGED, Mixture
 from engines.windows import Floats
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ BUCKETS = (160, 340)  # frames of 12.5 ms, 2.0 and 4.25 s: shorter ones are sile
 LENGTHS = (184.0, 235.0, 542.0)  # frames to which the buckets of a file without lengths belong: the mean of all voices
 RANK = 56  # directions in which voices differ: what is left out is a quarter of what differs between a voice's own buckets
 REMEMBERED = 32  # voices and mixtures whose moments are kept in memory, 430 kB each
-DAMAGED = (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile)  # what reading a file of a voice may raise
 FILE = Path(__file__).with_name("statistics.npz")
 
 
@@ -105,6 +103,7 @@ class Known:
 
     def __init__(self, pressed: Pressed | None, folder: Path) -> None:
         self._pressed, self._folder = pressed, folder
+        self._told: set[Path] = set()
         self.of = functools.lru_cache(maxsize=REMEMBERED)(self._find)
         """What is known of a mixture; None when one of its voices was never measured."""
 
@@ -113,7 +112,7 @@ class Known:
         """A file that is missing or of another version knows nobody."""
         try:
             return cls(Pressed.read(file), folder)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        except DAMAGED as problem:
             log.warning("Kokoro's statistics cannot be read, voices are spoken in whole sentences: %s: %s", file, problem)
             return cls(None, folder)
 
@@ -129,10 +128,8 @@ class Known:
 
     def _verdict(self, name: str) -> bool | None:
         """Of what was measured here; None when nothing was."""
-        with contextlib.suppress(*DAMAGED):
-            with np.load(self._folder / f"{name}.npz") as kept:
-                return bool(kept["good"])
-        return None
+        own = self._own(name)
+        return own[1] if own is not None else None
 
     def _find(self, mixture: Mixture) -> Measured | None:
         if len(mixture.shares) > 1 and (own := self._measured(mixture.id)) is not None:
@@ -144,14 +141,34 @@ class Known:
         return items[0] if len(items) == 1 else Measured.mix(items, [share for _, share in mixture.shares])
 
     def _measured(self, name: str) -> Measured | None:
-        with contextlib.suppress(*DAMAGED):
-            return read(self._folder / f"{name}.npz")
+        if (own := self._own(name)) is not None:
+            return own[0]
         return self._pressed.measured(name) if self._pressed is not None and name in self._pressed.ids else None
+
+    def _own(self, name: str) -> tuple[Measured, bool | None] | None:
+        """What was measured here of a voice, and its verdict; None when nothing was, or when its file is damaged, which is told once."""
+        path = self._folder / f"{name}.npz"
+        try:
+            return read(path), _verdict(path)  # the one never counts without the other
+        except FileNotFoundError:
+            return None
+        except DAMAGED as problem:
+            if path not in self._told:
+                self._told.add(path)
+                log.warning(
+                    "%s is damaged and left out: %r (voicebooth models calibrate kokoro %s --again measures it anew)", path, problem, name
+                )
+            return None
+
+
+def _verdict(path: Path) -> bool | None:
+    with path.open("rb") as content, np.load(content) as kept:  # numpy leaves a damaged file open that it opens itself
+        return bool(kept["good"]) if "good" in kept else None
 
 
 def read(path: Path) -> Measured:
     """What :func:`write` kept. Raises one of :data:`DAMAGED`."""
-    with np.load(path) as kept:
+    with path.open("rb") as content, np.load(content) as kept:
         lengths = kept["lengths"] if "lengths" in kept else LENGTHS
         moments = tuple(Moments(mean, variance) for mean, variance in zip(kept["mean"], kept["variance"], strict=True))
         return Measured(tuple(map(float, lengths)), moments, float(kept.get("gain", 0.0)))
@@ -161,11 +178,16 @@ def write(folder: Path, name: str, measured: Measured, *, good: bool = True) -> 
     """Keeps what was measured of a voice, for :class:`Known` to find. ``good``: whether it sounds right with it. Raises :exc:`OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=folder, suffix=".draft")
-    with os.fdopen(handle, "wb") as file:
-        means, variances = ([getattr(item, name) for item in measured.moments] for name in ("mean", "variance"))
-        np.savez(file, mean=means, variance=variances, lengths=measured.lengths, gain=measured.gain, good=good)
     path = folder / f"{name}.npz"
-    os.replace(draft, path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            means, variances = ([getattr(item, name) for item in measured.moments] for name in ("mean", "variance"))
+            np.savez(file, mean=means, variance=variances, lengths=measured.lengths, gain=measured.gain, good=good)
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
     return path
 
 
@@ -210,8 +232,8 @@ class Pressed:
 
     @classmethod
     def read(cls, file: Path) -> Pressed:
-        """Raises :exc:`OSError`, :exc:`ValueError`, :exc:`KeyError` or :exc:`zipfile.BadZipFile`."""
-        with np.load(file) as kept:
+        """Raises one of :data:`DAMAGED`."""
+        with file.open("rb") as content, np.load(content) as kept:
             if int(kept["version"]) != VERSION:
                 raise ValueError(f"is of version {int(kept['version'])}, not {VERSION}")
             ids, worse = (tuple(str(id) for id in kept[name]) for name in ("ids", "worse"))

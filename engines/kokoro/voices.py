@@ -34,6 +34,8 @@ GENDERS = {"f": "female", "m": "male"}
 """By the second."""
 DEFAULT = "af_heart"  # graded best by the model's author
 MOST_MIXED = 8  # voices in one mixture: more are a murmur, and a request may be a stranger's
+DAMAGED = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged file of arrays may raise."""
 MIXTURES = 64  # styles kept in memory, half a MB each
 
 
@@ -114,7 +116,7 @@ class Styles:
         try:
             found = np.load(path)[name] if zipfile.is_zipfile(path) else np.fromfile(path, dtype="<f4")
             values = np.asarray(found, dtype=np.float32)
-        except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as problem:
+        except DAMAGED as problem:
             raise _damaged(path, f"cannot be read: {problem}") from problem
         if values.size < ROWS * WIDTH or values.size % WIDTH or not np.isfinite(values).all():
             raise _damaged(path, f"is not a table of {ROWS} styles for {name}")
@@ -126,7 +128,7 @@ def _names(path: Path) -> list[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return [name.removesuffix(".npy") for name in archive.namelist()]
-    except (OSError, zipfile.BadZipFile) as problem:
+    except DAMAGED as problem:
         raise _damaged(path, f"cannot be read: {problem}") from problem
 
 

@@ -166,7 +166,7 @@ class XttsEngine(Engine):
         loaded = self._loaded
         if loaded is None:
             raise _unloaded()
-        return loaded.speak(request, loaded.choose(request), pace)
+        yield from loaded.speak(request, loaded.choose(request), pace)
 
 
 class _Loaded:

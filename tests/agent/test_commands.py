@@ -98,6 +98,20 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert "Traceback" not in answer.stderr
 
 
+def test_voices_wait_for_no_engine_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr("agent.commands.voices.LOADING", 0.2)
+    monkeypatch.setattr("engines.edge.EdgeEngine.load", lambda engine: gate.wait(10))
+    began = time.monotonic()
+    try:
+        answer = voicebooth("voices", "--set", "selection.fallback_chain=edge,tone", "--language", "fr", "--json")
+    finally:
+        gate.set()
+    assert time.monotonic() - began < 5.0 and answer.exit_code == 0
+    assert [voice["id"] for voice in json.loads(answer.stdout)] == ["tone-fr", "tone-fr-low"]
+    assert "engine edge: a step of engine edge did not end" in answer.stderr
+
+
 @pytest.mark.parametrize("input", [b"\xff\xfe", b"x" * ((1 << 20) + 1)])
 def test_standard_input_that_is_no_text_is_refused(input: bytes, tmp_path: Path) -> None:
     assert voicebooth("say", *TONE, "--wav", str(tmp_path / "x.wav"), "-", input=input).exit_code == 1

@@ -148,6 +148,19 @@ async def test_an_engine_that_hangs_while_it_is_made_keeps_nobody_from_speaking(
         GATE.set()
 
 
+async def test_rules_for_texts_that_cannot_be_read_keep_no_engine_from_being_loaded(monkeypatch, caplog):
+    gate = threading.Event()
+    monkeypatch.setattr(node, "_warm_up_text", lambda language: gate.wait(10))
+    monkeypatch.setattr(node, "TEXT_RULES", 0.2)
+    try:
+        async with Node(settings()) as made:
+            async with asyncio.timeout(1.5):
+                await made.ready()
+            assert set(made.studio.offers) == {"tone"} and "rules for texts in en" in caplog.text
+    finally:
+        gate.set()
+
+
 async def test_one_that_hangs_while_it_looks_what_is_missing_is_left_out(monkeypatch):
     gate = threading.Event()
     for name in ("piper.PiperEngine", "xtts.XttsEngine"):

@@ -26,10 +26,14 @@ from engines.base import (
     Voice,
 )
 from engines.catalog import Catalog
+from engines.edge import EdgeEngine
 from engines.guard import Guarded
-from engines.kokoro import files, loaded
+from engines.kokoro import KokoroEngine, files, loaded
 from engines.kokoro.loaded import Loaded
 from engines.kokoro.voices import Mixture, Styles
+from engines.piper import PiperEngine
+from engines.remote import RemoteEngine
+from engines.tone import ToneEngine
 
 
 class Two(Engine):
@@ -81,6 +85,21 @@ def test_a_language_that_nobody_speaks_is_told_with_those_that_somebody_does() -
     assert told.value.remedy == "voicebooth voices --engine two"
     with pytest.raises(UnknownVoice, match="none loaded"):
         Unloaded().choose(Request("x", language="fi"))
+
+
+def small_xtts() -> Engine:
+    """Without weights: as far as choosing a voice goes."""
+    made = xtts.XttsEngine()
+    inside = made._loaded = xtts._Loaded.__new__(xtts._Loaded)
+    inside.voices, inside._languages, inside._speakers = (), ("en",), {}
+    return made
+
+
+@pytest.mark.parametrize("make", [ToneEngine, PiperEngine, KokoroEngine, small_xtts, EdgeEngine, RemoteEngine])
+def test_no_voice_is_looked_for_before_the_first_step(make: Callable[[], Engine]) -> None:
+    steps = make().synthesize(Request("One.", voice="nobody"), Pace())
+    with pytest.raises(UnknownVoice, match="nobody"):
+        next(steps)
 
 
 def test_an_error_carries_what_mends_it() -> None:

@@ -31,6 +31,7 @@ from engines.base import (
 )
 from engines.remote import SAMPLE_RATE, RemoteEngine, RemoteSettings
 from engines.tone import ToneEngine
+from pipeline.chain import Candidate, Chain, ChainSettings
 
 TEXT = "The session is open, and everybody may speak."
 VOICES = [
@@ -244,17 +245,21 @@ def test_sound_is_given_while_the_rest_is_still_made(node: OtherNode) -> None:
         (401, Refused, False),
         (403, Refused, False),
         (404, Refused, False),
-        (422, Refused, False),
+        (400, SynthesisFailed, True),
+        (413, SynthesisFailed, True),
+        (422, SynthesisFailed, True),
         (500, ServiceFailed, True),
         (504, ServiceFailed, True),
     ],
 )
-def test_a_refusal_is_told_with_its_reason(node: OtherNode, status: int, kind: type[ServiceFailed], retryable: bool) -> None:
+def test_a_refusal_is_told_with_its_reason(node: OtherNode, status: int, kind: type[SynthesisFailed], retryable: bool) -> None:
     made = engine(node)
     node.status = status
     with pytest.raises(kind, match=f"{status}: no, and no again") as caught:
         speak(made)
     assert (type(caught.value), caught.value.is_retryable) == (kind, retryable)
+    chain, voice = Chain(ChainSettings(order=("remote",))), Candidate("remote", made.voice(""))
+    assert chain.on_failed(voice, caught.value, now=0.0) is not retryable, "a text that it does not take says nothing of others"
 
 
 @pytest.mark.parametrize(("status", "headers", "rest"), [(429, {"Retry-After": "7"}, 7), (503, {"Retry-After": "2"}, 2), (503, {}, 5)])

@@ -253,7 +253,7 @@ WIRE: dict[type[Event], tuple[Event, dict[str, Any]]] = {
         (events.Missing("s", 1, 2), {"type": "missing", "stream": "s", "from": 1, "to": 2}),
         (events.Gap("s", 1, 2), {"type": "gap", "stream": "s", "from": 1, "to": 2}),
         (
-            events.SentenceChosen("s1", "u", "Ünd?", "piper", "joe", False, 7.0),
+            events.SentenceChosen("s1", "u", "Ünd?", "piper", "joe", False, 7.0, "de"),
             {"type": "sentence", "id": "s1", "utterance": "u", "text": "Ünd?", "engine": "piper", "voice": "joe", "cached": False},
         ),
         (

@@ -17,8 +17,8 @@ from pipeline.loudness import TARGET, Loudness, amplify
 from pipeline.performance import Chosen, Ended
 from pipeline.protocol import Text
 from pipeline.script import Wish
+from pipeline.studio import LOADING, LONGEST_RETRY, MOST_MIXED, RETRY, SHORT, UNLOADING, Studio, pauses
 from pipeline.studio import LONG as LONGER
-from pipeline.studio import LONGEST_RETRY, MOST_MIXED, RETRY, SHORT, UNLOADING, Studio, pauses
 from pipeline.take import Sounded
 from tests.virtual_time import PRACTICE, Room, Work, run, virtual_lanes
 
@@ -348,6 +348,47 @@ def test_a_load_that_hangs_is_not_tried_again():
         assert made.status[0].state == "unavailable" and "engine first did not end" in made.status[0].reason
         await asyncio.sleep(1000.0)
         assert len(engine.loads) == 1
+        await made.aclose()
+
+    run(go())
+
+
+class Stuck(Shy):
+    """Its first sentence does not end."""
+
+    def synthesize(self, request, pace):
+        self._work(1e6)
+        yield from super().synthesize(request, pace)
+
+
+@pytest.mark.parametrize("stuck", [lambda work: Shy("first", loading=1e6, work=work), lambda work: Stuck("first", work=work)])
+def test_an_engine_that_hangs_while_it_is_made_ready_is_told_in_time_and_nobody_who_speaks_notices(stuck):
+    async def go():
+        work = Work()
+        made = studio(stuck(work), Shy("second", work=work), lanes=virtual_lanes(count=2, work=work))
+        start = asyncio.get_running_loop().time()
+        loading = asyncio.create_task(made.load())
+        await asyncio.sleep(PRACTICE)
+        async with Room(studio=made) as room:
+            for number in range(20):
+                room.stage.on_message("up", Text(text="The quick brown fox jumps over the lazy dog.", utterance=f"u{number}"))
+            await loading
+            assert asyncio.get_running_loop().time() - start == pytest.approx(LOADING, abs=1.0)
+            assert made.status[0].state == "unavailable" and "engine first did not end" in made.status[0].reason
+            await room.quiet()
+            assert set(said_by(room)) == {"second"} and not room.told(Dropped)
+            assert room.report.counts["underruns"] == 0
+        await made.aclose()
+
+    run(go())
+
+
+def test_a_load_may_take_as_long_as_a_large_model_on_a_slow_disk():
+    async def go():
+        work = Work()
+        made = studio(Shy("first", loading=LOADING - 1.0, work=work), lanes=virtual_lanes(work=work))
+        await made.load()
+        assert made.status[0].state == "ready"
         await made.aclose()
 
     run(go())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterable
 from typing import Protocol
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from agent.gateway.errors import Refused
+from agent.gateway.errors import Refused, fault
 from agent.gateway.seats import Guest
 from agent.gateway.settings import WsSettings
 from agent.gateway.socket.dialect import undecided_error
@@ -20,6 +21,8 @@ from agent.gateway.socket.patience import Patience
 from agent.gateway.socket.session import Session
 from agent.gateway.socket.wire import Wire
 from pipeline.protocol import Hello, Ping
+
+log = logging.getLogger(__name__)
 
 LOOK = 1.0  # seconds between two looks whether the client may stay
 CONFIRM_BYTES = 32 << 10  # sent, after which the client's end is asked whether it has it, though more is to come
@@ -100,7 +103,7 @@ class Connection:
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
-                self.end(BROKEN, Refused("internal", "this connection failed; the node's log says how", 500))
+                self.end(BROKEN, fault())
                 raise result
 
     def _begin(self, dialect: str) -> None:
@@ -160,6 +163,9 @@ class Connection:
             if session is None:  # it goes on in another connection
                 await self._ended.wait()
                 return
+            if session.is_broken:
+                self.end(BROKEN, fault())
+                await self._ended.wait()
             session.wake.clear()
             letter = session.outbox.take()
             if letter is not None:
@@ -259,6 +265,15 @@ class Connection:
         self._timer = self._loop.call_at(patience if due is None else min(patience, due), self._on_timer)
 
     def _on_timer(self) -> None:
+        """Nobody waits for what goes wrong in here: it is told at once."""
+        try:
+            self._keep_time()
+            self._arm()
+        except Exception:
+            log.exception("a connection failed by a fault of ours")
+            self.end(BROKEN, fault())
+
+    def _keep_time(self) -> None:
         now = self._loop.time()
         session = self.session
         if session is not None and session.closing is None and (due := session.dialect.timer()) is not None and due <= now:
@@ -273,7 +288,6 @@ class Connection:
                     session.run([Close(NORMAL, "idle")])
             case "keepalive" if session is not None and session.dialect.keepalive is not None and not len(session.outbox):
                 session.run([Send(session.dialect.keepalive, is_counted=False)])
-        self._arm()
 
 
 def _asks(orders: Iterable[Order]) -> bool:

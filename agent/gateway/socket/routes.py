@@ -120,7 +120,7 @@ class Door:
             if connection.word is not None:
                 on_refused(connection.word.code)
             session = connection.session
-            if session is not None and session.name and connection.was_lost and session.closing is None:
+            if session is not None and session.name and connection.was_lost and session.closing is None and not session.is_broken:
                 self._keep(session)
             elif session is not None:
                 self._forget(session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -24,6 +25,8 @@ from pipeline.playout import PlayoutBuffer, Sound
 from pipeline.protocol import AnyMessage, Text
 from pipeline.speaker import Caption, TrackKey
 from pipeline.stage import Stage
+
+log = logging.getLogger(__name__)
 
 CLIENT = "client"  # the one sender of a session's stage
 PLAIN = ("", "linear16", "pcm")  # what nobody has to encode
@@ -72,6 +75,8 @@ class Session:
         """Of a session that has a name."""
         self.closing: Close | None = None
         """Set when the connection is to end, once everything has been sent."""
+        self.is_broken = False
+        """Set when it failed while no connection asked anything of it: whoever has it tells so, and nobody takes it up again."""
         self.name = ""
         self.guest = guest
         self._node = node
@@ -165,6 +170,7 @@ class Session:
                 else:
                     self.run(self.dialect.on_refused(message, refused))
                 return
+            self._facts.on_text()
             if self._notes is not None:
                 self._notes.on_text(len(message.text), self._facts)
         stage.on_message(CLIENT, message)
@@ -205,7 +211,7 @@ class Session:
     # What the stage tells
 
     def on_news(self, place: Place, news: Event | Caption) -> None:
-        if place is not self._place:
+        if place is not self._place or self.is_broken:
             return
         self._news.append(news)
         if not self._is_ringing:
@@ -214,7 +220,11 @@ class Session:
 
     def _ring(self) -> None:
         self._is_ringing = False
-        self._hear()
+        try:
+            self._hear()
+        except Exception:  # nobody waits for this one
+            log.exception("a session failed by a fault of ours")
+            self.is_broken = True
         self.wake.set()
 
     def _hear(self) -> None:

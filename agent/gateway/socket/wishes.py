@@ -13,7 +13,7 @@ from agent.gateway.fields import SpeechBody, not_supported, parse_object
 from agent.gateway.production import Medium
 from agent.gateway.settings import AudioSettings
 from agent.gateway.speech import Plan
-from agent.gateway.wanted import Wanted, read
+from agent.gateway.wanted import Wanted, as_sent, read
 from pipeline.protocol import ProtocolError, Text, is_markup, parse
 
 OWN = ("type", "text", "input", "request_id", "stream")  # of a message, beside what it asks for
@@ -53,10 +53,12 @@ def read_object(raw: str) -> dict[str, Any]:
 def read_manner(message: Mapping[str, Any], settle: Settle, description: int, audio: AudioSettings) -> Manner:
     """``description``: characters that one may have. Raises :exc:`Refused`, naming the field."""
     fields = {name: value for name, value in message.items() if name not in OWN}
-    wanted = read(SpeechBody.check({**fields, "text": ANY_TEXT}), characters=len(ANY_TEXT), description=description)
+    body = SpeechBody.check({**fields, "text": ANY_TEXT})
+    wanted = read(body, characters=len(ANY_TEXT), description=description)
     if wanted.reference:
         decode(wanted.reference)
-    plan = settle(wanted)
+    with as_sent(body):
+        plan = settle(wanted)
     asked = {"normalize_audio": wanted.normalize, "trim_silence": wanted.trim, "include_audio": not wanted.include_audio}
     ignored = [f"{name}: ignored, sound is sent here while it is made" for name, is_asked in asked.items() if is_asked]
     medium = Medium.of(wanted, wanted.format or SAMPLES, audio)

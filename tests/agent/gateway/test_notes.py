@@ -105,7 +105,8 @@ async def test_a_session_is_told_in_one_line_and_answers_by_its_name(address, li
         assert names[0] == "mine" != names[1]
     (line,) = await lines(request_id="mine")
     assert (line["message"], line["door"], line["trace_id"]) == ("/ws/synthesize ended", "websocket", TRACE)
-    assert (line["texts"], line["text_length"], line["engine"], line["cached"]) == (2, 2 * len(SECRET) + 10, "tone", False)
+    assert (line["texts"], line["text_length"], line["engine"], line["language"]) == (2, 2 * len(SECRET) + 10, "tone", "en")
+    assert line["cached"] is True, "of several texts the latest"
     assert line["ttfa_ms"] >= 0 and line["duration"] > 0.5
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import stat
+import subprocess
 from pathlib import Path
 
 import aiohttp
@@ -92,3 +94,14 @@ def test_npm_s_own_words_are_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
     npm(tmp_path, monkeypatch, f"echo '{said}' >&2; exit 1\n")
     with pytest.raises(ClientMissing, match=r"code ENET; request failed, reason: no network$"):
         find_client()
+
+
+@pytest.mark.parametrize("code", ["rate_limited", "forbidden"])
+def test_what_is_refused_over_http_is_said_in_the_node_s_words(tmp_path: Path, code: str) -> None:
+    assert shutil.which("node"), "this test runs the page's own words: apt-get install nodejs"
+    shutil.copy(FOLDER / "words.js", tmp_path / "words.mjs")
+    answer = f'{{ status: 400, json: async () => ({{ code: "{code}", error: "why it is" }}) }}'
+    script = tmp_path / "said.mjs"
+    script.write_text(f'import {{ refusal }} from "./words.mjs";\nconsole.log((await refusal({answer})).message);\n')
+    said = subprocess.run(["node", script], check=True, capture_output=True, text=True, timeout=30)
+    assert said.stdout == "Why it is.\n"

@@ -19,9 +19,11 @@ from agent.gateway.errors import Refused
 from agent.gateway.seats import Seats
 from agent.gateway.serving import Doors
 from agent.gateway.slots import Slots
+from agent.gateway.socket.oneshot import OneShot
 from agent.gateway.socket.routes import routes
 from agent.node import Node
 from bench.hearing import tones
+from pipeline.events import SentenceChosen
 from tests.agent.gateway.socket.client import talking
 from tests.e2e.conftest import score
 
@@ -361,6 +363,22 @@ async def fall_silent(address, query, first):
     frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
     writer.close()
     return [json.loads(frame.data) for frame in frames if frame.opcode is Opcode.TEXT], protocol.close_rcvd and protocol.close_rcvd.code
+
+
+@pytest.mark.parametrize("place", ["on_event", "on_timer"])
+async def test_a_fault_of_ours_ends_the_connection_with_a_word_wherever_it_is(address, monkeypatch, caplog, place):
+    def broken(dialect, *args):
+        if place == "on_timer" or isinstance(args[0], SentenceChosen):
+            raise ZeroDivisionError("nobody thought of this")
+        return []
+
+    monkeypatch.setattr(OneShot, place, broken)
+    async with talking(address, "/ws/synthesize?dialect=oneshot") as client:
+        await client.send(text=f"{TEXT}. " * 60, timeout=0.01 if place == "on_timer" else 60)
+        assert await client.end(timeout=5.0) == 1011
+        told = client.messages[-1]
+        assert (told["code"], told["is_final"]) == ("internal", True) and "nobody" not in told["message"]
+    assert "ZeroDivisionError" in caplog.text and not [record for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_a_client_that_is_no_longer_there_is_told_so_in_each_dialect_s_own_shape():

@@ -7,11 +7,11 @@ import pytest
 
 from agent.config import Settings
 from agent.gateway.errors import Refused
-from agent.gateway.speech import STATUSES, Speech, failure_of, make_plan
+from agent.gateway.speech import STATUSES, Facts, Speech, failure_of, make_plan
 from agent.gateway.wanted import Wanted
 from agent.node import Node
 from engines.base import EngineUnavailable
-from pipeline.events import Failure
+from pipeline.events import Failure, SentenceChosen, SpeechStarted, Switched
 from pipeline.script import Wish
 from tests.agent.gateway.conftest import SETTINGS
 
@@ -124,6 +124,41 @@ async def test_facts_are_complete_when_the_sound_has_ended(node):
         assert (facts.engine, facts.voice, facts.sentences, facts.is_cached) == ("tone", "tone-en", 2, is_cached)
         assert facts.samples == samples
         assert 0 < facts.ttft < 1
+
+
+def chosen(utterance, language="en", *, cached=False):
+    return SentenceChosen("s", utterance, "Hello.", "tone", f"tone-{language}", cached, 0.0, language)
+
+
+def test_of_several_texts_of_a_session_the_latest_is_told():
+    facts = Facts(rate=24_000)
+    facts.on_text()
+    for event in (chosen("u1"), Switched("s", "kokoro", "tone", "late"), SpeechStarted("s", "u1", 0.5, 0.5, "tone")):
+        facts.on_event(event)
+    first = facts.line()
+    assert (first["language"], first["ttfa_ms"], first["fallback"]) == ("en", 500.0, ["kokoro: late"])
+    facts.on_text()
+    assert facts.line() == first, "nothing of it is known yet"
+    for event in (chosen("u2", "fr", cached=True), SpeechStarted("s", "u1", 0.7, 0.7, "tone"), SpeechStarted("s", "u2", 0.1, 0.1, "tone")):
+        facts.on_event(event)
+    line = facts.line()
+    assert (line["voice"], line["language"], line["ttfa_ms"], line["fallback"], line["cached"]) == ("tone-fr", "fr", 100.0, [], True)
+
+
+def test_texts_that_wait_while_another_one_is_said_are_told_in_their_turn():
+    facts = Facts()
+    for _ in range(2):
+        facts.on_text()
+    for event in (chosen("u1"), SpeechStarted("s", "u1", 0.5, 0.5, "tone"), chosen("u2", "fr"), SpeechStarted("s", "u2", 0.1, 0.1, "tone")):
+        facts.on_event(event)
+    assert (facts.language, facts.ttft, facts.sentences) == ("fr", 0.1, 1)
+
+
+def test_a_text_that_is_handed_over_again_and_again_is_told_within_bounds():
+    facts = Facts()
+    for _ in range(1000):
+        facts.on_event(Switched("s", "kokoro", "tone", "late"))
+    assert len(facts.fallback) < 100
 
 
 def test_every_code_that_is_explained_has_its_status():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from agent.config import Settings
+from agent.gateway.speech import make_plan
 from bench.hearing import tones
 from engines.base import Pace, Request
 from engines.tone import ToneEngine
@@ -154,6 +155,8 @@ REFUSED = [  # body, status, code, field
     ({"text": "a" * 5_001}, 422, "text_too_long", "text"),
     ({"text": "a\x00b"}, 422, "bad_text", "text"),
     ({"text": "... !"}, 422, "nothing_to_say", "text"),
+    ({"input": "... !"}, 422, "nothing_to_say", "input"),
+    ({"input": "a", "options": {"voice": "nobody"}}, 422, "unknown_voice", "options.voice"),
     ({"text": "<speak>Hi</speak>"}, 501, "not_supported", "text"),
     ({"text": "\ufeff<speak>Hi</speak>"}, 501, "not_supported", "text"),
     ({"input": '<?xml version="1.0"?><speak>Hi</speak>'}, 501, "not_supported", "input"),
@@ -258,9 +261,23 @@ async def test_a_batch_keeps_the_order_and_goes_on_after_an_error(client):
     assert [result["success"] for result in body["results"]] == [True, False, True]
     assert body["results"][1]["code"] == "text_required"
     assert [result.get("format") for result in body["results"]] == ["mp3", None, "mp3"]
+    _, body = await ask(client, "/batch_synthesize", items=[{"input": "... !"}])
+    assert [(result["code"], result["field"]) for result in body["results"]] == [("nothing_to_say", "input")]
     items = [{"text": "One.", "format": "wav"}, {"text": "Deux.", "language": "fr"}]
     _, body = await ask(client, "/batch_synthesize", items=items, options={"format": "mp3"}, parallel_processing=False)
     assert [(result["format"], result["language"]) for result in body["results"]] == [("wav", "en"), ("mp3", "fr")]
+
+
+async def test_a_text_of_a_batch_that_fails_by_a_fault_of_ours_leaves_the_others_alone(client, monkeypatch, caplog):
+    def broken(node, wanted, **options):
+        return make_plan(node, wanted, **options) if wanted.text != "Two." else 1 / 0
+
+    monkeypatch.setattr("agent.gateway.synthesis.make_plan", broken)
+    answer, body = await ask(client, "/batch_synthesize", texts=["One.", "Two.", "Three."])
+    assert (answer.status, body["failed"], [result["success"] for result in body["results"]]) == (200, 1, [True, False, True])
+    told = body["results"][1]
+    assert (told["status"], told["code"]) == (500, "internal") and "division" not in str(told)
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_a_batch_takes_what_its_services_write_and_says_what_it_does_not(client):

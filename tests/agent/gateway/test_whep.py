@@ -95,7 +95,8 @@ async def test_a_session_s_sentences_and_its_line_carry_what_its_offer_brought(
     (line,) = [vars(record) for record in caplog.records if vars(record).get("door") == "peer"]
     assert (line["name"], line["request_id"], line["trace_id"]) == ("agent.gateway.notes", "mine", TRACE)
     assert line["message"].endswith(" ended: it was ended")
-    assert (line["texts"], line["text_length"], line["engine"], line["cached"]) == (1, 14, "tone", False)
+    assert (line["texts"], line["text_length"], line["engine"], line["language"]) == (1, 14, "tone", "en")
+    assert line["cached"] is False
     assert line["duration"] > 0.3 and 0 <= line["ttfa_ms"] <= line["took_ms"] and "error" not in line
 
 

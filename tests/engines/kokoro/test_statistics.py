@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -108,6 +110,63 @@ def test_a_missing_or_older_file_knows_nobody(tmp_path, caplog):
     np.savez(old, version=0)
     assert Known.read(old, tmp_path).of(Mixture.parse("af_heart")) is None
     assert "of version 0" in caplog.text
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+def truncated(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes) -> bytes:
+    """In the middle of what it holds first."""
+    return data[:100] + bytes([data[100] ^ 0x55]) + data[101:]
+
+
+def encrypted(data: bytes) -> bytes:
+    """One bit of the archive's list says so."""
+    place = data.index(b"PK\1\2") + 8
+    return data[:place] + bytes([data[place] | 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("damage", [empty, truncated, flipped, encrypted])
+def test_a_damaged_file_of_the_package_knows_nobody(tmp_path, caplog, damage):
+    file = tmp_path / "pressed.npz"
+    Pressed.of({"af_a": known(moments([1.0, 2.0], [1.0, 1.0]))}).write(file)
+    file.write_bytes(damage(file.read_bytes()))
+    here = Known.read(file, tmp_path)
+    assert here.of(Mixture.parse("af_a")) is None and here.is_good(Mixture.parse("af_a"))
+    assert str(file) in caplog.text
+
+
+@pytest.mark.parametrize("damage", [empty, truncated, flipped, encrypted])
+def test_a_voice_s_own_file_that_is_damaged_is_told_once_and_the_package_s_statistics_count(tmp_path, caplog, damage):
+    pressed = Pressed.of({"af_a": known(moments([1.0, 2.0], [1.0, 1.0])), "af_b": known(moments([2.0, 3.0], [1.0, 1.0]))}, worse=["af_b"])
+    for name in ("af_a", "af_b", "af_new"):
+        file = write(tmp_path, name, known(moments([7.0, 8.0], [2.0, 2.0])))
+        file.write_bytes(damage(file.read_bytes()))
+    here = Known(pressed, tmp_path)
+    assert here.of(Mixture.parse("af_a")).at(0).mean == pytest.approx([1.0, 2.0], abs=0.01)
+    assert here.of(Mixture.parse("af_new")) is None
+    for _ in range(2):
+        assert [here.is_good(Mixture.parse(id)) for id in ("af_a", "af_b", "af_a+af_b")] == [True, False, False]
+        assert here.of(Mixture.parse("af_a+af_b")) is not None
+    assert sorted(record.args[0].stem for record in caplog.records) == ["af_a", "af_b", "af_new"]
+    assert "voicebooth models calibrate kokoro af_new --again" in caplog.text
+
+
+def test_a_full_disk_leaves_no_draft_behind(tmp_path, monkeypatch):
+    def full(file, **arrays):
+        file.write(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = write(tmp_path, "af_a", known(moments([1.0], [1.0]))).read_bytes()
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space"):
+        write(tmp_path, "af_a", known(moments([2.0], [1.0])))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"af_a.npz": kept}
 
 
 def test_between_two_lengths_lies_what_is_between_their_statistics():

@@ -58,7 +58,7 @@ def test_without_torch_it_is_unavailable(tmp_path, monkeypatch):
 
 def test_before_it_is_loaded_it_has_no_voice():
     engine = XttsEngine()
-    for ask in (lambda: engine.clone(b""), lambda: engine.synthesize(Request("One."), Pace())):
+    for ask in (lambda: engine.clone(b""), lambda: next(engine.synthesize(Request("One."), Pace()))):
         with pytest.raises(EngineUnavailable, match="not loaded"):
             ask()
     with pytest.raises(UnknownVoice, match="none loaded"):

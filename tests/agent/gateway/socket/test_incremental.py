@@ -36,6 +36,11 @@ def test_a_config_is_answered_with_the_rate():
     assert ["emotion" in words for words in ready["warnings"]] == [True]
 
 
+def test_a_config_that_cannot_be_is_told_by_the_name_that_it_has():
+    (error,) = sent(ask(Incremental(terms()), speaker_id="nobody"))
+    assert (error["code"], error["field"], error["message"].partition(":")[0]) == ("unknown_voice", "speaker_id", "speaker_id")
+
+
 def test_a_config_that_brings_a_voice_is_ready_once_it_is_taken():
     incremental = Incremental(terms())
     (_, take) = ask(incremental, voice_clone_reference="aaaa")

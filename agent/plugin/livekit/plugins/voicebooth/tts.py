@@ -19,7 +19,16 @@ NODE = "http://127.0.0.1:8003"  # where `voicebooth run` listens
 SAMPLE_RATE = 24_000  # hertz
 BLANK = b"\0\0" * (SAMPLE_RATE // 100)  # livekit-agents takes an utterance without any sound for a failure; "..." is none
 PAUSED = "not_finished"  # a model paused for longer than the node waits: what it says next is heard as an utterance of its own
-REFUSED = {"forbidden": 403, "unknown_language": 422, "unknown_voice": 422, "unknown_engine": 422, "too_many_tracks": 422}
+OVER = "session_over"  # a connection lasts only so long, and the next one begins anew
+REFUSED = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "too_large": 413,
+    "rate_limited": 429,
+    **dict.fromkeys(("bad_field", "bad_text", "text_too_long"), 422),
+    **dict.fromkeys(("unknown_language", "unknown_voice", "unknown_engine", "too_many_tracks"), 422),
+}
+"""The numbers that a node has for them over HTTP."""
 CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r\x85"}  # what no node says
 
 
@@ -280,6 +289,7 @@ def _endpoint(base_url: str) -> str:
 
 def _api_error(message: dict[str, Any]) -> APIError:
     code, words = str(message.get("code")), str(message.get("message"))
-    if message.get("retryable"):
-        return APIStatusError(words, status_code=503, body=message, retryable=True)
-    return APIStatusError(words, status_code=REFUSED.get(code, 400), body=message, retryable=False)
+    if code == OVER:
+        return APIConnectionError(words)
+    is_retryable = bool(message.get("retryable"))
+    return APIStatusError(words, status_code=REFUSED.get(code, 503 if is_retryable else 400), body=message, retryable=is_retryable)

@@ -211,6 +211,44 @@ async def test_what_the_node_refuses_is_an_error_that_says_whether_to_try_again(
     await speech.aclose()
 
 
+@pytest.mark.parametrize(
+    ("code", "is_retryable", "told"),
+    [
+        ("rate_limited", True, (APIStatusError, 429, True)),
+        ("overloaded", True, (APIStatusError, 503, True)),
+        ("unauthorized", False, (APIStatusError, 401, False)),
+        ("session_over", False, (APIConnectionError, None, True)),  # a new connection mends it
+        ("bad_text", False, (APIStatusError, 422, False)),
+        ("text_too_long", False, (APIStatusError, 422, False)),
+        ("bad_field", False, (APIStatusError, 422, False)),
+        ("unknown_voice", False, (APIStatusError, 422, False)),
+        ("too_large", False, (APIStatusError, 413, False)),
+        ("forbidden", False, (APIStatusError, 403, False)),
+        ("something_new", False, (APIStatusError, 400, False)),
+    ],
+)
+async def test_what_a_session_is_told_has_the_status_that_http_has_for_it(session, code, is_retryable, told):
+    async def answer(request):
+        socket = web.WebSocketResponse(protocols=["voicebooth.native"])
+        await socket.prepare(request)
+        await socket.receive()
+        await socket.send_json({"type": "ready"})
+        while (await socket.receive_json())["type"] != "text":
+            pass
+        await socket.send_json({"type": "error", "code": code, "message": "words", "retryable": is_retryable})
+        await socket.receive()
+        return socket
+
+    runner = await serving(answer)
+    speech = voicebooth.TTS(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}", http_session=session)
+    with pytest.raises(APIError, match="words") as refused:
+        await say(speech, "Hello.")
+    found = refused.value
+    assert (type(found), getattr(found, "status_code", None), found.retryable) == told
+    await speech.aclose()
+    await runner.cleanup()
+
+
 async def test_a_node_that_ends_in_the_middle_is_a_connection_error(doors, session):
     speech = voicebooth.TTS(base_url=doors.addresses[0], http_session=session)
     stream = speech.stream(conn_options=ONCE)
