@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 
 import numpy as np
 import pytest
@@ -112,6 +113,23 @@ def test_a_long_text_is_said_in_two_parts_when_the_listener_waits():
         assert [LONG[word.start : word.end] for sound in sounds for word in sound.words] == LONG.split()
 
     run(go())
+
+
+def test_a_take_that_is_closed_lets_go_of_whoever_made_it():
+    async def go():
+        class Maker:
+            def is_long(self, count):
+                return True
+
+        maker = Maker()
+        maker.desk = Desk(order(), is_long=maker.is_long)
+        await maker.desk.step()
+        maker.desk.take.close()
+        known = weakref.ref(maker)
+        del maker
+        return known() is None
+
+    assert run(go())
 
 
 def test_what_is_left_is_cut_again_while_its_front_would_keep_the_listener_waiting():
