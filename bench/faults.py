@@ -29,9 +29,7 @@ from bench.sessions import GIVEN_UP, Door
 from engines.scripted import Fault
 from engines.tone import GAP, pitch_of
 from pipeline.events import Dropped, SpeechFinished, SpeechStarted
-from pipeline.journey import Journey
 from pipeline.protocol import Cancel, Text
-from pipeline.report import Watcher
 
 FALLBACK = "fallback"
 SHORT, LONG = (13, 81), 158  # characters of sentences that are said alone; the short ones are held against the same budget
@@ -336,23 +334,25 @@ async def _talk(node: Node, name: str, chosen: random.Random, count: int, length
     return door
 
 
-class _Losers(Watcher):
+class _Losers:
     """Adds up what engines did that ran beside another one and were not heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, report: Any) -> None:
         self.seconds = 0.0
+        self._told = report.on_journey
+        report.on_journey = self._on_journey
 
-    def on_journey(self, journey: Journey) -> None:
+    def _on_journey(self, journey: Any) -> None:
         self.seconds += sum(leg.end - leg.begin for leg in journey.legs if leg.how == "lost")
+        self._told(journey)
 
 
 async def _work(plan: Plan, first: str, hedges: float | None) -> Work:
     """The same sentences and faults with hedges and without. ``first``: the engine that goes wrong."""
     chain = {} if hedges is None else {"hedges": hedges}
-    losers = _Losers()
     with scripts.within() as engines:
         async with _node(selection={"fallback_chain": [first, "sound"]}, chain=chain) as node:
-            node.report.watch(losers)
+            losers = _Losers(node.report)
             watch = _Stopwatch(node.studio.chain, ("candidates", "choose", "on_chosen"))
             doors = await asyncio.gather(
                 *(_talk(node, f"s{n}", random.Random(plan.seed + n), plan.sentences, (*SHORT, LONG)) for n in range(plan.sessions))

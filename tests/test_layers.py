@@ -22,7 +22,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "engines": ("engines",),
     "pipeline": ("pipeline", "engines.base"),
     "agent": ("agent", "pipeline", "engines"),
-    "bench": ("bench", "agent", *(f"pipeline.{told}" for told in ("events", "journey", "normalize", "protocol", "report")), "engines"),
+    "bench": ("bench", "agent", "pipeline.events", "pipeline.normalize", "pipeline.protocol", "engines"),
 }
 BENCH_DOOR = "agent/commands/bench.py"  # the command line shows the bench's commands, and imports them when they are asked for
 LIVEKIT = {
