@@ -45,10 +45,10 @@ def find_whole(folder: Path, last: str, cut: Callable[[Path], None], broken: Sta
     return folder
 
 
-def stamp(folder: Path) -> Stamp | None:
-    """What tells this folder from another one that gets its name later; None when there is none."""
+def stamp(path: Path) -> Stamp | None:
+    """What tells this folder or file from another one that gets its name later; None when there is none."""
     try:
-        found = folder.stat()
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns

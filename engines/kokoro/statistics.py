@@ -17,6 +17,7 @@ import numpy.typing as npt
 from engines.kokoro.cut import Part
 from engines.kokoro.sound import Factors
 from engines.kokoro.voices import DAMAGED, Mixture
+from engines.parts import Stamp, stamp
 from engines.windows import Floats
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Known:
 
     def __init__(self, pressed: Pressed | None, folder: Path) -> None:
         self._pressed, self._folder = pressed, folder
-        self._told: set[Path] = set()
+        self._read_once = functools.lru_cache(maxsize=REMEMBERED)(self._read_own)  # asked for with each sentence
         self.of = functools.lru_cache(maxsize=REMEMBERED)(self._find)
         """What is known of a mixture; None when one of its voices was never measured."""
 
@@ -147,17 +148,19 @@ class Known:
 
     def _own(self, name: str) -> tuple[Measured, bool | None] | None:
         """What was measured here of a voice, and its verdict; None when nothing was, or when its file is damaged, which is told once."""
+        with contextlib.suppress(OSError):  # a folder that may not be looked into
+            found = stamp(self._folder / f"{name}.npz")
+            return None if found is None else self._read_once(name, found)
+        return None
+
+    def _read_own(self, name: str, stamp: Stamp) -> tuple[Measured, bool | None] | None:
         path = self._folder / f"{name}.npz"
         try:
             return read(path), _verdict(path)  # the one never counts without the other
-        except FileNotFoundError:
-            return None
         except DAMAGED as problem:
-            if path not in self._told:
-                self._told.add(path)
-                log.warning(
-                    "%s is damaged and left out: %r (voicebooth models calibrate kokoro %s --again measures it anew)", path, problem, name
-                )
+            log.warning(
+                "%s is damaged and left out: %r (voicebooth models calibrate kokoro %s --again measures it anew)", path, problem, name
+            )
             return None
 
 
