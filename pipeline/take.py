@@ -211,7 +211,9 @@ class Take:
             self._lanes.let_go(self._engine.name)
             self._holds = False
         self.future = None
-        self._is_long = _is_over  # whoever made it knows it, too: a circle would wait for the garbage collector, and that stops every track
+        self._is_long = (
+            _nobody_waits  # whoever made it knows it, too: a circle would wait for the garbage collector, and that stops every track
+        )
 
     def _next_length(self) -> int:
         """Characters of the part that comes next."""
@@ -250,7 +252,7 @@ class Take:
         return tuple(words)
 
 
-def _is_over(characters: int) -> bool:
+def _nobody_waits(characters: int) -> bool:
     return False
 
 
